@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+
+namespace cllm {
+
+/// A whole file, read-only, mapped into memory. Move-only; reading is thread-safe.
+/// An empty file maps to an empty span. Throws Error (naming the file) when it can't be opened.
+class MappedFile {
+ public:
+  MappedFile() = default;
+  explicit MappedFile(const std::filesystem::path& path);
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// The whole file as a string. Throws Error (naming the file) when it can't be read.
+std::string read_file(const std::filesystem::path& path);
+
+/// Makes `path` appear whole or not at all: `write` fills a temporary file in the same directory,
+/// which is then fsynced and renamed, and the directory fsynced. On any failure the temporary file
+/// is removed, `path` is as it was, and the error goes on. Throws Error naming `path`.
+void write_atomically(const std::filesystem::path& path,
+                      const std::function<void(const std::filesystem::path& temporary)>& write);
+
+/// The same for bytes that are at hand.
+void write_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
+
+/// Creates `path` and its parents where they are missing. Throws Error naming `path`.
+void make_directories(const std::filesystem::path& path);
+
+}  // namespace cllm

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace cllm {
+
+/// The numbers of the processors that this process may run on (its affinity mask), ascending; never
+/// empty.
+std::vector<int> available_processors();
+
+/// The name of this host.
+std::string host_name();
+
+}  // namespace cllm

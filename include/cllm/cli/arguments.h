@@ -1,0 +1,53 @@
+#pragma once
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+namespace cllm::cli {
+
+/// A command-line argument list, without the program's name.
+using Arguments = std::vector<std::string>;
+
+/// Adds an option. Of one that is given twice, the later counts. CLI11 would take a negative number
+/// for a huge one where the variable has no sign, and write a fraction with six digits, which is
+/// not the number that was read.
+template <typename T>
+CLI::Option* add_option(CLI::App& app, const char* name, T& variable, const std::string& help) {
+  CLI::Option* option =
+      app.add_option(name, variable, help)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  if constexpr (std::is_unsigned_v<T>) {
+    option->check(
+        [](const std::string& text) {
+          return text.starts_with('-') ? text + ": give a whole number from 0 upward" : "";
+        },
+        "");
+  }
+  if constexpr (std::is_floating_point_v<T>) {
+    option->default_function([&variable] { return fmt::format("{}", variable); });
+  }
+  return option;
+}
+
+/// Reads TOML, `key = value` in lines, as if each key were an option: {"--key=value", …}. `origin`
+/// names the text in errors. Throws Error for a key that `app` has no option for, with the nearest
+/// name.
+Arguments arguments_from_toml(const std::string& text, std::string_view origin,
+                              const CLI::App& app);
+
+/// TOML of the options of `app` that have a value, as their variables stand now, but for those in
+/// `omitted`.
+std::string toml_of(const CLI::App& app, const std::vector<std::string>& omitted);
+
+/// Parses, and throws Error with one sentence where CLI11 would print several; unknown options and
+/// subcommands come with the nearest known name. Help and version throw CLI::Success's kin as ever.
+void parse(CLI::App& app, const Arguments& arguments);
+
+/// The name among `known` with the fewest edits to `name`, or an empty view when none is near.
+std::string_view nearest(std::string_view name, const std::vector<std::string>& known);
+
+}  // namespace cllm::cli

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "cllm/base/slab.h"
+#include "cllm/data/tokenizer.h"
+#include "cllm/io/checkpoint.h"
+#include "cllm/kernels/kernels.h"
+#include "cllm/model/gpt.h"
+
+namespace cllm::cli {
+
+/// The checkpoint that `path` means: itself if it is a file, the newest in it if a directory.
+/// Throws Error naming `path` when there is none.
+std::filesystem::path find_checkpoint(const std::filesystem::path& path);
+
+/// A trained model, ready to use.
+struct LoadedModel {
+  /// Throws Error naming the file where it isn't whole.
+  explicit LoadedModel(const std::filesystem::path& checkpoint);
+
+  std::filesystem::path path;
+  io::RunState run;
+  std::unique_ptr<data::Tokenizer> tokenizer;
+  const kernels::Kernels& kernels;
+  model::Gpt gpt;
+  Slab<float> parameters;
+};
+
+/// The tokenizer that a checkpoint carries. Throws Error naming the file when it doesn't fit the
+/// model.
+std::unique_ptr<data::Tokenizer> tokenizer_of(const io::RunState& run,
+                                              const std::filesystem::path& checkpoint);
+
+/// "4 layers, 4 heads, 128 channels, context 64, vocabulary 256".
+std::string shape_text(const model::ModelConfig& shape);
+
+}  // namespace cllm::cli

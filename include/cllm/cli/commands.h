@@ -1,0 +1,64 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+
+#include "cllm/cli/arguments.h"
+#include "cllm/cli/settings.h"
+#include "cllm/model/generator.h"
+#include "cllm/train/collective.h"
+
+namespace cllm::cli {
+
+// Each command is called by all ranks alike, after the command line was read. Errors that one rank
+// meets alone while others wait are thrown as Error; those that all agree on, as ReplicatedError.
+
+struct SampleSettings {
+  std::string checkpoint;
+  std::string prompt = "\n";
+  std::uint64_t tokens = 200;
+  std::uint64_t seed = 1;
+  model::SamplingOptions options;
+};
+
+struct EvalSettings {
+  std::string checkpoint;
+  std::string data;
+  std::string sequences = "all";
+  int threads = 0;
+};
+
+struct InspectSettings {
+  std::string path;
+  bool tensors = false;
+};
+
+struct TokenizeSettings {
+  std::string data;
+  std::string tokenizer = "bytes";
+  std::string out;
+};
+
+void declare_sample_options(CLI::App& app, SampleSettings& settings);
+void declare_eval_options(CLI::App& app, EvalSettings& settings);
+void declare_inspect_options(CLI::App& app, InspectSettings& settings);
+void declare_tokenize_options(CLI::App& app, TokenizeSettings& settings);
+
+/// Trains. `arguments` are those of the command line, to be read again behind those of --config and
+/// of the checkpoint that --resume names.
+void train_command(const Arguments& arguments, train::Collective& collective);
+
+/// Continues a prompt and streams the text to standard output.
+void sample_command(const SampleSettings& settings, train::Collective& collective);
+
+/// Prints mean loss, perplexity and bits per byte of a checkpoint on a text.
+void eval_command(const EvalSettings& settings, train::Collective& collective);
+
+/// Prints what a checkpoint holds, and checks that it is whole.
+void inspect_command(const InspectSettings& settings, train::Collective& collective);
+
+/// Turns a corpus into token files.
+void tokenize_command(const TokenizeSettings& settings, train::Collective& collective);
+
+}  // namespace cllm::cli

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "cllm/cli/arguments.h"
+#include "cllm/model/config.h"
+#include "cllm/train/trainer.h"
+
+namespace cllm::cli {
+
+/// What a training run was asked for: the options as they stand on the command line, in --config,
+/// or in the checkpoint that is resumed.
+struct TrainSettings {
+  std::string config;
+
+  std::string data = "builtin";
+  std::string validation_data;
+  std::string tokenizer;  ///< empty: bytes, or what a token file carries
+
+  std::string preset = "mini";
+  model::ModelConfig shape;  ///< the preset's where no option says otherwise
+
+  std::uint64_t steps = 2000;
+  std::size_t batch = 16;
+  std::size_t micro_batch = 0;
+  std::uint64_t seed = 1;
+
+  double rate = 1e-3;
+  double min_rate = 1e-4;
+  std::uint64_t warmup = 100;
+  std::string schedule = "cosine";
+  train::AdamWOptions optimizer;
+
+  int threads = 0;  ///< 0: the processors of this rank
+
+  std::uint64_t evaluate_every = 0;
+  std::string evaluation_sequences = "256";
+
+  std::string out;
+  std::string checkpoint_every = "30m";
+  std::string resume;
+};
+
+/// Declares the options of a training run on `app`, bound to `settings`, which must outlive it.
+void declare_train_options(CLI::App& app, TrainSettings& settings);
+
+/// Puts in what was left to be derived from other options (the preset's shape, micro-batch, minimal
+/// rate, warm-up, evaluation interval) and makes paths absolute.
+/// Throws Error, naming the option, for values that make no sense.
+void resolve(const CLI::App& app, TrainSettings& settings);
+
+/// What the trainer needs of them; `threads` of this rank.
+train::TrainerOptions trainer_options(const TrainSettings& settings, int threads);
+
+/// The settings as TOML that --config reads; without what belongs to this start of the run alone.
+std::string config_toml(const CLI::App& app);
+
+/// Sequences to evaluate on: "all" is 0. Throws Error, naming --eval-sequences.
+std::uint64_t parse_evaluation_sequences(const std::string& text);
+
+/// "500" is a number of steps, "30m" or "1h30m" or "45s" a time. One of the two is 0; both for "0":
+/// only at the end. Throws Error, naming --checkpoint-every.
+struct Interval {
+  std::uint64_t steps = 0;
+  double seconds = 0;
+};
+Interval parse_interval(const std::string& text);
+
+}  // namespace cllm::cli

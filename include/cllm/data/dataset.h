@@ -1,0 +1,101 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "cllm/data/token_file.h"
+#include "cllm/data/tokenizer.h"
+
+namespace cllm::data {
+
+/// Where training data comes from. A text trains with its first 90 % of bytes, cut at the next
+/// newline, and validates with the rest; a token file trains with its first 90 % of tokens; unless
+/// `validation` names a file of its own.
+struct DataOptions {
+  /// A text file, a token file, a directory, or "builtin". Of a directory, the regular files below
+  /// it, sorted by path, hidden ones left out, are one text; but a directory with nanoGPT's
+  /// train.bin and val.bin stands for these two.
+  std::string data = "builtin";
+  std::string validation;                  ///< a text or token file; empty: a part of `data`
+  std::optional<TokenizerSpec> tokenizer;  ///< none: what a token file carries; bytes for text
+  std::filesystem::path cache;             ///< directory for tokenizers and token files
+  std::uint64_t context = 1;               ///< T: the training part must hold T+1 tokens
+  int threads = 1;                         ///< for encoding
+  std::uint64_t builtin_seed = 1;
+  std::size_t builtin_bytes = std::size_t{4} << 20;
+};
+
+/// One part of prepared data: tokens [first, first + count) of a token file.
+struct PreparedPart {
+  std::string path;  ///< empty: of the built-in corpus, which is in no file
+  std::uint64_t first = 0;
+  std::uint64_t count = 0;
+  std::uint64_t source_bytes = 0;  ///< of the text they came from; 0 where unknown
+  std::string token_digest;        ///< of the whole file's tokens
+};
+
+/// All that a rank must know to open the data that one rank prepared.
+struct PreparedData {
+  PreparedPart train;
+  PreparedPart validation;
+  std::uint64_t vocabulary = 0;
+  std::string tokenizer_kind;  ///< empty where the tokenizer of a token file is unknown
+  std::string tokenizer_blob;
+  std::uint64_t builtin_seed = 0;
+  std::uint64_t builtin_bytes = 0;
+
+  /// Changes when any token of either part does; a resumed run compares it.
+  std::string digest() const;
+  /// Bytes to broadcast, and back. `parse` throws Error where they were not made by `serialize`.
+  std::string serialize() const;
+  static PreparedData parse(std::string_view bytes);
+};
+
+/// Told in a sentence what is going on, from the calling thread, about once a second at most while
+/// something long is.
+using Progress = std::function<void(const std::string& message)>;
+
+/// Reads, trains the tokenizer on the training part, encodes, and writes both to the cache; or
+/// finds there what it made before from the same bytes. Call it on one rank. Throws Error that
+/// names the file or option.
+PreparedData prepare_data(const DataOptions& options, const Progress& progress = {});
+
+/// Encodes all of `options.data` into one token file. The tokenizer is trained on the first 90 %,
+/// which is what the file will train with.
+void tokenize_data(const DataOptions& options, const std::filesystem::path& out,
+                   const Progress& progress = {});
+
+/// Tokens to train or evaluate on, and the file that holds them.
+struct DataPart {
+  std::shared_ptr<const TokenFile> file;
+  TokenView tokens;
+  std::uint64_t source_bytes = 0;
+
+  /// Bytes of text per token; a loss in nats per token is loss / ln 2 / bytes_per_token bits per
+  /// byte. None where the text's size is unknown.
+  std::optional<double> bytes_per_token() const;
+};
+
+/// What a rank trains with. Reading is thread-safe.
+struct Dataset {
+  DataPart train;
+  DataPart validation;
+  std::uint64_t vocabulary = 0;
+  std::shared_ptr<const Tokenizer> tokenizer;  ///< null where unknown
+};
+
+/// Opens what `prepare_data` made; any rank may. Throws Error where a file is not what was
+/// prepared, for instance because a node sees another file system.
+Dataset open_dataset(const PreparedData& prepared, int threads = 1);
+
+/// The whole of a text file, directory or token file, for a model that has its tokenizer already.
+/// A token file must have been made with that tokenizer, or say nothing of its own.
+DataPart load_part(const std::string& path, const Tokenizer& tokenizer, int threads = 1);
+
+}  // namespace cllm::data

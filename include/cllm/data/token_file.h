@@ -1,0 +1,92 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "cllm/base/file.h"
+#include "cllm/data/tokenizer.h"
+
+namespace cllm::data {
+
+/// A run of tokens of 16 or 32 bits that someone else owns. Reading is thread-safe.
+class TokenView {
+ public:
+  TokenView() = default;
+  explicit TokenView(std::span<const std::uint16_t> tokens) : tokens_(tokens) {}
+  explicit TokenView(std::span<const std::uint32_t> tokens) : tokens_(tokens) {}
+
+  std::size_t size() const;
+  std::uint32_t operator[](std::size_t i) const;
+  /// Tokens [offset, offset + count) as 32-bit integers. The range must lie within the view.
+  void copy(std::size_t offset, std::size_t count, std::uint32_t* out) const;
+  /// The same range as a view.
+  TokenView subview(std::size_t offset, std::size_t count) const;
+  /// Throws Error unless every token is below `vocabulary`; it names `name` and the position.
+  void require_below(std::uint64_t vocabulary, const std::string& name) const;
+  /// The tokens as they lie in memory.
+  std::span<const std::byte> bytes() const;
+
+ private:
+  std::variant<std::span<const std::uint16_t>, std::span<const std::uint32_t>> tokens_;
+};
+
+/// What is known of a token file beside its tokens. docs/data_format.md has the bytes.
+struct TokenFileInfo {
+  std::string format = {};            ///< "cllm", "nanoGPT" or "llm.c"; "memory" without a file
+  std::uint64_t vocabulary = 0;       ///< V; every token is below it
+  std::uint64_t source_bytes = 0;     ///< of the text that the tokens came from; 0 where unknown
+  std::string token_digest = {};      ///< XXH3-128 of the tokens as stored; empty where not stored
+  std::string tokenizer_digest = {};  ///< Tokenizer::digest(); empty where unknown
+  std::string tokenizer_kind = {};    ///< for make_tokenizer; empty where unknown
+  std::string tokenizer_blob = {};
+};
+
+/// The tokens of a corpus: a mapped file, or a vector in memory. Move-only; views stay valid when
+/// it is moved, as long as it lives. Reading is thread-safe.
+class TokenFile {
+ public:
+  enum class Check {
+    tokens,  ///< that header and length agree, and that every token is below the vocabulary
+    digests  ///< and that the contents have the digests of the header
+  };
+
+  TokenFile() = default;
+  /// Maps a file of any of the three formats and checks it. Throws Error that names the file, and
+  /// the position of a token that is out of range.
+  static TokenFile open(const std::filesystem::path& path, Check check = Check::tokens);
+  /// Tokens that are at hand.
+  static TokenFile in_memory(std::vector<std::uint32_t> tokens, const Tokenizer& tokenizer,
+                             std::uint64_t source_bytes);
+
+  const TokenFileInfo& info() const { return info_; }
+  TokenView tokens() const { return tokens_; }
+  /// The digest of the tokens: of the header, else computed.
+  std::string token_digest() const;
+
+ private:
+  MappedFile file_;
+  std::vector<std::uint32_t> memory_;
+  TokenView tokens_;
+  TokenFileInfo info_;
+};
+
+/// True for what `TokenFile::open` should open: a file that begins with our magic or llm.c's, or,
+/// as nanoGPT's files have none, one whose name ends in ".bin". Throws Error when it can't be read.
+bool is_token_file(const std::filesystem::path& path);
+
+using AppendTokens = std::function<void(std::span<const std::uint32_t>)>;
+
+/// Writes a token file, whole or not at all. `produce` is called once and appends the tokens, in as
+/// many pieces as it likes. Throws Error that names the file.
+void write_token_file(const std::filesystem::path& path, const Tokenizer& tokenizer,
+                      std::uint64_t source_bytes,
+                      const std::function<void(const AppendTokens& append)>& produce);
+
+}  // namespace cllm::data

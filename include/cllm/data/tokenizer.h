@@ -1,0 +1,103 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cllm::data {
+
+/// Turns text, that is any bytes, into tokens and back. A token stands for a fixed string of bytes,
+/// which need not be whole characters, so decoding is concatenation and can be streamed.
+/// All const members are thread-safe.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  /// `make_tokenizer(kind(), blob())` makes the same tokenizer again; a checkpoint stores both.
+  virtual std::string kind() const = 0;
+  virtual std::string blob() const = 0;
+
+  /// True where decode(encode(s)) == s for any bytes s. A foreign SentencePiece model may lack byte
+  /// pieces or normalise its input; this is found by a probe over the Basic Multilingual Plane, so
+  /// it costs milliseconds.
+  virtual bool lossless() const = 0;
+
+  /// A token in printable form, for people.
+  virtual std::string piece(std::uint32_t token) const = 0;
+
+  /// The tokens of any bytes; see Note [Chunks].
+  std::vector<std::uint32_t> encode(std::string_view text) const;
+
+  /// The number of different tokens, V.
+  std::uint32_t vocabulary() const { return static_cast<std::uint32_t>(bytes_.size()); }
+  /// The bytes that a token stands for. Throws Error when token >= vocabulary().
+  std::string_view token_bytes(std::uint32_t token) const;
+  /// The concatenation of the tokens' bytes.
+  std::string decode(std::span<const std::uint32_t> tokens) const;
+  /// `tokenizer_digest` of kind and blob: equal digests mean equal tokens.
+  std::string digest() const;
+
+ protected:
+  explicit Tokenizer(std::vector<std::string> bytes) : bytes_(std::move(bytes)) {}
+  /// Appends the tokens of one chunk.
+  virtual void encode_chunk(std::string_view chunk, std::vector<std::uint32_t>& out) const = 0;
+
+ private:
+  std::vector<std::string> bytes_;  // of each token
+};
+
+/// Note [Chunks]. Text is encoded chunk by chunk, and the tokens of a text are by definition those
+/// of its chunks, one after the other. A chunk is a line with the newlines that follow it; where a
+/// line is longer than kMaxChunk, it ends before the last space of its first kMaxChunk bytes, or,
+/// without one, between characters. Pieces that we train contain no newline and a space only in
+/// front, so no piece is lost by this; and text can be encoded in parallel, with the same tokens.
+inline constexpr std::size_t kMaxChunk = 16384;
+
+/// The length in bytes of the first chunk of a non-empty text.
+std::size_t chunk_length(std::string_view text);
+
+/// `encode` in `threads` threads, handing over the tokens in order, some MiB of text at a time.
+/// `sink(tokens, bytes)` is called on the caller's thread, with the bytes of text they came from.
+void encode_parallel(
+    const Tokenizer& tokenizer, std::string_view text, int threads,
+    const std::function<void(std::span<const std::uint32_t> tokens, std::size_t bytes)>& sink);
+
+/// What `--tokenizer` says.
+struct TokenizerSpec {
+  enum class Kind { bytes, bpe, unigram, file };
+  Kind kind = Kind::bytes;
+  std::uint32_t vocabulary = 0;  ///< of bpe and unigram
+  std::filesystem::path file;    ///< of file: a SentencePiece model
+
+  bool is_trained() const { return kind == Kind::bpe || kind == Kind::unigram; }
+  bool operator==(const TokenizerSpec&) const = default;
+};
+
+/// Reads "bytes", "bpe:4096", "unigram:8000" or the path of a SentencePiece model ("*.model").
+/// Throws Error that names the option.
+TokenizerSpec parse_tokenizer_spec(std::string_view text);
+/// What `parse_tokenizer_spec` reads.
+std::string to_string(const TokenizerSpec& spec);
+
+/// The most text that a tokenizer is trained on; of a longer text, blocks evenly spread over it.
+inline constexpr std::size_t kMaxTrainingText = std::size_t{64} << 20;
+
+/// Makes, trains (on `training_text`, deterministically) or loads the tokenizer of `spec`. Throws
+/// Error with the numbers to use when the vocabulary does not suit the text, or when the file can't
+/// be read as a SentencePiece model.
+std::unique_ptr<Tokenizer> build_tokenizer(const TokenizerSpec& spec,
+                                           std::string_view training_text);
+
+/// XXH3-128 of a tokenizer's kind, a zero byte and its blob.
+std::string tokenizer_digest(std::string_view kind, std::string_view blob);
+
+/// The tokenizer that `kind()` and `blob()` came from. Throws Error when they are of no tokenizer.
+std::unique_ptr<Tokenizer> make_tokenizer(std::string_view kind, std::string_view blob);
+
+}  // namespace cllm::data

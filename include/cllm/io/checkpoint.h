@@ -1,0 +1,102 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cllm/model/config.h"
+#include "cllm/model/layout.h"
+
+namespace cllm::io {
+
+// A checkpoint is one HDF5 file that exists whole or not at all:
+//
+//   /params/<tensor>   float32, (rows, columns) of a matrix, (rows) of a vector, named by the
+//   layout /adam/m/<tensor>   AdamW's first moments, the same names and shapes /adam/v/<tensor>
+//   AdamW's second moments /run               attributes: format_version, layers, heads, channels,
+//   context, vocabulary,
+//                      step, tokens_seen, seed (uint64); program_version, tokenizer_kind (text)
+//   /run/config        text: the configuration of the run, TOML
+//   /run/state         text: whatever else resuming needs, JSON
+//   /run/tokenizer     uint8: the tokenizer's own file
+//
+// Datasets are contiguous and little-endian, and the attribute xxh3_128 of each is the digest of
+// its data. Equal content makes equal files.
+//
+// All functions throw Error: one sentence that names the file, says what is wrong and what to do.
+// One thread at a time may call them; any number of processes may read one file.
+
+/// The version of the format above. Readers refuse every other.
+inline constexpr std::uint64_t kFormatVersion = 1;
+
+/// All of a run but its tensors.
+struct RunState {
+  model::ModelConfig model;
+  std::uint64_t step = 0;         ///< optimizer steps that were taken
+  std::uint64_t tokens_seen = 0;  ///< targets trained on, over all ranks
+  std::uint64_t seed = 0;
+  std::string config;           ///< TOML: the options as they ran
+  std::string state;            ///< JSON: what has no field of its own
+  std::string tokenizer_kind;   ///< "bytes", "bpe", …
+  std::string tokenizer_blob;   ///< bytes that restore the tokenizer
+  std::string program_version;  ///< of the program that wrote the checkpoint
+
+  bool operator==(const RunState&) const = default;
+};
+
+/// Writes a checkpoint through `write_atomically`. The slabs are laid out by `layout`, which is
+/// that of `run.model`; what lies between tensors is not stored. Throws Error, and leaves what was
+/// at `path`, also when a value is not finite: such a checkpoint could not be resumed.
+void write_checkpoint(const std::filesystem::path& path, const RunState& run,
+                      const model::Layout& layout, std::span<const float> parameters,
+                      std::span<const float> m, std::span<const float> v);
+
+/// Everything but the tensors, of which none is read. The model's shape makes sense and is not
+/// larger than the file, so that `model::Layout` and slabs may be made from it.
+RunState read_run_state(const std::filesystem::path& path);
+
+/// Fills a slab of `layout` with the parameters; floats between tensors stay as they are. Every
+/// digest is checked, every value is finite. Throws Error also when the checkpoint is of another
+/// model than the layout; the slab may then hold anything.
+void read_parameters(const std::filesystem::path& path, const model::Layout& layout,
+                     std::span<float> parameters);
+
+/// The same for AdamW's moments.
+void read_optimizer(const std::filesystem::path& path, const model::Layout& layout,
+                    std::span<float> m, std::span<float> v);
+
+/// One tensor of a checkpoint, as found.
+struct TensorSummary {
+  std::string path;                  ///< "/params/wte.weight"
+  std::vector<std::uint64_t> shape;  ///< empty where it couldn't be read
+  std::string type;                  ///< "float32"
+  std::string digest;                ///< as stored; not that of the data when those are damaged
+  std::string problem;               ///< a sentence; empty when it is whole
+};
+
+/// A checkpoint, after reading all of it.
+struct CheckpointSummary {
+  RunState run;
+  std::vector<TensorSummary> tensors;  ///< expected ones in the layout's order, then unexpected
+
+  bool is_whole() const;
+};
+
+/// Reads and checks everything, and goes on after a tensor that is not whole. Throws Error when
+/// there is no telling what the checkpoint should hold.
+CheckpointSummary describe_checkpoint(const std::filesystem::path& path);
+
+/// "step-00001000.h5"; more digits from step 100,000,000 on.
+std::filesystem::path checkpoint_name(std::uint64_t step);
+
+/// The files in `directory` that are named as `checkpoint_name` does, by ascending step. Their
+/// content is not looked at. Throws Error when the directory can't be read.
+std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& directory);
+
+/// The last of `list_checkpoints`, if any.
+std::optional<std::filesystem::path> find_newest_checkpoint(const std::filesystem::path& directory);
+
+}  // namespace cllm::io

@@ -1,0 +1,138 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cllm::io {
+
+// HDF5 behind owning handles: groups, attributes, and contiguous datasets that each carry the
+// XXH3-128 digest of their data. Objects are named by absolute paths ("/params/wte.weight").
+//
+// Everything here throws Error: one sentence that names the file, says what is wrong with it and
+// what to do. HDF5 prints nothing itself. One thread at a time may use HDF5, and a reader or
+// writer is used by the thread that made it.
+
+/// The attribute of every dataset that holds the digest of its data, as `Digest::hex` writes it.
+inline constexpr const char* kDigestAttribute = "xxh3_128";
+
+/// Owns one HDF5 identifier (`hid_t`). Move-only.
+class Handle {
+ public:
+  using Close = int (*)(std::int64_t);
+
+  Handle() = default;
+  Handle(std::int64_t id, Close closer) : id_(id), close_(closer) {}
+  Handle(Handle&& other) noexcept;
+  Handle& operator=(Handle&& other) noexcept;
+  ~Handle() { close(); }
+
+  std::int64_t get() const { return id_; }
+  bool is_valid() const { return id_ >= 0; }
+  /// Closes now; returns whether HDF5 could.
+  bool close();
+
+ private:
+  std::int64_t id_ = -1;
+  Close close_ = nullptr;
+};
+
+class OutputFile;
+
+/// Writes a new HDF5 file that every HDF5 since 1.8 reads, with checksums on its metadata. The
+/// same calls give the same bytes. After an error the file is to be thrown away.
+class Hdf5Writer {
+ public:
+  /// Creates or replaces `path`. Errors name `shown`: the place that the file is written for.
+  Hdf5Writer(const std::filesystem::path& path, const std::filesystem::path& shown);
+  Hdf5Writer(Hdf5Writer&&) noexcept;
+  ~Hdf5Writer();
+
+  void create_group(const std::string& group);
+
+  void write_attribute(const std::string& object, const std::string& name, std::uint64_t value);
+  /// A short UTF-8 string, without NUL.
+  void write_attribute(const std::string& object, const std::string& name, std::string_view text);
+
+  /// IEEE float32, row by row. The product of `shape` is the size of `values`.
+  void write_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
+                    std::span<const float> values);
+  /// One UTF-8 string of any length, without NUL.
+  void write_text(const std::string& dataset, std::string_view text);
+  /// A vector of uint8, of any content.
+  void write_bytes(const std::string& dataset, std::string_view bytes);
+
+  /// Finishes the file. Without a call of it the file isn't whole.
+  void close();
+
+ private:
+  void write_dataset(const std::string& dataset, std::int64_t type, const Handle& space,
+                     std::span<const std::byte> data);
+  void write_attribute(const std::string& object, const std::string& name, std::int64_t type,
+                       const void* value);
+  /// Throws unless everything succeeded so far and `succeeded` holds.
+  void check(bool succeeded) const;
+
+  std::filesystem::path shown_;
+  std::unique_ptr<OutputFile> output_;  // outlives file_
+  Handle file_;
+};
+
+/// What a dataset says of itself.
+struct DatasetInfo {
+  std::vector<std::uint64_t> shape;
+  std::string type;    ///< "float32", "uint8", "text", …
+  std::string digest;  ///< empty where it has none
+};
+
+/// Reads an HDF5 file that nobody writes. Follows no soft or external link, and reads no data that
+/// lie outside of the file.
+class Hdf5Reader {
+ public:
+  /// Throws Error when `path` is missing, not a file, not HDF5, truncated or damaged.
+  explicit Hdf5Reader(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+  std::uint64_t file_size() const { return file_size_; }
+
+  /// The names in a group, in alphabetical order of their bytes.
+  std::vector<std::string> names(const std::string& group) const;
+  /// How many names a group has.
+  std::uint64_t count(const std::string& group) const;
+
+  std::uint64_t integer_attribute(const std::string& object, const std::string& name) const;
+  std::string text_attribute(const std::string& object, const std::string& name) const;
+
+  DatasetInfo info(const std::string& dataset) const;
+
+  /// Fills `values` with a float32 dataset of exactly this shape and checks its digest. When it
+  /// throws, `values` may hold anything. The product of `shape` is the size of `values`.
+  void read_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
+                   std::span<float> values) const;
+  std::string read_text(const std::string& dataset) const;
+  std::string read_bytes(const std::string& dataset) const;
+
+ private:
+  /// Opens a group or dataset, following only hard links.
+  Handle open(const std::string& object) const;
+  Handle open_dataset(const std::string& dataset) const;
+  Handle open_attribute(const Handle& owner, const std::string& object,
+                        const std::string& name) const;
+  void check_digest(const std::string& dataset, std::span<const std::byte> data) const;
+  /// Throws that HDF5 cannot read `object`, with HDF5's reason.
+  [[noreturn]] void fail_damaged(const std::string& object) const;
+
+  std::filesystem::path path_;
+  std::uint64_t file_size_ = 0;
+  Handle file_;
+};
+
+/// "(96, 64)": a shape as messages write it.
+std::string shape_text(std::span<const std::uint64_t> shape);
+
+}  // namespace cllm::io

@@ -1,0 +1,120 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace cllm::kernels {
+
+/// The numbers of one AdamW step (Loshchilov and Hutter, "Decoupled Weight Decay Regularization",
+/// ICLR 2019, algorithm 2), the same for all parameters but for `weight_decay`.
+struct AdamWStep {
+  float learning_rate;
+  float beta1;
+  float beta2;
+  float epsilon;
+  float weight_decay;      ///< multiplies learning_rate * parameter; 0 for vectors
+  float bias_correction1;  ///< 1 - beta1^step
+  float bias_correction2;  ///< 1 - beta2^step
+  float gradient_scale;    ///< multiplies the gradient first: clipping by global norm
+};
+
+/// The elementwise and row-wise work of a training step, in one table: an AVX2 and a portable twin
+/// with the same signatures. Everything that is not a matrix product is here.
+///
+/// Letters: R rows (positions), C channels, N columns, V vocabulary. Arrays are row-major and
+/// contiguous but where a row stride (`ld`, in elements) is given. Sizes may be 0 and pointers need
+/// no alignment. A kernel reads and writes what its shapes say and not one element more.
+/// Nothing allocates or throws. Results depend on the arguments alone, so the same call gives the
+/// same bits on any thread; sums along a row are taken in an order fixed by its length.
+/// Thread-safe where the outputs of two calls don't overlap.
+struct Kernels {
+  const char* name;  ///< "avx2" or "portable"
+
+  // --- Functions: y[i] = f(x[i]); x and y may be the same array
+  // For every float; the AVX2 twin's errors in units in the last place are at most 0.9 (exp, with
+  // gradual underflow), 0.95 (log) and 2.65 (tanh).
+  void (*exp)(const float* x, float* y, std::size_t n);
+  void (*log)(const float* x, float* y, std::size_t n);
+  void (*tanh)(const float* x, float* y, std::size_t n);
+
+  // --- Sums
+  /// y[i] += x[i].
+  void (*add)(const float* x, float* y, std::size_t n);
+  /// x (R, N) += bias (N) in every row.
+  void (*add_bias)(const float* bias, float* x, std::size_t rows, std::size_t columns);
+  /// sums (N) += the column sums of x (R, N), rows added in order.
+  void (*add_column_sums)(const float* x, float* sums, std::size_t rows, std::size_t columns);
+  /// The sum of x[i]^2, in double.
+  double (*sum_of_squares)(const float* x, std::size_t n);
+
+  // --- GELU, tanh form: gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+  /// x (R, N) += bias (N); y (R, N) = gelu(x).
+  void (*bias_gelu)(const float* bias, float* x, float* y, std::size_t rows, std::size_t columns);
+  /// dx[i] = dy[i] * gelu'(x[i]); dx may be dy.
+  void (*gelu_backward)(const float* x, const float* dy, float* dx, std::size_t n);
+
+  // --- LayerNorm: y = (x - mean) * rstd * gain + shift, rstd = 1/sqrt(variance + 1e-5)
+  /// x, y (R, C); gain, shift (C); mean, rstd (R).
+  void (*layernorm)(const float* x, const float* gain, const float* shift, float* y, float* mean,
+                    float* rstd, std::size_t rows, std::size_t channels);
+  /// sum (R, C) = x (R, C) + branch (R, C) + bias (C); then y, mean, rstd = layernorm(sum).
+  /// sum may be x.
+  void (*residual_layernorm)(const float* x, const float* branch, const float* bias,
+                             const float* gain, const float* shift, float* sum, float* y,
+                             float* mean, float* rstd, std::size_t rows, std::size_t channels);
+  /// dx (R, C) += gradient through the norm; dgain, dshift (C) += their gradients, rows in order.
+  void (*layernorm_backward)(const float* dy, const float* x, const float* mean, const float* rstd,
+                             const float* gain, float* dx, float* dgain, float* dshift,
+                             std::size_t rows, std::size_t channels);
+
+  // --- Attention: a block of R queries against keys 0..columns-1
+  // Query i of the block sees the first visible + i keys; the others are masked.
+  /// scores (R, columns), stride ld, in place: row i, with n = min(columns, visible + i) entries,
+  /// becomes p = softmax(scale * scores[0..n)), followed by zeros up to `columns`;
+  /// log_sum_exp (R) = log(sum(exp(scale * scores))). visible >= 1, scale >= 0. What is masked is
+  /// written without being read. Here and in the loss, a probability below about 2^-100 of the
+  /// row's largest may become 0, so that products with it aren't subnormal, which is slow.
+  void (*causal_softmax)(float* scores, float* log_sum_exp, float scale, std::size_t visible,
+                         std::size_t rows, std::size_t columns, std::size_t ld);
+  /// The same probabilities again, from scores and the log_sum_exp that causal_softmax gave.
+  void (*causal_probabilities)(float* scores, const float* log_sum_exp, float scale,
+                               std::size_t visible, std::size_t rows, std::size_t columns,
+                               std::size_t ld);
+  /// In place in dp (R, columns): ds = scale * p * (dp - delta[i]). p and dp have stride ld.
+  void (*softmax_backward)(const float* p, float* dp, const float* delta, float scale,
+                           std::size_t rows, std::size_t columns, std::size_t ld);
+  /// dots[i] = sum over n of a[i, n] * b[i, n]; strides lda and ldb.
+  void (*row_dots)(const float* a, const float* b, float* dots, std::size_t rows,
+                   std::size_t columns, std::size_t lda, std::size_t ldb);
+
+  // --- Loss
+  /// losses[i] = log_sum_exp(logits[i]) - logits[i, target[i]]; logits (R, V) is left alone.
+  /// Every target < V, and V > 0.
+  void (*cross_entropy)(const float* logits, const std::uint32_t* targets, float* losses,
+                        std::size_t rows, std::size_t vocabulary);
+  /// The same losses, and in place logits -> scale * (softmax(logits) - onehot(target)).
+  void (*cross_entropy_backward)(float* logits, const std::uint32_t* targets, float* losses,
+                                 float scale, std::size_t rows, std::size_t vocabulary);
+
+  // --- Optimizer
+  /// One pass: g = gradient * gradient_scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
+  /// parameter -= lr (m/bc1 / (sqrt(v/bc2) + eps) + weight_decay * parameter).
+  void (*adamw)(float* parameter, float* m, float* v, const float* gradient, std::size_t n,
+                const AdamWStep& step);
+};
+
+/// The twin that runs on any processor, written for clarity.
+const Kernels& portable_kernels();
+
+/// The AVX2 twin. Throws Error where the processor or the build lacks it.
+const Kernels& avx2_kernels();
+
+/// Whether this processor and this build have AVX2 and FMA.
+bool has_avx2();
+
+/// The fastest twin that this processor runs; `CLLM_KERNELS=portable|avx2` in the environment
+/// forces one. Throws Error for an unknown name, and where AVX2 is forced and missing. To be called
+/// at start-up: it reads the environment.
+const Kernels& select_kernels();
+
+}  // namespace cllm::kernels

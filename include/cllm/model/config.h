@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace cllm::model {
+
+/// The shape of a GPT-2 model.
+struct ModelConfig {
+  std::size_t layers = 4;      ///< L
+  std::size_t heads = 4;       ///< H; divides channels
+  std::size_t channels = 128;  ///< C
+  std::size_t context = 64;    ///< T: the most positions a sequence has
+  std::size_t vocabulary = 0;  ///< V; comes from the tokenizer
+
+  std::size_t head_size() const { return channels / heads; }
+  bool operator==(const ModelConfig&) const = default;
+};
+
+/// Throws Error, naming the option to change, unless the shape makes sense.
+void validate(const ModelConfig& config);
+
+/// A named shape, without a vocabulary.
+struct Preset {
+  std::string_view name;
+  std::string_view description;
+  ModelConfig shape;
+};
+
+/// All presets, smallest first.
+std::span<const Preset> presets();
+
+/// The shape of the preset. Throws Error that lists the names when there is none such.
+const Preset& find_preset(std::string_view name);
+
+}  // namespace cllm::model

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "cllm/base/random.h"
+#include "cllm/base/slab.h"
+#include "cllm/kernels/kernels.h"
+#include "cllm/model/layout.h"
+
+namespace cllm::model {
+
+/// How the next token is drawn from the logits.
+struct SamplingOptions {
+  double temperature = 0.8;  ///< 0 takes the likeliest token
+  std::size_t top_k = 0;     ///< only the k likeliest; 0 for all
+  double top_p = 1.0;        ///< only the likeliest that together reach this probability
+};
+
+/// Throws Error, naming the option, for values that make no sense.
+void validate(const SamplingOptions& options);
+
+/// A token drawn from softmax(logits / temperature), cut to top-k, then to top-p (Holtzman et al.,
+/// "The Curious Case of Neural Text Degeneration", ICLR 2020).
+std::uint32_t sample_token(std::span<const float> logits, const SamplingOptions& options,
+                           RandomStream& random);
+
+/// Continues a text token by token, keeping keys and values of the past. When the context is full
+/// it goes on from the latter half of it. Not thread-safe; `parameters`, a slab of the layout, must
+/// outlive it.
+class Generator {
+ public:
+  Generator(const Layout& layout, const kernels::Kernels& kernels,
+            std::span<const float> parameters);
+
+  /// Takes in more text, at least one token, each below the vocabulary; returns the logits (V) of
+  /// what follows, valid until the next call.
+  std::span<const float> advance(std::span<const std::uint32_t> tokens);
+
+ private:
+  void advance_within_context(std::span<const std::uint32_t> tokens);
+  void attend(std::size_t layer, std::size_t rows);
+
+  const Layout& layout_;
+  const kernels::Kernels& kernels_;
+  const float* parameters_;
+  std::vector<std::uint32_t> past_;  // tokens whose keys and values are kept
+  Slab<float> qkv_;                  // (L, T, 3C)
+  Slab<float> x_, norm_, branch_;    // (T, C)
+  Slab<float> hidden_;               // (T, 4C)
+  Slab<float> mean_, rstd_;          // (T)
+  Slab<float> scores_;               // (query block, T)
+  Slab<float> logits_;               // (V)
+};
+
+}  // namespace cllm::model

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cllm/model/config.h"
+
+namespace cllm::model {
+
+/// How a tensor starts (Radford et al., "Language Models are Unsupervised Multitask
+/// Learners", 2.3).
+enum class Initial { kZero, kOne, kNormal, kResidualNormal };
+
+/// One named tensor and its place in every slab that is laid out alike.
+struct Tensor {
+  std::string name;     ///< GPT-2's: "wte.weight", "h.0.attn.c_attn.weight", …
+  std::size_t rows;     ///< out
+  std::size_t columns;  ///< in; 1 for a vector
+  bool is_matrix;       ///< matrices decay, vectors don't
+  Initial initial;
+  std::size_t offset;  ///< of the first element, in floats; a multiple of 16
+
+  std::size_t size() const { return rows * columns; }
+};
+
+/// Indices into `Layout::tensors` of one transformer layer.
+struct LayerTensors {
+  std::size_t ln_1_weight, ln_1_bias;            // (C)
+  std::size_t c_attn_weight, c_attn_bias;        // (3C, C), (3C)
+  std::size_t attn_proj_weight, attn_proj_bias;  // (C, C), (C)
+  std::size_t ln_2_weight, ln_2_bias;            // (C)
+  std::size_t c_fc_weight, c_fc_bias;            // (4C, C), (4C)
+  std::size_t mlp_proj_weight, mlp_proj_bias;    // (C, 4C), (C)
+};
+
+/// The one table of names, shapes and offsets: parameters, gradients, m and v are slabs of
+/// `slab_size` floats that share it. Immutable, so thread-safe.
+class Layout {
+ public:
+  explicit Layout(const ModelConfig& config);
+
+  const ModelConfig& config() const { return config_; }
+  std::span<const Tensor> tensors() const { return tensors_; }
+  const Tensor& operator[](std::size_t index) const { return tensors_[index]; }
+
+  std::size_t wte() const { return 0; }  // (V, C)
+  std::size_t wpe() const { return 1; }  // (T, C)
+  const LayerTensors& layer(std::size_t l) const { return layers_[l]; }
+  std::size_t ln_f_weight() const { return tensors_.size() - 2; }  // (C)
+  std::size_t ln_f_bias() const { return tensors_.size() - 1; }    // (C)
+
+  /// Floats of a slab; a little more than parameter_count(), because tensors are aligned.
+  std::size_t slab_size() const { return slab_size_; }
+  std::size_t parameter_count() const { return parameter_count_; }
+
+ private:
+  std::size_t add(std::string name, std::size_t rows, std::size_t columns, bool is_matrix,
+                  Initial initial);
+
+  ModelConfig config_;
+  std::vector<Tensor> tensors_;
+  std::vector<LayerTensors> layers_;
+  std::size_t slab_size_ = 0;
+  std::size_t parameter_count_ = 0;
+};
+
+}  // namespace cllm::model

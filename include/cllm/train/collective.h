@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace cllm::train {
+
+/// What training needs of the other ranks. All ranks call the same functions in the same order.
+/// One thread at a time. Throws Error when communication fails.
+class Collective {
+ public:
+  virtual ~Collective() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  /// In place: the sum over all ranks, the same bits on each.
+  virtual void sum(std::span<float> values) = 0;
+  virtual void sum(std::span<std::int64_t> values) = 0;
+  /// Rank 0's bytes.
+  virtual std::string broadcast(std::string bytes) = 0;
+  /// Every rank's bytes, in the order of ranks.
+  virtual std::vector<std::string> all_gather(const std::string& bytes) = 0;
+};
+
+/// One rank: nothing to combine.
+class SoloCollective final : public Collective {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  void sum(std::span<float>) override {}
+  void sum(std::span<std::int64_t>) override {}
+  std::string broadcast(std::string bytes) override { return bytes; }
+  std::vector<std::string> all_gather(const std::string& bytes) override { return {bytes}; }
+};
+
+/// Runs `work` on every rank and waits for all. Where it throws on any, every rank throws one
+/// ReplicatedError with the first failing rank's message, so that no rank is left waiting.
+void in_agreement(Collective& collective, const std::function<void()>& work);
+
+}  // namespace cllm::train

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "cllm/base/slab.h"
+#include "cllm/data/sampler.h"
+#include "cllm/data/token_file.h"
+#include "cllm/model/gpt.h"
+#include "cllm/train/collective.h"
+#include "cllm/train/loss_sum.h"
+#include "cllm/train/metrics.h"
+
+namespace cllm::train {
+
+/// Mean loss over fixed windows of a text: the same bits on any number of ranks and threads.
+class Evaluator {
+ public:
+  /// All ranks alike; `threads` of this rank. The references and the tokens must outlive it.
+  /// `sequences` as in data::EvaluationWindows. Throws std::bad_alloc.
+  Evaluator(const model::Gpt& gpt, data::TokenView tokens, std::uint64_t sequences, int threads,
+            Collective& collective);
+
+  /// All ranks together. `parameters`, a slab of the layout, is the same on all.
+  Evaluation evaluate(const float* parameters);
+
+ private:
+  struct Worker {
+    model::Workspace workspace;
+    Slab<std::uint32_t> inputs;   // (unit_sequences, T)
+    Slab<std::uint32_t> targets;  // (unit_sequences, T)
+  };
+
+  /// Windows of unit `unit`, which all have the same length.
+  model::Unit read_unit(std::size_t unit, Worker& worker) const;
+  std::size_t units() const;
+
+  const model::Gpt& gpt_;
+  data::TokenView tokens_;
+  data::EvaluationWindows windows_;
+  std::size_t full_windows_;    // all but a shorter last one
+  std::size_t unit_sequences_;  // of a unit of full windows
+  Collective& collective_;
+  std::vector<Worker> workers_;
+};
+
+}  // namespace cllm::train

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cllm/train/collective.h"
+
+namespace cllm::train {
+
+/// Where a rank runs, and with how many threads.
+struct Site {
+  std::string host;
+  std::vector<int> processors;  ///< that its affinity mask allows
+  int threads = 0;              ///< 0 where none were asked for
+};
+
+/// The threads of each rank: those asked for, else its processors, shared evenly with the other
+/// ranks of its host that may run on them; at least one.
+std::vector<int> threads_of(const std::vector<Site>& sites);
+
+/// What is likely to make the run slow: more threads than processors on a host, or in a rank's
+/// affinity mask. One sentence each, the same on every rank.
+std::vector<std::string> placement_warnings(const std::vector<Site>& sites);
+
+/// The sites of all ranks, in their order, with threads filled in. All ranks call it alike.
+std::vector<Site> gather_sites(Site mine, Collective& collective);
+
+}  // namespace cllm::train

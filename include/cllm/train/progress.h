@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "cllm/base/stopwatch.h"
+#include "cllm/train/metrics.h"
+#include "cllm/train/trainer.h"
+
+namespace cllm::train {
+
+/// What a person sees of a run on standard output: on a terminal one live line, elsewhere plain
+/// lines every few seconds. Not thread-safe.
+class Progress {
+ public:
+  /// `tokens` of one step over all ranks; `bytes_per_token` of the validation text turns nats per
+  /// token into bits per byte, 0 where it isn't known. `live`: whether standard output is a
+  /// terminal.
+  Progress(std::uint64_t steps, std::uint64_t step_tokens, double bytes_per_token, bool live);
+
+  void step(std::uint64_t state_step, const StepReport& report);
+  void evaluation(std::uint64_t state_step, const Evaluation& evaluation);
+  /// A line of its own.
+  void line(const std::string& text);
+
+ private:
+  std::uint64_t steps_;
+  std::uint64_t step_tokens_;
+  double bytes_per_token_;
+  bool live_;
+  double step_seconds_ = 0;  // smoothed
+  Stopwatch since_line_;
+  bool first_ = true;
+};
+
+/// Whether standard output ends on a terminal, also behind mpirun, which gives its ranks a terminal
+/// of their own whatever it writes to itself.
+bool output_is_terminal();
+
+/// "3h05m", "4m10s", "12s".
+std::string duration_text(double seconds);
+
+/// 12345 as "12,345"; 1234567 as "1.23 M".
+std::string count_text(double count);
+
+}  // namespace cllm::train

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace cllm::train {
+
+/// How the learning rate goes down after warm-up.
+enum class Decay {
+  kCosine,    ///< half a cosine to min_rate at the last step
+  kLinear,    ///< a line to min_rate at the last step
+  kWsd,       ///< warm-up, stable, then a line to min_rate over the last fifth of the steps
+  kConstant,  ///< stays
+};
+
+/// Throws Error, naming --schedule, for an unknown name.
+Decay parse_decay(std::string_view name);
+std::string_view name_of(Decay decay);
+
+/// The learning rate as a function of the step.
+struct Schedule {
+  Decay decay = Decay::kCosine;
+  double rate = 1e-3;
+  double min_rate = 1e-4;
+  std::uint64_t warmup = 0;  ///< steps of linear growth from rate/warmup to rate
+  std::uint64_t steps = 1;   ///< of the whole run
+
+  /// The rate that step `step` (from 0) is taken with.
+  double at(std::uint64_t step) const;
+};
+
+/// Throws Error, naming the option, for values that make no sense.
+void validate(const Schedule& schedule);
+
+}  // namespace cllm::train

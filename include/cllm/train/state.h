@@ -1,0 +1,22 @@
+#pragma once
+
+#include <cstdint>
+
+#include "cllm/base/slab.h"
+#include "cllm/model/layout.h"
+
+namespace cllm::train {
+
+/// Everything that a step changes: slabs of one layout, replicated on all ranks.
+struct State {
+  explicit State(const model::Layout& layout)
+      : parameters(layout.slab_size()), m(layout.slab_size()), v(layout.slab_size()) {}
+
+  Slab<float> parameters;
+  Slab<float> m;  ///< AdamW's mean of gradients
+  Slab<float> v;  ///< AdamW's mean of squared gradients
+  std::uint64_t step = 0;
+  std::uint64_t tokens_seen = 0;
+};
+
+}  // namespace cllm::train

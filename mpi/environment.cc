@@ -1,0 +1,27 @@
+#include "cllm/mpi/environment.h"
+
+#include <mpi.h>
+
+#include <cstdlib>
+
+#include "cllm/mpi/checked.h"
+
+namespace cllm::mpi {
+
+Environment::Environment(int& argc, char**& argv) {
+  int provided = 0;
+  checked(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
+  if (provided < MPI_THREAD_FUNNELED) {
+    fail("this MPI library does not allow threads; use one built with MPI_THREAD_FUNNELED");
+  }
+  checked(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
+}
+
+Environment::~Environment() { MPI_Finalize(); }
+
+void abort(int exit_code) {
+  MPI_Abort(MPI_COMM_WORLD, exit_code);
+  std::_Exit(exit_code);
+}
+
+}  // namespace cllm::mpi

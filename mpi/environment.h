@@ -1,0 +1,19 @@
+#pragma once
+
+namespace cllm::mpi {
+
+/// MPI from construction to destruction; one for a process, made and destroyed by the thread that
+/// calls MPI. Without a launcher the process is a world of one rank.
+class Environment {
+ public:
+  /// Throws Error when MPI can't start.
+  Environment(int& argc, char**& argv);
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+  ~Environment();
+};
+
+/// Ends every rank of the job at once, for a failure that only this rank knows. Doesn't return.
+[[noreturn]] void abort(int exit_code);
+
+}  // namespace cllm::mpi

@@ -1,0 +1,79 @@
+#include "cllm/mpi/world.h"
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "cllm/base/error.h"
+#include "cllm/mpi/checked.h"
+
+namespace cllm::mpi {
+namespace {
+
+/// Elements of one call: MPI counts in int, and a call of this size is long past its latency.
+constexpr std::size_t kMostElements = std::size_t{1} << 28;
+
+int checked_count(std::size_t count) {
+  if (count > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
+    fail("a message of {} bytes is more than MPI can count", count);
+  }
+  return static_cast<int>(count);
+}
+
+template <typename T>
+void all_reduce(std::span<T> values, MPI_Datatype type) {
+  for (std::size_t first = 0; first < values.size(); first += kMostElements) {
+    const std::size_t count = std::min(kMostElements, values.size() - first);
+    checked(MPI_Allreduce(MPI_IN_PLACE, values.data() + first, checked_count(count), type, MPI_SUM,
+                          MPI_COMM_WORLD),
+            "MPI_Allreduce");
+  }
+}
+
+}  // namespace
+
+World::World() {
+  checked(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "MPI_Comm_rank");
+  checked(MPI_Comm_size(MPI_COMM_WORLD, &size_), "MPI_Comm_size");
+}
+
+void World::sum(std::span<float> values) {
+  if (size_ > 1) all_reduce(values, MPI_FLOAT);
+}
+
+void World::sum(std::span<std::int64_t> values) {
+  if (size_ > 1) all_reduce(values, MPI_INT64_T);
+}
+
+std::string World::broadcast(std::string bytes) {
+  if (size_ == 1) return bytes;
+  std::uint64_t size = bytes.size();
+  checked(MPI_Bcast(&size, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD), "MPI_Bcast");
+  bytes.resize(size);
+  checked(MPI_Bcast(bytes.data(), checked_count(size), MPI_CHAR, 0, MPI_COMM_WORLD), "MPI_Bcast");
+  return bytes;
+}
+
+std::vector<std::string> World::all_gather(const std::string& bytes) {
+  if (size_ == 1) return {bytes};
+  const auto ranks = static_cast<std::size_t>(size_);
+  int size = checked_count(bytes.size());
+  std::vector<int> sizes(ranks), offsets(ranks);
+  checked(MPI_Allgather(&size, 1, MPI_INT, sizes.data(), 1, MPI_INT, MPI_COMM_WORLD),
+          "MPI_Allgather");
+  std::exclusive_scan(sizes.begin(), sizes.end(), offsets.begin(), 0);
+  std::string all(static_cast<std::size_t>(offsets.back() + sizes.back()), '\0');
+  checked(MPI_Allgatherv(bytes.data(), size, MPI_CHAR, all.data(), sizes.data(), offsets.data(),
+                         MPI_CHAR, MPI_COMM_WORLD),
+          "MPI_Allgatherv");
+  std::vector<std::string> result;
+  for (std::size_t r = 0; r < ranks; ++r) {
+    result.push_back(
+        all.substr(static_cast<std::size_t>(offsets[r]), static_cast<std::size_t>(sizes[r])));
+  }
+  return result;
+}
+
+}  // namespace cllm::mpi

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cllm/train/collective.h"
+
+namespace cllm::mpi {
+
+/// All ranks of the job (MPI_COMM_WORLD), while an Environment lives.
+class World final : public train::Collective {
+ public:
+  World();
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  void sum(std::span<float> values) override;
+  void sum(std::span<std::int64_t> values) override;
+  std::string broadcast(std::string bytes) override;
+  std::vector<std::string> all_gather(const std::string& bytes) override;
+
+ private:
+  int rank_ = 0;
+  int size_ = 1;
+};
+
+}  // namespace cllm::mpi

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs the tests.
+#
+#   scripts/test.sh [PRESET] [CTEST OPTION]...
+#
+# PRESET is release (default, all tests), debug (all tests), asan or tsan (the unit tests under
+# sanitizers). What follows goes to ctest: scripts/test.sh release -R checkpoint
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+exec </dev/null # nothing here reads the terminal, and mpirun must not
+
+preset=${1:-release}
+case $preset in
+  release | debug | asan | tsan) shift $(($# > 0)) ;;
+  -h | --help)
+    sed -n '2,/^set/{s/^# \{0,1\}//p}' "$0"
+    exit
+    ;;
+  -*) preset=release ;;
+  *) die "unknown preset '$preset': use release, debug, asan or tsan" ;;
+esac
+
+install_packages build test
+build "$preset" -D CLLM_TESTS=ON -D CLLM_WERROR=ON
+
+# Several tests share the cores, and a test may have more ranks or threads than there are cores: let
+# ranks share them, bind none to a core, and let nobody wait by spinning.
+allow_mpi_as_root
+export OMPI_MCA_rmaps_base_oversubscribe=1
+export OMPI_MCA_hwloc_base_binding_policy=none
+export OMPI_MCA_mpi_yield_when_idle=1
+export OMP_WAIT_POLICY=passive
+# The fast unwinder stops at libraries without frame pointers, and so never sees which of them are
+# to be suppressed.
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:fast_unwind_on_malloc=0}
+suppressions="suppressions='$project_root/scripts/lsan.supp':print_suppressions=0"
+export LSAN_OPTIONS=${LSAN_OPTIONS:-$suppressions}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
+
+say "Testing build/$preset"
+cd "$project_root"
+ctest --preset "$preset" --parallel "$(nproc)" "$@"

@@ -1,0 +1,123 @@
+#include "cllm/base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "cllm/base/error.h"
+
+namespace cllm {
+namespace {
+
+/// A file descriptor that closes itself.
+class Descriptor {
+ public:
+  Descriptor(const std::filesystem::path& path, int flags)
+      : fd_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
+    if (fd_ < 0) fail("cannot open {}: {}", path.string(), std::strerror(errno));
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() { ::close(fd_); }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+std::size_t size_of_regular_file(const Descriptor& file, const std::filesystem::path& path) {
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) {
+    fail("cannot read {}: {}", path.string(), std::strerror(errno));
+  }
+  if (!S_ISREG(status.st_mode)) fail("{} is not a regular file", path.string());
+  return static_cast<std::size_t>(status.st_size);
+}
+
+/// Syncs what is at `place`; errors name `path`, for which it is done.
+void sync(const std::filesystem::path& place, int flags, const std::filesystem::path& path) {
+  const Descriptor file(place, flags);
+  if (::fsync(file.get()) != 0) fail("cannot write {}: {}", path.string(), std::strerror(errno));
+}
+
+}  // namespace
+
+MappedFile::MappedFile(const std::filesystem::path& path) {
+  const Descriptor file(path, O_RDONLY);
+  size_ = size_of_regular_file(file, path);
+  if (size_ == 0) return;
+  void* address = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, file.get(), 0);
+  if (address == MAP_FAILED) fail("cannot map {}: {}", path.string(), std::strerror(errno));
+  data_ = static_cast<const std::byte*>(address);
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+std::string read_file(const std::filesystem::path& path) {
+  const Descriptor file(path, O_RDONLY);
+  std::string text(size_of_regular_file(file, path), '\0');
+  std::size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t got = ::read(file.get(), text.data() + done, text.size() - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail("cannot read {}: {}", path.string(), std::strerror(errno));
+    if (got == 0) fail("{} became shorter while it was read", path.string());
+    done += static_cast<std::size_t>(got);
+  }
+  return text;
+}
+
+void write_atomically(const std::filesystem::path& path,
+                      const std::function<void(const std::filesystem::path&)>& write) {
+  // The process number keeps two writers of one path apart; the rename decides between them.
+  const std::filesystem::path temporary =
+      path.parent_path() / fmt::format(".{}.{}.tmp", path.filename().string(), ::getpid());
+  try {
+    write(temporary);
+    sync(temporary, O_RDONLY, path);
+    if (::rename(temporary.c_str(), path.c_str()) != 0) {
+      fail("cannot write {}: {}", path.string(), std::strerror(errno));
+    }
+    sync(path.has_parent_path() ? path.parent_path() : ".", O_RDONLY | O_DIRECTORY, path);
+  } catch (...) {
+    ::unlink(temporary.c_str());
+    throw;
+  }
+}
+
+void write_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  write_atomically(path, [&](const std::filesystem::path& temporary) {
+    const Descriptor file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
+    std::size_t done = 0;
+    while (done < bytes.size()) {
+      const ssize_t put = ::write(file.get(), bytes.data() + done, bytes.size() - done);
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) fail("cannot write {}: {}", path.string(), std::strerror(errno));
+      done += static_cast<std::size_t>(put);
+    }
+  });
+}
+
+void make_directories(const std::filesystem::path& path) {
+  std::error_code code;
+  std::filesystem::create_directories(path, code);
+  if (code) fail("cannot create the directory {}: {}", path.string(), code.message());
+}
+
+}  // namespace cllm

@@ -1,0 +1,51 @@
+#include "cllm/cli/checkpoints.h"
+
+#include <fmt/format.h>
+
+#include "cllm/base/error.h"
+
+namespace cllm::cli {
+
+std::filesystem::path find_checkpoint(const std::filesystem::path& path) {
+  std::error_code code;
+  const auto status = std::filesystem::status(path, code);
+  if (!std::filesystem::exists(status)) {
+    fail("{} does not exist; give a checkpoint file or the directory of a run", path.string());
+  }
+  if (!std::filesystem::is_directory(status)) return path;
+  const auto newest = io::find_newest_checkpoint(path);
+  if (!newest) fail("{} holds no checkpoint (step-*.h5)", path.string());
+  return *newest;
+}
+
+LoadedModel::LoadedModel(const std::filesystem::path& checkpoint)
+    : path(find_checkpoint(checkpoint)),
+      run(io::read_run_state(path)),
+      tokenizer(tokenizer_of(run, path)),
+      kernels(kernels::select_kernels()),
+      gpt(run.model, kernels),
+      parameters(gpt.layout().slab_size()) {
+  io::read_parameters(path, gpt.layout(), parameters.span());
+}
+
+std::unique_ptr<data::Tokenizer> tokenizer_of(const io::RunState& run,
+                                              const std::filesystem::path& checkpoint) {
+  std::unique_ptr<data::Tokenizer> tokenizer;
+  try {
+    tokenizer = data::make_tokenizer(run.tokenizer_kind, run.tokenizer_blob);
+  } catch (const Error& error) {
+    fail("{}: its tokenizer cannot be used: {}", checkpoint.string(), error.what());
+  }
+  if (tokenizer->vocabulary() > run.model.vocabulary) {
+    fail("{}: its tokenizer has {} tokens and its model {}; the file is not what a run wrote",
+         checkpoint.string(), tokenizer->vocabulary(), run.model.vocabulary);
+  }
+  return tokenizer;
+}
+
+std::string shape_text(const model::ModelConfig& shape) {
+  return fmt::format("{} layers, {} heads, {} channels, context {}, vocabulary {}", shape.layers,
+                     shape.heads, shape.channels, shape.context, shape.vocabulary);
+}
+
+}  // namespace cllm::cli

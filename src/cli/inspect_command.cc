@@ -1,0 +1,69 @@
+#include <fmt/format.h>
+
+#include "cllm/base/error.h"
+#include "cllm/cli/checkpoints.h"
+#include "cllm/cli/commands.h"
+#include "cllm/io/hdf5.h"
+#include "cllm/train/progress.h"
+
+namespace cllm::cli {
+namespace {
+
+void print_summary(const std::filesystem::path& path, const io::CheckpointSummary& summary,
+                   bool tensors) {
+  const io::RunState& run = summary.run;
+  const model::Layout layout(run.model);
+  fmt::print("checkpoint  {}\n", path.string());
+  fmt::print("model       {}; {} parameters\n", shape_text(run.model),
+             train::count_text(static_cast<double>(layout.parameter_count())));
+  fmt::print("trained     {} steps, {} tokens, seed {}\n", run.step,
+             train::count_text(static_cast<double>(run.tokens_seen)), run.seed);
+  fmt::print("tokenizer   {}, {} bytes\n", run.tokenizer_kind, run.tokenizer_blob.size());
+  fmt::print("written by  cllm-dist {}\n", run.program_version);
+  if (tensors) {
+    for (const io::TensorSummary& tensor : summary.tensors) {
+      fmt::print("  {:<40} {:<8} {:<16} {}\n", tensor.path, tensor.type,
+                 io::shape_text(tensor.shape), tensor.digest);
+    }
+  }
+  fmt::print("configuration\n");
+  std::size_t start = 0;
+  while (start < run.config.size()) {
+    const std::size_t end = std::min(run.config.find('\n', start), run.config.size());
+    fmt::print("  {}\n", run.config.substr(start, end - start));
+    start = end + 1;
+  }
+}
+
+}  // namespace
+
+void declare_inspect_options(CLI::App& app, InspectSettings& s) {
+  add_option(app, "path", s.path, "checkpoint FILE, or DIR of a run")
+      ->type_name("PATH")
+      ->required();
+  app.add_flag("--tensors", s.tensors, "list every tensor with its shape and digest");
+}
+
+void inspect_command(const InspectSettings& settings, train::Collective& collective) {
+  train::in_agreement(collective, [&] {
+    if (collective.rank() != 0) return;
+    const std::filesystem::path path = find_checkpoint(settings.path);
+    const io::CheckpointSummary summary = io::describe_checkpoint(path);
+    print_summary(path, summary, settings.tensors);
+    std::size_t broken = 0;
+    for (const io::TensorSummary& tensor : summary.tensors) {
+      if (tensor.problem.empty()) continue;
+      fmt::print("broken      {}\n", tensor.problem);
+      ++broken;
+    }
+    std::fflush(stdout);
+    if (!summary.is_whole()) {
+      fail("{} is not whole: {} of its tensors are broken; use an earlier checkpoint",
+           path.string(), broken);
+    }
+    fmt::print("whole       every tensor has its digest\n");
+    std::fflush(stdout);
+  });
+}
+
+}  // namespace cllm::cli

@@ -1,0 +1,51 @@
+#include <fmt/core.h>
+
+#include <cstdio>
+#include <new>
+
+#include "cllm/base/error.h"
+#include "cllm/cli/program.h"
+#include "cllm/mpi/environment.h"
+#include "cllm/mpi/world.h"
+
+namespace {
+
+constexpr int kFailure = 1;
+
+void say(const cllm::mpi::World& world, const char* what) {
+  if (world.size() == 1 || world.rank() == 0) {
+    fmt::print(stderr, "cllm-dist: {}\n", what);
+  } else {
+    fmt::print(stderr, "cllm-dist: rank {}: {}\n", world.rank(), what);
+  }
+  std::fflush(stderr);
+}
+
+}  // namespace
+
+/// The one place where errors end. An error that all ranks share is said by rank 0, and all leave;
+/// one that a single rank met is said by it, and it takes the others down, which may be waiting for
+/// it.
+int main(int argc, char** argv) {
+  try {
+    cllm::mpi::Environment environment(argc, argv);
+    cllm::mpi::World world;
+    try {
+      cllm::cli::run_program({argv + 1, argv + argc}, world);
+      return 0;
+    } catch (const cllm::ReplicatedError& error) {
+      if (world.rank() == 0) say(world, error.what());
+      return kFailure;
+    } catch (const std::bad_alloc&) {
+      say(world, "out of memory; use a smaller model or --micro-batch, or fewer ranks per host");
+    } catch (const std::exception& error) {
+      say(world, error.what());
+    }
+    std::fflush(stdout);
+    if (world.size() > 1) cllm::mpi::abort(kFailure);
+    return kFailure;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "cllm-dist: {}\n", error.what());
+    return kFailure;
+  }
+}

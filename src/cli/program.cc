@@ -1,0 +1,74 @@
+#include "cllm/cli/program.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cllm/base/error.h"
+#include "cllm/cli/commands.h"
+
+namespace cllm::cli {
+
+namespace {
+
+/// Ranks with different options would run different commands, each waiting for the others.
+void require_same_arguments(const Arguments& arguments, train::Collective& collective) {
+  std::string mine;
+  for (const std::string& argument : arguments) mine += argument + '\0';
+  const std::vector<std::string> all = collective.all_gather(mine);
+  const auto other = std::ranges::find_if(all, [&](const auto& its) { return its != all.front(); });
+  if (other == all.end()) return;
+  throw ReplicatedError(fmt::format(
+      "rank {} was started with other options than rank 0; start all ranks with the same",
+      other - all.begin()));
+}
+
+}  // namespace
+
+std::string_view version() { return CLLM_VERSION; }
+
+void run_program(const Arguments& arguments, train::Collective& collective) {
+  require_same_arguments(arguments, collective);
+  CLI::App app(
+      "Trains language models on CPU clusters.\n"
+      "  cllm-dist [options]                train; every option has a default\n"
+      "  mpirun -np N cllm-dist [options]   the same on N ranks\n"
+      "  cllm-dist COMMAND --help           explains a command",
+      "cllm-dist");
+  app.set_version_flag("--version", std::string(version()));
+  app.allow_extras(false);
+  app.require_subcommand(0, 1);
+  app.get_formatter()->column_width(34);
+  app.get_formatter()->label("SUBCOMMANDS", "COMMANDS");
+
+  TrainSettings train;
+  SampleSettings sample;
+  EvalSettings eval;
+  InspectSettings inspect;
+  TokenizeSettings tokenize;
+  declare_train_options(app, train);
+  CLI::App* sample_app = app.add_subcommand("sample", "continue a text with a trained model");
+  CLI::App* eval_app = app.add_subcommand("eval", "measure a trained model on a text");
+  CLI::App* inspect_app = app.add_subcommand("inspect", "show what a checkpoint holds");
+  CLI::App* tokenize_app = app.add_subcommand("tokenize", "turn a corpus into token files");
+  declare_sample_options(*sample_app, sample);
+  declare_eval_options(*eval_app, eval);
+  declare_inspect_options(*inspect_app, inspect);
+  declare_tokenize_options(*tokenize_app, tokenize);
+
+  try {
+    parse(app, arguments);
+  } catch (const CLI::Success& asked) {
+    if (collective.rank() == 0) app.exit(asked);
+    return;
+  } catch (const Error& error) {
+    throw ReplicatedError(error.what());  // every rank reads the same command line
+  }
+  if (sample_app->parsed()) return sample_command(sample, collective);
+  if (eval_app->parsed()) return eval_command(eval, collective);
+  if (inspect_app->parsed()) return inspect_command(inspect, collective);
+  if (tokenize_app->parsed()) return tokenize_command(tokenize, collective);
+  train_command(arguments, collective);
+}
+
+}  // namespace cllm::cli

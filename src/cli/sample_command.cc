@@ -1,0 +1,65 @@
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "cllm/base/error.h"
+#include "cllm/cli/checkpoints.h"
+#include "cllm/cli/commands.h"
+#include "cllm/kernels/blas.h"
+
+namespace cllm::cli {
+namespace {
+
+void write(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    fail("cannot write to standard output");
+  }
+}
+
+}  // namespace
+
+void declare_sample_options(CLI::App& app, SampleSettings& s) {
+  add_option(app, "--checkpoint", s.checkpoint, "checkpoint FILE, or DIR of a run")
+      ->type_name("PATH")
+      ->required();
+  add_option(app, "--prompt", s.prompt, "text to continue [a new line]")->type_name("TEXT");
+  add_option(app, "--tokens", s.tokens, "tokens to make")->type_name("N")->capture_default_str();
+  add_option(app, "--temperature", s.options.temperature,
+             "below 1 is more careful, 0 takes the likeliest token")
+      ->type_name("X")
+      ->capture_default_str();
+  add_option(app, "--top-k", s.options.top_k, "draw from the k likeliest tokens; 0 for all")
+      ->type_name("K")
+      ->capture_default_str();
+  add_option(app, "--top-p", s.options.top_p, "draw from the likeliest that together reach P")
+      ->type_name("P")
+      ->capture_default_str();
+  add_option(app, "--seed", s.seed, "of the draw")->type_name("N")->capture_default_str();
+}
+
+void sample_command(const SampleSettings& settings, train::Collective& collective) {
+  train::in_agreement(collective, [&] {
+    if (collective.rank() != 0) return;
+    model::validate(settings.options);
+    kernels::prepare_blas(1);
+    const LoadedModel loaded(settings.checkpoint);
+    const std::vector<std::uint32_t> prompt = loaded.tokenizer->encode(settings.prompt);
+    if (prompt.empty()) fail("--prompt: give at least one character to begin with");
+
+    model::Generator generator(loaded.gpt.layout(), loaded.kernels, loaded.parameters.span());
+    RandomStream random(settings.seed, 0);
+    // A vocabulary may be larger in the model than in the tokenizer: those rows have no text.
+    const std::size_t known = loaded.tokenizer->vocabulary();
+    write(settings.prompt);
+    std::span<const float> logits = generator.advance(prompt);
+    for (std::uint64_t i = 0; i < settings.tokens; ++i) {
+      const std::uint32_t token =
+          model::sample_token(logits.first(known), settings.options, random);
+      write(loaded.tokenizer->token_bytes(token));
+      if (i + 1 < settings.tokens) logits = generator.advance({&token, 1});
+    }
+    write("\n");
+  });
+}
+
+}  // namespace cllm::cli

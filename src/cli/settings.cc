@@ -1,0 +1,193 @@
+#include "cllm/cli/settings.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <limits>
+
+#include "cllm/base/error.h"
+#include "cllm/train/batch.h"
+
+namespace cllm::cli {
+namespace {
+
+/// The whole of `text` as a number, or nothing.
+bool read_number(std::string_view text, std::uint64_t& number) {
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return code == std::errc() && end == text.data() + text.size();
+}
+
+std::string preset_names() {
+  std::string names;
+  for (const model::Preset& preset : model::presets()) {
+    names += fmt::format("{}{}", names.empty() ? "" : "|", preset.name);
+  }
+  return names;
+}
+
+bool is_file_path(const std::string& value, std::initializer_list<std::string_view> words) {
+  return !value.empty() && std::ranges::find(words, std::string_view(value)) == words.end();
+}
+
+void make_absolute(std::string& path) { path = std::filesystem::absolute(path).string(); }
+
+}  // namespace
+
+void declare_train_options(CLI::App& app, TrainSettings& s) {
+  const auto group = [&](const char* name) {
+    return [&app, name](const char* option, auto& variable, const std::string& help) {
+      return add_option(app, option, variable, help)->group(name);
+    };
+  };
+  const auto data = group("Data");
+  data("--data", s.data, "text FILE, DIR of text files, token FILE, or builtin")
+      ->type_name("PATH")
+      ->capture_default_str();
+  data("--validation-data", s.validation_data,
+       "text or token FILE to validate on (else the last tenth of --data)")
+      ->type_name("PATH");
+  data("--tokenizer", s.tokenizer,
+       "bytes, bpe:N, unigram:N, or a SentencePiece FILE.model [bytes, or a token file's own]")
+      ->type_name("KIND");
+
+  const auto model = group("Model");
+  model("--preset", s.preset, preset_names())->type_name("NAME")->capture_default_str();
+  model("--layers", s.shape.layers, "transformer layers [the preset's]")->type_name("N");
+  model("--heads", s.shape.heads, "attention heads [the preset's]")->type_name("N");
+  model("--channels", s.shape.channels, "width of the model [the preset's]")->type_name("N");
+  model("--context", s.shape.context, "tokens of a sequence [the preset's]")->type_name("N");
+
+  const auto training = group("Training");
+  training("--steps", s.steps, "optimizer steps")->type_name("N")->capture_default_str();
+  training("--batch", s.batch, "sequences of a step, over all ranks")
+      ->type_name("N")
+      ->capture_default_str();
+  training("--micro-batch", s.micro_batch,
+           "sequences a thread takes at a time; divides --batch "
+           "[from batch and context]")
+      ->type_name("N");
+  training("--seed", s.seed, "of initial weights and order of data")
+      ->type_name("N")
+      ->capture_default_str();
+  training("--lr", s.rate, "highest learning rate")->type_name("X")->capture_default_str();
+  training("--min-lr", s.min_rate, "learning rate at the end [a tenth of --lr]")->type_name("X");
+  training("--warmup", s.warmup, "steps of growing learning rate [a tenth of --steps, at most 100]")
+      ->type_name("N");
+  training("--schedule", s.schedule, "cosine|linear|wsd|constant")
+      ->type_name("NAME")
+      ->capture_default_str();
+  training("--weight-decay", s.optimizer.weight_decay, "of matrices")
+      ->type_name("X")
+      ->capture_default_str();
+  training("--beta1", s.optimizer.beta1, "AdamW's memory of gradients")
+      ->type_name("X")
+      ->capture_default_str();
+  training("--beta2", s.optimizer.beta2, "AdamW's memory of their squares")
+      ->type_name("X")
+      ->capture_default_str();
+  training("--clip", s.optimizer.clip, "largest norm of the gradient; 0 for no limit")
+      ->type_name("X")
+      ->capture_default_str();
+
+  const auto machine = group("Machine");
+  machine("--threads", s.threads, "threads of each rank [its share of the host's processors]")
+      ->type_name("N");
+
+  const auto run = group("Run");
+  run("--eval-every", s.evaluate_every, "steps between evaluations [a tenth of --steps]")
+      ->type_name("N");
+  run("--eval-sequences", s.evaluation_sequences, "sequences of an evaluation: N or all")
+      ->type_name("N")
+      ->capture_default_str();
+  run("--out", s.out, "directory of the run [checkpoints/<time>-<preset>]")->type_name("DIR");
+  run("--checkpoint-every", s.checkpoint_every, "steps (500) or time (30m); 0 for the end alone")
+      ->type_name("N")
+      ->capture_default_str();
+  run("--resume", s.resume,
+      "go on from a checkpoint FILE, the newest in DIR, or the newest in --out "
+      "if there is one (auto)")
+      ->type_name("PATH");
+  run("--config", s.config, "read options from a TOML file; the command line wins")
+      ->type_name("FILE");
+}
+
+void resolve(const CLI::App& app, TrainSettings& s) {
+  const auto given = [&](const char* option) { return app.count(option) > 0; };
+  const model::ModelConfig& preset = model::find_preset(s.preset).shape;
+  if (!given("--layers")) s.shape.layers = preset.layers;
+  if (!given("--heads")) s.shape.heads = preset.heads;
+  if (!given("--channels")) s.shape.channels = preset.channels;
+  if (!given("--context")) s.shape.context = preset.context;
+  if (s.batch < 1) fail("--batch {}: give at least 1", s.batch);
+  if (!given("--micro-batch")) {
+    s.micro_batch = train::default_micro_batch(s.batch, s.shape.context);
+  }
+  if (!given("--min-lr")) s.min_rate = s.rate / 10;
+  if (!given("--warmup")) s.warmup = std::min<std::uint64_t>(100, s.steps / 10);
+  if (!given("--eval-every")) s.evaluate_every = std::max<std::uint64_t>(1, s.steps / 10);
+  if (s.threads < 0 || (given("--threads") && s.threads == 0)) {
+    fail("--threads {}: give at least 1", s.threads);
+  }
+  const train::TrainerOptions options = trainer_options(s, s.threads);
+  train::validate(options.optimizer);
+  train::validate(options.schedule);
+  train::check_micro_batch(s.batch, s.micro_batch);
+  parse_evaluation_sequences(s.evaluation_sequences);
+  parse_interval(s.checkpoint_every);
+
+  if (is_file_path(s.data, {"builtin"})) make_absolute(s.data);
+  if (is_file_path(s.validation_data, {})) make_absolute(s.validation_data);
+  if (s.tokenizer.ends_with(".model")) make_absolute(s.tokenizer);
+}
+
+train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
+  return {.optimizer = s.optimizer,
+          .schedule = {.decay = train::parse_decay(s.schedule),
+                       .rate = s.rate,
+                       .min_rate = s.min_rate,
+                       .warmup = s.warmup,
+                       .steps = s.steps},
+          .batch = s.batch,
+          .micro_batch = s.micro_batch,
+          .threads = threads};
+}
+
+std::string config_toml(const CLI::App& app) {
+  std::vector<std::string> omitted = {"help", "version", "config", "out", "resume"};
+  // How many threads a rank has is the machine's business, unless it was asked for.
+  if (app.count("--threads") == 0) omitted.emplace_back("threads");
+  return toml_of(app, omitted);
+}
+
+std::uint64_t parse_evaluation_sequences(const std::string& text) {
+  if (text == "all") return 0;
+  std::uint64_t count = 0;
+  if (!read_number(text, count) || count < 1) {
+    fail("--eval-sequences {}: give a number of sequences, or all", text);
+  }
+  return count;
+}
+
+Interval parse_interval(const std::string& text) {
+  Interval interval;
+  if (read_number(text, interval.steps)) return interval;
+  interval.steps = 0;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const std::size_t digits = std::min(rest.find_first_not_of("0123456789"), rest.size() - 1);
+    const std::string_view unit = rest.substr(digits, 1);
+    std::uint64_t count = 0;
+    const double seconds = unit == "h" ? 3600 : unit == "m" ? 60 : unit == "s" ? 1 : 0;
+    if (seconds == 0 || !read_number(rest.substr(0, digits), count)) break;
+    interval.seconds += seconds * static_cast<double>(count);
+    rest.remove_prefix(digits + 1);
+  }
+  if (text.empty() || !rest.empty()) {
+    fail("--checkpoint-every {}: give a number of steps, or a time such as 30m or 1h30m", text);
+  }
+  return interval;
+}
+
+}  // namespace cllm::cli

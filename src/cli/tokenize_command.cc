@@ -1,0 +1,45 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "cllm/base/error.h"
+#include "cllm/base/processors.h"
+#include "cllm/cli/commands.h"
+#include "cllm/data/dataset.h"
+
+namespace cllm::cli {
+
+void declare_tokenize_options(CLI::App& app, TokenizeSettings& s) {
+  add_option(app, "--data", s.data, "text FILE or DIR of text files")
+      ->type_name("PATH")
+      ->required();
+  add_option(app, "--tokenizer", s.tokenizer,
+             "bytes, bpe:N, unigram:N, or a SentencePiece FILE.model")
+      ->type_name("KIND")
+      ->capture_default_str();
+  add_option(app, "--out", s.out, "token file to write")->type_name("FILE")->required();
+}
+
+void tokenize_command(const TokenizeSettings& settings, train::Collective& collective) {
+  train::in_agreement(collective, [&] {
+    if (collective.rank() != 0) return;
+    if (std::filesystem::exists(settings.out)) {
+      fail("--out {} exists already; remove it or give another name", settings.out);
+    }
+    data::DataOptions options;
+    options.data = settings.data;
+    options.tokenizer = data::parse_tokenizer_spec(settings.tokenizer);
+    options.cache = std::filesystem::absolute(settings.out).parent_path();
+    options.threads = static_cast<int>(available_processors().size());
+    data::tokenize_data(options, settings.out, [](const std::string& message) {
+      fmt::print("{}\n", message);
+      std::fflush(stdout);
+    });
+    const data::TokenFile file = data::TokenFile::open(settings.out);
+    fmt::print("{}: {} tokens of {} different, from {} bytes\n", settings.out, file.tokens().size(),
+               file.info().vocabulary, file.info().source_bytes);
+    std::fflush(stdout);
+  });
+}
+
+}  // namespace cllm::cli

@@ -1,0 +1,137 @@
+#include "cllm/data/dataset.h"
+
+#include <nlohmann/json.hpp>
+
+#include "cllm/base/digest.h"
+#include "cllm/base/error.h"
+#include "cllm/data/builtin_corpus.h"
+#include "text_source.h"
+
+namespace cllm::data {
+namespace {
+
+using Json = nlohmann::json;
+
+Json to_json(const PreparedPart& part) {
+  return {{"path", part.path},
+          {"first", part.first},
+          {"count", part.count},
+          {"source_bytes", part.source_bytes},
+          {"token_digest", part.token_digest}};
+}
+
+PreparedPart part_from(const Json& json) {
+  return {json.at("path"), json.at("first"), json.at("count"), json.at("source_bytes"),
+          json.at("token_digest")};
+}
+
+DataPart in_memory(std::string_view text, const Tokenizer& tokenizer, int threads) {
+  std::vector<std::uint32_t> tokens;
+  encode_parallel(tokenizer, text, threads, [&](std::span<const std::uint32_t> some, std::size_t) {
+    tokens.insert(tokens.end(), some.begin(), some.end());
+  });
+  auto file = std::make_shared<const TokenFile>(
+      TokenFile::in_memory(std::move(tokens), tokenizer, text.size()));
+  const TokenView view = file->tokens();
+  return {std::move(file), view, text.size()};
+}
+
+DataPart part_of(std::shared_ptr<const TokenFile> file, const PreparedPart& part,
+                 std::uint64_t vocabulary) {
+  const TokenView all = file->tokens();
+  const std::string& stored = file->info().token_digest;
+  if (part.first > all.size() || part.count > all.size() - part.first ||
+      (!stored.empty() && stored != part.token_digest)) {
+    fail("{} is not the file that was prepared: it changed, or this node sees another file system",
+         part.path);
+  }
+  // A foreign file has no digest to tell that it changed, and a model must never meet such a token.
+  if (file->info().vocabulary > vocabulary) all.require_below(vocabulary, part.path);
+  return {std::move(file), all.subview(part.first, part.count), part.source_bytes};
+}
+
+}  // namespace
+
+std::string PreparedData::digest() const {
+  Digest digest;
+  for (const PreparedPart* part : {&train, &validation}) {
+    digest.update(fmt::format("{} {} {}\n", part->token_digest, part->first, part->count));
+  }
+  return digest.hex();
+}
+
+std::string PreparedData::serialize() const {
+  const Json json = {
+      {"train", to_json(train)},
+      {"validation", to_json(validation)},
+      {"vocabulary", vocabulary},
+      {"tokenizer_kind", tokenizer_kind},
+      {"tokenizer_blob", Json::binary({tokenizer_blob.begin(), tokenizer_blob.end()})},
+      {"builtin_seed", builtin_seed},
+      {"builtin_bytes", builtin_bytes}};
+  const std::vector<std::uint8_t> bytes = Json::to_cbor(json);
+  return {bytes.begin(), bytes.end()};
+}
+
+PreparedData PreparedData::parse(std::string_view bytes) {
+  try {
+    const Json json = Json::from_cbor(bytes);
+    const auto& blob = json.at("tokenizer_blob").get_binary();
+    return {
+        part_from(json.at("train")), part_from(json.at("validation")),      json.at("vocabulary"),
+        json.at("tokenizer_kind"),   std::string(blob.begin(), blob.end()), json.at("builtin_seed"),
+        json.at("builtin_bytes")};
+  } catch (const Json::exception& error) {
+    fail("the description of the prepared data is corrupt: {}", error.what());
+  }
+}
+
+std::optional<double> DataPart::bytes_per_token() const {
+  if (source_bytes == 0 || tokens.size() == 0) return {};
+  return static_cast<double>(source_bytes) / static_cast<double>(tokens.size());
+}
+
+Dataset open_dataset(const PreparedData& prepared, int threads) {
+  Dataset dataset;
+  dataset.vocabulary = prepared.vocabulary;
+  if (!prepared.tokenizer_kind.empty()) {
+    dataset.tokenizer = make_tokenizer(prepared.tokenizer_kind, prepared.tokenizer_blob);
+  }
+  const PreparedPart &train = prepared.train, &validation = prepared.validation;
+  if (train.path.empty()) {
+    const std::string text =
+        generate_builtin_corpus(prepared.builtin_seed, prepared.builtin_bytes).text;
+    const TextSplit split = split_text(text);
+    dataset.train = in_memory(split.train, *dataset.tokenizer, threads);
+    if (validation.path.empty()) {
+      dataset.validation = in_memory(split.validation, *dataset.tokenizer, threads);
+    }
+  } else {
+    dataset.train = part_of(std::make_shared<const TokenFile>(TokenFile::open(train.path)), train,
+                            prepared.vocabulary);
+  }
+  if (!validation.path.empty()) {
+    auto file = validation.path == train.path
+                    ? dataset.train.file
+                    : std::make_shared<const TokenFile>(TokenFile::open(validation.path));
+    dataset.validation = part_of(std::move(file), validation, prepared.vocabulary);
+  }
+  return dataset;
+}
+
+DataPart load_part(const std::string& path, const Tokenizer& tokenizer, int threads) {
+  if (std::filesystem::is_directory(path) || !is_token_file(path)) {
+    const TextSource source(path, tokenizer.kind() == "bytes");
+    return in_memory(source.text(), tokenizer, threads);
+  }
+  auto file = std::make_shared<const TokenFile>(TokenFile::open(path));
+  const TokenFileInfo& info = file->info();
+  if (!info.tokenizer_digest.empty() && info.tokenizer_digest != tokenizer.digest()) {
+    fail("{} was made with another tokenizer than the model's: give the text itself", path);
+  }
+  const TokenView tokens = file->tokens();
+  tokens.require_below(tokenizer.vocabulary(), path);
+  return {file, tokens, info.source_bytes};
+}
+
+}  // namespace cllm::data

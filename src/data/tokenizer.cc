@@ -1,0 +1,179 @@
+#include "cllm/data/tokenizer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <deque>
+#include <future>
+
+#include "cllm/base/digest.h"
+#include "cllm/base/error.h"
+#include "cllm/base/file.h"
+#include "sentencepiece_tokenizer.h"
+#include "utf8.h"
+
+namespace cllm::data {
+namespace {
+
+// What a trained model holds beside its pieces: 256 bytes, the newline and <unk>.
+constexpr std::uint32_t kMinVocabulary = 259;
+constexpr std::uint32_t kMaxVocabulary = 1'000'000;
+
+/// One token for each byte value.
+class ByteTokenizer final : public Tokenizer {
+ public:
+  ByteTokenizer() : Tokenizer(all_bytes()) {}
+  std::string kind() const override { return "bytes"; }
+  std::string blob() const override { return {}; }
+  bool lossless() const override { return true; }
+  std::string piece(std::uint32_t token) const override {
+    const char byte = token_bytes(token)[0];
+    const bool printable = byte > ' ' && byte <= '~';
+    return printable ? std::string(1, byte) : fmt::format("<0x{:02X}>", token);
+  }
+
+ protected:
+  void encode_chunk(std::string_view chunk, std::vector<std::uint32_t>& out) const override {
+    for (const char byte : chunk) out.push_back(static_cast<unsigned char>(byte));
+  }
+
+ private:
+  static std::vector<std::string> all_bytes() {
+    std::vector<std::string> bytes;
+    for (int value = 0; value < 256; ++value) bytes.emplace_back(1, static_cast<char>(value));
+    return bytes;
+  }
+};
+
+}  // namespace
+
+std::size_t chunk_length(std::string_view text) {
+  const std::string_view window = text.substr(0, kMaxChunk);
+  const std::size_t newline = window.find('\n');
+  if (newline != window.npos)
+    return std::min(window.find_first_not_of('\n', newline), window.size());
+  if (window.size() == text.size()) return text.size();
+  const std::size_t space = window.rfind(' ');
+  if (space != window.npos && space > 0) return space;
+  return utf8_boundary(text, window.size());
+}
+
+std::vector<std::uint32_t> Tokenizer::encode(std::string_view text) const {
+  std::vector<std::uint32_t> tokens;
+  while (!text.empty()) {
+    const std::size_t length = chunk_length(text);
+    encode_chunk(text.substr(0, length), tokens);
+    text.remove_prefix(length);
+  }
+  return tokens;
+}
+
+std::string_view Tokenizer::token_bytes(std::uint32_t token) const {
+  if (token >= vocabulary()) {
+    fail("token {} is outside the tokenizer's vocabulary of {}", token, vocabulary());
+  }
+  return bytes_[token];
+}
+
+std::string Tokenizer::decode(std::span<const std::uint32_t> tokens) const {
+  std::string text;
+  for (const std::uint32_t token : tokens) text += token_bytes(token);
+  return text;
+}
+
+std::string Tokenizer::digest() const { return tokenizer_digest(kind(), blob()); }
+
+std::string tokenizer_digest(std::string_view kind, std::string_view blob) {
+  Digest digest;
+  digest.update(kind);
+  digest.update(std::string_view("\0", 1));  // keeps kind and blob apart
+  digest.update(blob);
+  return digest.hex();
+}
+
+void encode_parallel(const Tokenizer& tokenizer, std::string_view text, int threads,
+                     const std::function<void(std::span<const std::uint32_t>, std::size_t)>& sink) {
+  constexpr std::size_t kBlock = std::size_t{1} << 20;
+  struct Block {
+    std::size_t bytes;
+    std::future<std::vector<std::uint32_t>> tokens;
+  };
+  std::deque<Block> running;
+  const auto hand_over_first = [&] {
+    const std::vector<std::uint32_t> tokens = running.front().tokens.get();
+    sink(tokens, running.front().bytes);
+    running.pop_front();
+  };
+  while (!text.empty()) {
+    std::size_t length = 0;
+    while (length < kBlock && length < text.size()) length += chunk_length(text.substr(length));
+    const std::string_view block = text.substr(0, length);
+    text.remove_prefix(length);
+    running.push_back({length, std::async(std::launch::async, [&tokenizer, block] {
+                         return tokenizer.encode(block);
+                       })});
+    if (running.size() >= static_cast<std::size_t>(std::max(1, threads))) hand_over_first();
+  }
+  while (!running.empty()) hand_over_first();
+}
+
+TokenizerSpec parse_tokenizer_spec(std::string_view text) {
+  using Kind = TokenizerSpec::Kind;
+  if (text == "bytes") return {};
+  for (const auto& [prefix, kind] :
+       {std::pair<std::string_view, Kind>{"bpe:", Kind::bpe}, {"unigram:", Kind::unigram}}) {
+    if (!text.starts_with(prefix)) continue;
+    const std::string_view number = text.substr(prefix.size());
+    std::uint32_t size = 0;
+    const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), size);
+    if (error != std::errc() || end != number.data() + number.size() || size < kMinVocabulary ||
+        size > kMaxVocabulary) {
+      fail("--tokenizer {}: give a vocabulary between {} and {} after the colon, like {}4096", text,
+           kMinVocabulary, kMaxVocabulary, prefix);
+    }
+    return {kind, size, {}};
+  }
+  if (text.ends_with(".model")) return {Kind::file, 0, std::filesystem::path(text)};
+  fail("--tokenizer {}: give bytes, bpe:N, unigram:N or the path of a SentencePiece FILE.model",
+       text);
+}
+
+std::string to_string(const TokenizerSpec& spec) {
+  switch (spec.kind) {
+    case TokenizerSpec::Kind::bytes:
+      return "bytes";
+    case TokenizerSpec::Kind::bpe:
+      return fmt::format("bpe:{}", spec.vocabulary);
+    case TokenizerSpec::Kind::unigram:
+      return fmt::format("unigram:{}", spec.vocabulary);
+    case TokenizerSpec::Kind::file:
+      return spec.file.string();
+  }
+  fail("unknown kind of tokenizer");
+}
+
+std::unique_ptr<Tokenizer> build_tokenizer(const TokenizerSpec& spec,
+                                           std::string_view training_text) {
+  switch (spec.kind) {
+    case TokenizerSpec::Kind::bytes:
+      return std::make_unique<ByteTokenizer>();
+    case TokenizerSpec::Kind::bpe:
+    case TokenizerSpec::Kind::unigram:
+      return make_sentencepiece(train_sentencepiece(spec, training_text), to_string(spec));
+    case TokenizerSpec::Kind::file:
+      return make_sentencepiece(read_file(spec.file), spec.file.string());
+  }
+  fail("unknown kind of tokenizer");
+}
+
+std::unique_ptr<Tokenizer> make_tokenizer(std::string_view kind, std::string_view blob) {
+  if (kind == "bytes" && blob.empty()) return std::make_unique<ByteTokenizer>();
+  if (kind == "sentencepiece") return make_sentencepiece(blob, "the stored tokenizer");
+  fail(
+      "the stored tokenizer is of the unknown kind '{}': it was made by a newer version or is "
+      "corrupt",
+      kind);
+}
+
+}  // namespace cllm::data

@@ -1,0 +1,146 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "cllm/base/digest.h"
+#include "cllm/base/error.h"
+#include "cllm/io/hdf5.h"
+#include "hdf5_internal.h"
+#include "output_driver.h"
+
+namespace cllm::io {
+namespace {
+
+/// A property list without creation times, so that equal content gives equal files.
+Handle without_times(hid_t list_class) {
+  Handle list(H5Pcreate(list_class), H5Pclose);
+  H5Pset_obj_track_times(list.get(), false);
+  return list;
+}
+
+/// The fixed-length type of `text`. HDF5 has no strings of length 0: an empty one is a single NUL.
+Handle text_type(std::string_view text) {
+  Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
+  H5Tset_size(type.get(), std::max<std::size_t>(text.size(), 1));
+  H5Tset_strpad(type.get(), H5T_STR_NULLPAD);
+  H5Tset_cset(type.get(), H5T_CSET_UTF8);
+  return type;
+}
+
+/// The bytes that go with `text_type(text)`.
+const char* text_data(std::string_view text) { return text.empty() ? "" : text.data(); }
+
+Handle scalar_space() { return {H5Screate(H5S_SCALAR), H5Sclose}; }
+
+std::string_view advice(int error) {
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT:
+      return "free some space there or write elsewhere with --out";
+    case EFBIG:
+      return "raise the limit on file sizes (ulimit -f)";
+    default:
+      return "check the directory or write elsewhere with --out";
+  }
+}
+
+}  // namespace
+
+Hdf5Writer::Hdf5Writer(const std::filesystem::path& path, const std::filesystem::path& shown)
+    : shown_(shown), output_(std::make_unique<OutputFile>(path)) {
+  silence_hdf5();
+  check(true);
+  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  // From 1.8 on, all metadata carry checksums.
+  H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V18);
+  check(output_->set_driver(access.get()));
+  const Handle creation = without_times(H5P_FILE_CREATE);
+  file_ = Handle(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose);
+  check(file_.is_valid());
+}
+
+Hdf5Writer::Hdf5Writer(Hdf5Writer&&) noexcept = default;
+Hdf5Writer::~Hdf5Writer() = default;
+
+void Hdf5Writer::check(bool succeeded) const {
+  if (const int error = output_->error(); error != 0) {
+    fail("cannot write {}: {}; {}", shown_.string(), std::strerror(error), advice(error));
+  }
+  if (!succeeded) fail("cannot write {}: {}; {}", shown_.string(), hdf5_reason(), advice(0));
+}
+
+void Hdf5Writer::create_group(const std::string& group) {
+  const Handle creation = without_times(H5P_GROUP_CREATE);
+  Handle created(H5Gcreate2(file_.get(), group.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+                 H5Gclose);
+  check(created.is_valid());
+}
+
+void Hdf5Writer::write_attribute(const std::string& object, const std::string& name,
+                                 std::int64_t type, const void* value) {
+  const Handle space = scalar_space();
+  const Handle attribute(H5Acreate_by_name(file_.get(), object.c_str(), name.c_str(), type,
+                                           space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
+                         H5Aclose);
+  check(attribute.is_valid());
+  check(H5Awrite(attribute.get(), type, value) >= 0);
+}
+
+void Hdf5Writer::write_attribute(const std::string& object, const std::string& name,
+                                 std::uint64_t value) {
+  write_attribute(object, name, H5T_STD_U64LE, &value);
+}
+
+void Hdf5Writer::write_attribute(const std::string& object, const std::string& name,
+                                 std::string_view text) {
+  if (text.find('\0') != std::string_view::npos) {
+    fail("cannot write {}: the text for attribute {} of {} has a NUL byte; remove it",
+         shown_.string(), name, object);
+  }
+  const Handle type = text_type(text);
+  write_attribute(object, name, type.get(), text_data(text));
+}
+
+void Hdf5Writer::write_dataset(const std::string& dataset, std::int64_t type, const Handle& space,
+                               std::span<const std::byte> data) {
+  const Handle creation = without_times(H5P_DATASET_CREATE);
+  {
+    const Handle created(H5Dcreate2(file_.get(), dataset.c_str(), type, space.get(), H5P_DEFAULT,
+                                    creation.get(), H5P_DEFAULT),
+                         H5Dclose);
+    check(created.is_valid());
+    check(H5Dwrite(created.get(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data.data()) >= 0);
+  }
+  write_attribute(dataset, kDigestAttribute, digest_hex(data));
+}
+
+void Hdf5Writer::write_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
+                              std::span<const float> values) {
+  const std::vector<hsize_t> extent(shape.begin(), shape.end());
+  const Handle space(H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr),
+                     H5Sclose);
+  write_dataset(dataset, H5T_IEEE_F32LE, space, std::as_bytes(values));
+}
+
+void Hdf5Writer::write_text(const std::string& dataset, std::string_view text) {
+  if (text.find('\0') != std::string_view::npos) {
+    fail("cannot write {}: the text for {} has a NUL byte; remove it", shown_.string(), dataset);
+  }
+  const Handle type = text_type(text);
+  write_dataset(dataset, type.get(), scalar_space(),
+                std::as_bytes(std::span(text_data(text), text.size())));
+}
+
+void Hdf5Writer::write_bytes(const std::string& dataset, std::string_view bytes) {
+  const hsize_t size = bytes.size();
+  const Handle space(H5Screate_simple(1, &size, nullptr), H5Sclose);
+  write_dataset(dataset, H5T_STD_U8LE, space,
+                std::as_bytes(std::span(text_data(bytes), bytes.size())));
+}
+
+void Hdf5Writer::close() { check(file_.close()); }
+
+}  // namespace cllm::io

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <hdf5.h>
+
+#include <filesystem>
+
+namespace cllm::io {
+
+// Note [HDF5 and failing writes]
+//
+// When HDF5 1.10 cannot write its metadata (full disk, quota, file size limit), H5Fclose crashes
+// or leaves the file open, so that its space stays taken although it was removed. HDF5 therefore
+// writes through a driver of ours that never reports a failed write: `OutputFile` keeps the first
+// error number, HDF5 finishes and closes in good order, and the owner asks `error()` before it
+// believes that the file is whole. The bytes are those of HDF5's default driver.
+
+/// A new, empty file that HDF5 writes into. Owns the descriptor and must outlive the HDF5 file.
+/// Not thread-safe.
+class OutputFile {
+ public:
+  /// Creates or empties `path`; `error()` tells whether that worked.
+  explicit OutputFile(const std::filesystem::path& path);
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+  ~OutputFile();
+
+  /// Makes H5Fcreate with this file-access property list write here, whatever name it is given.
+  /// Returns whether HDF5 accepted it.
+  bool set_driver(hid_t file_access);
+
+  /// The number (errno) of the first failure since creation, or 0.
+  int error() const { return error_; }
+
+ private:
+  friend struct OutputDriver;
+  bool is_good() const { return error_ == 0; }
+
+  int descriptor_;
+  int error_ = 0;
+};
+
+}  // namespace cllm::io

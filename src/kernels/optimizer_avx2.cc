@@ -1,0 +1,33 @@
+#include "avx2.h"
+#include "vector_avx2.h"
+
+namespace cllm::kernels {
+namespace {
+
+[[gnu::flatten]] void adamw(float* parameter, float* m, float* v, const float* gradient, std::size_t n,
+           const AdamWStep& step) {
+  const float beta1 = step.beta1;
+  const float beta2 = step.beta2;
+  const float scale = step.gradient_scale;
+  const float correction1 = 1 / step.bias_correction1;
+  const float correction2 = 1 / step.bias_correction2;
+  const float epsilon = step.epsilon;
+  const float rate = step.learning_rate;
+  const float decay = step.weight_decay;
+  for_each_pack<2>(n, [=](std::size_t i, auto part) {
+    const auto g = part.load(gradient + i) * scale;
+    const auto m_new = fma(part.load(m + i), beta1, g * (1 - beta1));
+    const auto v_new = fma(part.load(v + i), beta2, g * g * (1 - beta2));
+    part.store(m + i, m_new);
+    part.store(v + i, v_new);
+    const auto p = part.load(parameter + i);
+    const auto direction = (m_new * correction1) / (sqrt(v_new * correction2) + epsilon);
+    part.store(parameter + i, subtract_product(fma(p, decay, direction), rate, p));
+  });
+}
+
+}  // namespace
+
+void avx2::set_optimizer(Kernels& table) { table.adamw = adamw; }
+
+}  // namespace cllm::kernels

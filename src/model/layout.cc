@@ -1,0 +1,57 @@
+#include "cllm/model/layout.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace cllm::model {
+namespace {
+
+/// Floats in a cache line: tensors begin on one.
+constexpr std::size_t kAlign = 16;
+
+}  // namespace
+
+Layout::Layout(const ModelConfig& config) : config_(config) {
+  validate(config);
+  const std::size_t c = config.channels;
+  const auto matrix = [&](std::string name, std::size_t rows, std::size_t columns,
+                          Initial initial = Initial::kNormal) {
+    return add(std::move(name), rows, columns, true, initial);
+  };
+  const auto vector = [&](std::string name, std::size_t size, Initial initial = Initial::kZero) {
+    return add(std::move(name), size, 1, false, initial);
+  };
+
+  matrix("wte.weight", config.vocabulary, c);
+  matrix("wpe.weight", config.context, c);
+  for (std::size_t l = 0; l < config.layers; ++l) {
+    const auto name = [&](std::string_view rest) { return fmt::format("h.{}.{}", l, rest); };
+    LayerTensors t{};
+    t.ln_1_weight = vector(name("ln_1.weight"), c, Initial::kOne);
+    t.ln_1_bias = vector(name("ln_1.bias"), c);
+    t.c_attn_weight = matrix(name("attn.c_attn.weight"), 3 * c, c);
+    t.c_attn_bias = vector(name("attn.c_attn.bias"), 3 * c);
+    t.attn_proj_weight = matrix(name("attn.c_proj.weight"), c, c, Initial::kResidualNormal);
+    t.attn_proj_bias = vector(name("attn.c_proj.bias"), c);
+    t.ln_2_weight = vector(name("ln_2.weight"), c, Initial::kOne);
+    t.ln_2_bias = vector(name("ln_2.bias"), c);
+    t.c_fc_weight = matrix(name("mlp.c_fc.weight"), 4 * c, c);
+    t.c_fc_bias = vector(name("mlp.c_fc.bias"), 4 * c);
+    t.mlp_proj_weight = matrix(name("mlp.c_proj.weight"), c, 4 * c, Initial::kResidualNormal);
+    t.mlp_proj_bias = vector(name("mlp.c_proj.bias"), c);
+    layers_.push_back(t);
+  }
+  vector("ln_f.weight", c, Initial::kOne);
+  vector("ln_f.bias", c);
+}
+
+std::size_t Layout::add(std::string name, std::size_t rows, std::size_t columns, bool is_matrix,
+                        Initial initial) {
+  tensors_.push_back({std::move(name), rows, columns, is_matrix, initial, slab_size_});
+  parameter_count_ += rows * columns;
+  slab_size_ += (rows * columns + kAlign - 1) / kAlign * kAlign;
+  return tensors_.size() - 1;
+}
+
+}  // namespace cllm::model

@@ -1,0 +1,30 @@
+#include "cllm/train/collective.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <new>
+
+#include "cllm/base/error.h"
+
+namespace cllm::train {
+
+void in_agreement(Collective& collective, const std::function<void()>& work) {
+  std::string message;
+  try {
+    work();
+  } catch (const std::bad_alloc&) {
+    message = "out of memory; use a smaller model or --micro-batch, or fewer ranks per host";
+  } catch (const std::exception& error) {
+    message = error.what();
+  }
+  const std::vector<std::string> messages = collective.all_gather(message);
+  const auto first = std::ranges::find_if(messages, [](const auto& m) { return !m.empty(); });
+  if (first == messages.end()) return;
+  const bool everywhere = std::ranges::count(messages, *first) == std::ssize(messages);
+  if (everywhere || first == messages.begin()) throw ReplicatedError(*first);
+  throw ReplicatedError(fmt::format("rank {}: {}", first - messages.begin(), *first));
+}
+
+}  // namespace cllm::train

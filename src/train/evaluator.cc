@@ -1,0 +1,73 @@
+#include "cllm/train/evaluator.h"
+
+#include <algorithm>
+
+#include "cllm/base/stopwatch.h"
+#include "cllm/train/batch.h"
+
+namespace cllm::train {
+namespace {
+
+/// Positions of a unit, so that BLAS has rows enough. A function of the context alone: what is
+/// computed together must not depend on ranks and threads.
+constexpr std::size_t kUnitPositions = 256;
+
+}  // namespace
+
+Evaluator::Evaluator(const model::Gpt& gpt, data::TokenView tokens, std::uint64_t sequences,
+                     int threads, Collective& collective)
+    : gpt_(gpt),
+      tokens_(tokens),
+      windows_(tokens.size(), gpt.layout().config().context, sequences),
+      collective_(collective) {
+  const model::ModelConfig& config = gpt.layout().config();
+  const bool short_last = windows_[windows_.size() - 1].targets < config.context;
+  full_windows_ = windows_.size() - (short_last ? 1 : 0);
+  unit_sequences_ = std::max<std::size_t>(1, kUnitPositions / config.context);
+  for (int i = 0; i < threads; ++i) {
+    workers_.push_back({.workspace = model::Workspace(config, unit_sequences_, config.context,
+                                                      model::Workspace::Purpose::kEvaluation),
+                        .inputs = Slab<std::uint32_t>(unit_sequences_ * config.context),
+                        .targets = Slab<std::uint32_t>(unit_sequences_ * config.context)});
+  }
+}
+
+Evaluation Evaluator::evaluate(const float* parameters) {
+  Stopwatch clock;
+  const Share share = share_of(units(), static_cast<std::size_t>(collective_.rank()),
+                               static_cast<std::size_t>(collective_.size()));
+  std::vector<LossSum> losses(workers_.size());
+#pragma omp parallel for num_threads(static_cast <int>(workers_.size())) schedule(static, 1)
+  for (std::size_t w = 0; w < workers_.size(); ++w) {
+    const Share mine = share_of(share.count, w, workers_.size());
+    for (std::size_t i = 0; i < mine.count; ++i) {
+      const model::Unit unit = read_unit(share.first + mine.first + i, workers_[w]);
+      losses[w].add(gpt_.loss(parameters, unit, workers_[w].workspace), unit.rows());
+    }
+  }
+  LossSum sum;
+  for (const LossSum& loss : losses) sum.add(loss);
+  collective_.sum(sum.values());
+  return {.loss = sum.mean(), .positions = sum.positions(), .seconds = clock.elapsed()};
+}
+
+std::size_t Evaluator::units() const {
+  const std::size_t full = (full_windows_ + unit_sequences_ - 1) / unit_sequences_;
+  return full + (windows_.size() - full_windows_);
+}
+
+model::Unit Evaluator::read_unit(std::size_t unit, Worker& worker) const {
+  const std::size_t first = std::min(unit * unit_sequences_, full_windows_);
+  const bool full = first < full_windows_;
+  const std::size_t last = full ? std::min(first + unit_sequences_, full_windows_) : first + 1;
+  const auto positions = static_cast<std::size_t>(windows_[first].targets);
+  for (std::size_t i = first; i < last; ++i) {
+    const std::size_t place = (i - first) * positions;
+    const auto start = static_cast<std::size_t>(windows_[i].start);
+    tokens_.copy(start, positions, worker.inputs.data() + place);
+    tokens_.copy(start + 1, positions, worker.targets.data() + place);
+  }
+  return {worker.inputs.data(), worker.targets.data(), last - first, positions};
+}
+
+}  // namespace cllm::train

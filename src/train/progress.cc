@@ -1,0 +1,89 @@
+#include "cllm/train/progress.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <numbers>
+
+namespace cllm::train {
+namespace {
+
+/// Seconds between plain lines, and between repaints of the live one.
+constexpr double kLineSeconds = 5.0;
+constexpr double kRepaintSeconds = 0.1;
+
+/// Weight of the newest step in the smoothed time of a step.
+constexpr double kNewest = 0.1;
+
+}  // namespace
+
+Progress::Progress(std::uint64_t steps, std::uint64_t step_tokens, double bytes_per_token,
+                   bool live)
+    : steps_(steps), step_tokens_(step_tokens), bytes_per_token_(bytes_per_token), live_(live) {}
+
+void Progress::step(std::uint64_t state_step, const StepReport& r) {
+  const double seconds = r.compute_seconds + r.communication_seconds + r.update_seconds;
+  step_seconds_ = step_seconds_ == 0 ? seconds : (1 - kNewest) * step_seconds_ + kNewest * seconds;
+  const double interval = live_ ? kRepaintSeconds : kLineSeconds;
+  if (!first_ && state_step != steps_ && since_line_.elapsed() < interval) return;
+  first_ = false;
+  since_line_.lap();
+  const std::string text =
+      fmt::format("step {:>{}}/{}  loss {:.4f}  lr {:.2e}  norm {:.2f}  {} tokens/s  {} left",
+                  state_step, std::to_string(steps_).size(), steps_, r.loss, r.rate,
+                  r.gradient_norm, count_text(static_cast<double>(step_tokens_) / step_seconds_),
+                  duration_text(step_seconds_ * static_cast<double>(steps_ - state_step)));
+  if (live_) {
+    fmt::print("\r\x1b[K{}", text);
+    std::fflush(stdout);
+  } else {
+    line(text);
+  }
+}
+
+void Progress::evaluation(std::uint64_t state_step, const Evaluation& e) {
+  std::string text =
+      fmt::format("step {:>{}}/{}  validation loss {:.4f}  perplexity {:.2f}", state_step,
+                  std::to_string(steps_).size(), steps_, e.loss, std::exp(e.loss));
+  if (bytes_per_token_ > 0) {
+    text += fmt::format("  {:.3f} bits/byte", e.loss / bytes_per_token_ / std::numbers::ln2);
+  }
+  line(text);
+}
+
+void Progress::line(const std::string& text) {
+  fmt::print("{}{}\n", live_ ? "\r\x1b[K" : "", text);
+  std::fflush(stdout);
+}
+
+bool output_is_terminal() {
+  if (::isatty(STDOUT_FILENO) == 0) return false;
+  if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr) return true;
+  const std::string launchers_output = fmt::format("/proc/{}/fd/1", ::getppid());
+  const int fd = ::open(launchers_output.c_str(), O_WRONLY | O_NOCTTY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool terminal = ::isatty(fd) != 0;
+  ::close(fd);
+  return terminal;
+}
+
+std::string duration_text(double seconds) {
+  const auto whole = static_cast<std::uint64_t>(std::max(0.0, std::round(seconds)));
+  if (whole >= 3600) return fmt::format("{}h{:02}m", whole / 3600, whole / 60 % 60);
+  if (whole >= 60) return fmt::format("{}m{:02}s", whole / 60, whole % 60);
+  return fmt::format("{}s", whole);
+}
+
+std::string count_text(double count) {
+  if (count >= 1e9) return fmt::format("{:.2f} G", count / 1e9);
+  if (count >= 1e6) return fmt::format("{:.2f} M", count / 1e6);
+  const auto whole = static_cast<std::uint64_t>(count);
+  return whole >= 1000 ? fmt::format("{},{:03}", whole / 1000, whole % 1000)
+                       : fmt::format("{}", whole);
+}
+
+}  // namespace cllm::train

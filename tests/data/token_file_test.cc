@@ -1,0 +1,280 @@
+#include "cllm/data/token_file.h"
+
+#include <gmock/gmock.h>
+
+#include <cstring>
+#include <numeric>
+
+#include "cllm/base/digest.h"
+#include "cllm/base/error.h"
+#include "cllm/base/random.h"
+#include "scratch.h"
+
+namespace cllm::data {
+namespace {
+
+using testing::HasSubstr;
+using Tokens = std::vector<std::uint32_t>;
+
+/// A tokenizer with a vocabulary of any size: token t stands for its number.
+class NumberTokenizer final : public Tokenizer {
+ public:
+  explicit NumberTokenizer(std::uint32_t size) : Tokenizer(numbers(size)) {}
+  std::string kind() const override { return "numbers"; }
+  std::string blob() const override { return std::string("a\0b", 3); }
+  bool lossless() const override { return false; }
+  std::string piece(std::uint32_t token) const override { return std::string(token_bytes(token)); }
+
+ protected:
+  void encode_chunk(std::string_view, Tokens&) const override {}
+
+ private:
+  static std::vector<std::string> numbers(std::uint32_t size) {
+    std::vector<std::string> bytes;
+    for (std::uint32_t i = 0; i < size; ++i) bytes.push_back(std::to_string(i));
+    return bytes;
+  }
+};
+
+Tokens random_tokens(std::size_t count, std::uint32_t vocabulary) {
+  RandomStream random(1, count);
+  Tokens tokens(count);
+  for (auto& token : tokens) token = static_cast<std::uint32_t>(random.below(vocabulary));
+  return tokens;
+}
+
+Tokens all_of(TokenView view) {
+  Tokens tokens(view.size());
+  view.copy(0, view.size(), tokens.data());
+  return tokens;
+}
+
+template <typename T>
+std::string raw(const std::vector<T>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
+}
+
+void write(const std::filesystem::path& path, const Tokens& tokens, std::uint32_t vocabulary) {
+  write_token_file(path, NumberTokenizer(vocabulary), 123456, [&](const AppendTokens& append) {
+    append(std::span(tokens).first(tokens.size() / 3));
+    append({});
+    append(std::span(tokens).subspan(tokens.size() / 3));
+  });
+}
+
+class TokenFileTest : public testing::Test {
+ protected:
+  std::filesystem::path path(const char* name) const { return scratch_.path() / name; }
+  /// A small file of ours, with some of its bytes replaced.
+  std::string altered(std::size_t offset, std::string_view bytes) const {
+    write(path("good.tokens"), Tokens{1, 2, 3, 4, 5}, 10);
+    std::string contents = read_file(path("good.tokens"));
+    contents.replace(offset, bytes.size(), bytes);
+    return scratch_.write("bad.tokens", contents);
+  }
+  static std::string open_error(const std::filesystem::path& file,
+                                TokenFile::Check check = TokenFile::Check::tokens) {
+    const std::string message = error_of([&] { TokenFile::open(file, check); });
+    EXPECT_THAT(message, HasSubstr(file.string()));
+    return message;
+  }
+  Scratch scratch_;
+};
+
+TEST_F(TokenFileTest, HoldsWhatWasWritten) {
+  // Both widths, on either side of the border between them.
+  for (const std::uint32_t vocabulary : {300u, 65536u, 65537u, 70000u}) {
+    const Tokens tokens = random_tokens(10'001, vocabulary);
+    write(path("x.tokens"), tokens, vocabulary);
+    const TokenFile file = TokenFile::open(path("x.tokens"), TokenFile::Check::digests);
+    const TokenFileInfo& info = file.info();
+    EXPECT_EQ(all_of(file.tokens()), tokens);
+    EXPECT_EQ(info.format, "cllm");
+    EXPECT_EQ(info.vocabulary, vocabulary);
+    EXPECT_EQ(info.source_bytes, 123456u);
+    EXPECT_EQ(info.tokenizer_digest, NumberTokenizer(vocabulary).digest());
+    EXPECT_EQ(info.tokenizer_kind, "numbers");
+    EXPECT_EQ(info.tokenizer_blob, std::string("a\0b", 3));
+    EXPECT_EQ(file.token_digest(), digest_hex(file.tokens().bytes()));
+    EXPECT_EQ(file.tokens().bytes().size(), tokens.size() * (vocabulary <= 65536 ? 2 : 4));
+  }
+}
+
+TEST_F(TokenFileTest, HasTheDocumentedBytes) {
+  write(path("x.tokens"), Tokens{1, 2, 258}, 300);
+  const std::string bytes = read_file(path("x.tokens"));
+  const auto u64 = [&](std::size_t at) {
+    std::uint64_t value = 0;
+    std::memcpy(&value, bytes.data() + at, 8);
+    return value;
+  };
+  ASSERT_EQ(bytes.size(), 128u + 6 + 7 + 3);
+  EXPECT_EQ(bytes.substr(0, 8), "CLLMTOK\n");
+  EXPECT_EQ(u64(8), 1 | std::uint64_t{2} << 32);
+  EXPECT_EQ(u64(16), 3u);
+  EXPECT_EQ(u64(24), 300u);
+  EXPECT_EQ(u64(32), 123456u);
+  EXPECT_EQ(u64(40), 7u);
+  EXPECT_EQ(u64(48), 3u);
+  EXPECT_EQ(u64(56), 0u);
+  EXPECT_EQ(bytes.substr(64, 32), digest_hex(std::as_bytes(std::span(bytes).subspan(128, 6))));
+  EXPECT_EQ(bytes.substr(96, 32), NumberTokenizer(300).digest());
+  EXPECT_EQ(bytes.substr(128), std::string("\1\0\2\0\2\1numbersa\0b", 16));
+}
+
+TEST_F(TokenFileTest, ViewsCopyAndCut) {
+  const Tokens tokens = random_tokens(1000, 70000);
+  std::vector<std::uint16_t> narrow;
+  for (const auto token : tokens) narrow.push_back(static_cast<std::uint16_t>(token));
+  const TokenView wide_view{std::span<const std::uint32_t>(tokens)};
+  const TokenView narrow_view{std::span<const std::uint16_t>(narrow)};
+  for (const TokenView view : {wide_view, narrow_view}) {
+    const TokenView part = view.subview(10, 500);
+    EXPECT_EQ(part.size(), 500u);
+    Tokens out(6, 99);
+    part.copy(7, 5, out.data());
+    for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(out[i], view[17 + i]);
+    EXPECT_EQ(out[5], 99u);
+  }
+  EXPECT_EQ(wide_view[999], tokens[999]);
+  EXPECT_EQ(narrow_view[999], tokens[999] & 0xFFFF);
+  EXPECT_EQ(TokenView().size(), 0u);
+}
+
+TEST_F(TokenFileTest, MovesKeepTokensInPlace) {
+  TokenFile memory = TokenFile::in_memory({3, 1, 2}, NumberTokenizer(4), 7);
+  const TokenView view = memory.tokens();
+  const TokenFile moved = std::move(memory);
+  EXPECT_EQ(all_of(view), (Tokens{3, 1, 2}));
+  EXPECT_EQ(all_of(moved.tokens()), (Tokens{3, 1, 2}));
+  EXPECT_EQ(moved.info().source_bytes, 7u);
+  EXPECT_THAT(error_of([] { TokenFile::in_memory({4}, NumberTokenizer(4), 7); }),
+              HasSubstr("position 0"));
+}
+
+TEST_F(TokenFileTest, RefusesADamagedFile) {
+  EXPECT_NO_THROW(TokenFile::open(altered(0, "CLLM"), TokenFile::Check::digests));
+  EXPECT_THAT(open_error(altered(0, "XLLM")), HasSubstr("no token file"));
+  EXPECT_THAT(open_error(altered(8, "\2")), HasSubstr("version 2"));
+  EXPECT_THAT(open_error(altered(12, "\3")), HasSubstr("header"));
+  EXPECT_THAT(open_error(altered(16, "\6")), HasSubstr("cut short"));
+  EXPECT_THAT(open_error(altered(16, std::string(8, '\xFF'))), HasSubstr("cut short"));
+  EXPECT_THAT(open_error(altered(16, std::string("\0\0\0\0\0\0\0\x80", 8))),
+              HasSubstr("cut short"));
+  EXPECT_THAT(open_error(altered(40, std::string(8, '\xFF'))), HasSubstr("cut short"));
+  EXPECT_THAT(open_error(altered(48, "\4")), HasSubstr("cut short"));
+  EXPECT_THAT(open_error(altered(24, std::string(1, '\0'))), HasSubstr("vocabulary 0"));
+  EXPECT_THAT(open_error(altered(24, "\4")), HasSubstr("token 4 at position 3"));
+  EXPECT_THAT(open_error(altered(128 + 2, "\xF0")), HasSubstr("token 240 at position 1"));
+}
+
+TEST_F(TokenFileTest, FindsAnyFlippedBitWhenAskedToVerify) {
+  // Within the vocabulary, so that only the digest can tell.
+  const std::string tokens = altered(128, "\7"), kind = altered(128 + 10, "N");
+  EXPECT_NO_THROW(TokenFile::open(kind));
+  EXPECT_THAT(open_error(kind, TokenFile::Check::digests), HasSubstr("tokenizer"));
+  const std::string again = altered(128, "\7");
+  EXPECT_NO_THROW(TokenFile::open(again));
+  EXPECT_THAT(open_error(again, TokenFile::Check::digests), HasSubstr("tokens do not have"));
+}
+
+TEST_F(TokenFileTest, RefusesEveryTruncation) {
+  write(path("x.tokens"), Tokens{1, 2, 3, 4, 5}, 10);
+  const std::string contents = read_file(path("x.tokens"));
+  for (std::size_t length = 8; length < contents.size(); ++length) {
+    EXPECT_THAT(open_error(scratch_.write("cut.tokens", contents.substr(0, length))),
+                HasSubstr("cut short"));
+  }
+  open_error(scratch_.write("long.tokens", contents + "x"));
+}
+
+TEST_F(TokenFileTest, ALastTokenOutOfRangeIsFound) {
+  std::vector<std::uint16_t> tokens(100'001, 50256);
+  EXPECT_NO_THROW(TokenFile::open(scratch_.write("x.bin", raw(tokens))));
+  tokens.back() = 50257;
+  EXPECT_THAT(open_error(scratch_.write("x.bin", raw(tokens))),
+              HasSubstr("token 50257 at position 100000"));
+}
+
+TEST_F(TokenFileTest, AFailedWriteLeavesNothing) {
+  EXPECT_THROW(write(path("x.tokens"), Tokens{1, 2, 10}, 10), Error);
+  EXPECT_TRUE(std::filesystem::is_empty(scratch_.path()));
+  EXPECT_THAT(error_of([&] { write(path("no/dir/x.tokens"), Tokens{1}, 10); }),
+              HasSubstr("no/dir"));
+  write(path("empty.tokens"), {}, 10);
+  EXPECT_THAT(open_error(path("empty.tokens")), HasSubstr("no tokens"));
+}
+
+TEST_F(TokenFileTest, ReadsNanoGptFiles) {
+  const std::vector<std::uint16_t> tokens = {0, 64, 50256};
+  const TokenFile file = TokenFile::open(scratch_.write("train.bin", raw(tokens)));
+  EXPECT_EQ(all_of(file.tokens()), (Tokens{0, 64, 50256}));
+  EXPECT_EQ(file.info().format, "nanoGPT");
+  EXPECT_EQ(file.info().vocabulary, 50257u);
+  EXPECT_EQ(file.token_digest(), digest_hex(std::as_bytes(std::span(tokens))));
+  EXPECT_THAT(open_error(scratch_.write("odd.bin", raw(tokens) + "x")), HasSubstr("odd"));
+  EXPECT_THAT(open_error(scratch_.write("empty.bin", "")), HasSubstr("no tokens"));
+}
+
+TEST_F(TokenFileTest, ReadsNanoGptVocabularyFromMeta) {
+  // What Python's pickle writes for {'vocab_size': N, 'itos': {}} in protocols 4 (its default)
+  // and 2, with N in one, two and four bytes.
+  using namespace std::string_literals;
+  const std::pair<std::string, std::uint64_t> pickles[] = {
+      {"\x80\x04\x95\x1c\0\0\0\0\0\0\0}\x94(\x8c\nvocab_size\x94KA\x8c\x04itos\x94}\x94u."s, 65},
+      {"\x80\x04\x95\x1d\0\0\0\0\0\0\0}\x94(\x8c\nvocab_size\x94M,\x01\x8c\x04itos\x94}\x94u."s,
+       300},
+      {"\x80\x02}q\0(X\n\0\0\0vocab_sizeq\1J\0\0\1\0X\4\0\0\0itosq\2}q\3u."s, 65536}};
+  for (const auto& [pickle, vocabulary] : pickles) {
+    scratch_.write("meta.pkl", pickle);
+    const auto data = scratch_.write("val.bin", raw(std::vector<std::uint16_t>{0, 64}));
+    EXPECT_EQ(TokenFile::open(data).info().vocabulary, vocabulary);
+  }
+  scratch_.write("meta.pkl", pickles[0].first);
+  EXPECT_THAT(open_error(scratch_.write("val.bin", raw(std::vector<std::uint16_t>{0, 65}))),
+              HasSubstr("token 65 at position 1"));
+  scratch_.write("meta.pkl", "rubbish");
+  EXPECT_THAT(open_error(path("val.bin")), HasSubstr("meta.pkl"));
+}
+
+TEST_F(TokenFileTest, ReadsLlmcShards) {
+  const auto shard = [&](std::int32_t magic, std::int32_t version, std::int32_t count,
+                         const std::string& tokens) {
+    std::vector<std::int32_t> header(256);
+    header[0] = magic, header[1] = version, header[2] = count;
+    return scratch_.write("shard.bin", raw(header) + tokens);
+  };
+  const std::string two = raw(std::vector<std::uint16_t>{0, 1, 50256});
+  const std::string four = raw(std::vector<std::uint32_t>{0, 1, 128255});
+
+  const TokenFile gpt2 = TokenFile::open(shard(20240520, 1, 3, two));
+  EXPECT_EQ(all_of(gpt2.tokens()), (Tokens{0, 1, 50256}));
+  EXPECT_EQ(gpt2.info().vocabulary, 50257u);
+  EXPECT_EQ(gpt2.info().format, "llm.c");
+  const TokenFile llama = TokenFile::open(shard(20240801, 7, 3, four));
+  EXPECT_EQ(all_of(llama.tokens()), (Tokens{0, 1, 128255}));
+  EXPECT_EQ(llama.info().vocabulary, 128256u);
+
+  EXPECT_THAT(open_error(shard(20240520, 2, 3, two)), HasSubstr("version 2"));
+  EXPECT_THAT(open_error(shard(20240520, 1, 4, two)), HasSubstr("cut short"));
+  EXPECT_THAT(open_error(shard(20240520, 1, -3, two)), HasSubstr("-3"));
+  EXPECT_THAT(open_error(shard(20240520, 1, 0, "")), HasSubstr("no tokens"));
+  EXPECT_THAT(open_error(shard(20240522, 1, 3, two)), HasSubstr("multiple-choice"));
+  EXPECT_THAT(open_error(shard(20240520, 1, 1, "\xFF\xFF")), HasSubstr("token 65535"));
+  EXPECT_THAT(open_error(scratch_.write("short.bin", raw(std::vector<std::int32_t>{20240520, 1}))),
+              HasSubstr("cut short"));
+}
+
+TEST_F(TokenFileTest, IsRecognised) {
+  write(path("ours"), Tokens{1, 2}, 10);
+  EXPECT_TRUE(is_token_file(path("ours")));
+  EXPECT_TRUE(is_token_file(scratch_.write("x.bin", "ab")));
+  EXPECT_TRUE(is_token_file(scratch_.write("y", raw(std::vector<std::int32_t>{20240801, 7}))));
+  EXPECT_FALSE(is_token_file(scratch_.write("x.txt", "CLLMTOK")));
+  EXPECT_FALSE(is_token_file(scratch_.write("empty.txt", "")));
+  EXPECT_THAT(error_of([&] { is_token_file(path("absent")); }), HasSubstr("absent"));
+  EXPECT_THAT(open_error(scratch_.write("x.txt", "text")), HasSubstr("no token file"));
+}
+
+}  // namespace
+}  // namespace cllm::data

@@ -1,0 +1,147 @@
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "cllm/base/error.h"
+#include "cllm/base/random.h"
+#include "cllm/base/slab.h"
+#include "cllm/io/checkpoint.h"
+
+namespace cllm::io {
+
+/// A directory of its own, removed with all that is in it.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory() {
+    std::string name = (std::filesystem::temp_directory_path() / "cllm-io-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) fail("cannot create {}; set TMPDIR", name);
+    path_ = name;
+  }
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+  ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+inline std::uint64_t count_from_environment(const char* name, std::uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::stoull(text);
+}
+
+inline constexpr model::ModelConfig kSmallModel{
+    .layers = 2, .heads = 2, .channels = 6, .context = 5, .vocabulary = 7};
+
+/// All that a checkpoint holds.
+struct Content {
+  explicit Content(const model::ModelConfig& config)
+      : layout(config),
+        parameters(layout.slab_size()),
+        m(layout.slab_size()),
+        v(layout.slab_size()) {
+    run.model = config;
+  }
+
+  RunState run;
+  model::Layout layout;
+  Slab<float> parameters, m, v;
+
+  void write(const std::filesystem::path& path) const {
+    write_checkpoint(path, run, layout, parameters.span(), m.span(), v.span());
+  }
+};
+
+/// Any finite float: also subnormal, -0, and the largest.
+inline float random_finite(RandomStream& random) {
+  for (;;) {
+    const float value = std::bit_cast<float>(random.next_u32());
+    if (std::isfinite(value)) return value;
+  }
+}
+
+inline std::string random_bytes(RandomStream& random, std::size_t size) {
+  std::string bytes(size, '\0');
+  for (char& byte : bytes) byte = static_cast<char>(random.below(256));
+  return bytes;
+}
+
+/// Content of random bits everywhere, but zeros between the tensors.
+inline Content random_content(const model::ModelConfig& config, std::uint64_t seed) {
+  Content content(config);
+  RandomStream random(seed, 0);
+  content.run.step = random.next_u64();
+  content.run.tokens_seen = random.next_u64();
+  content.run.seed = random.next_u64();
+  content.run.config = "seed = 1\n# Grüße, 世界\n";
+  content.run.state = R"({"scale": [1, 2], "note": "−"})";
+  content.run.tokenizer_kind = "bpe";
+  content.run.tokenizer_blob = random_bytes(random, random.below(3000));
+  content.run.program_version = "0.1.0";
+  for (Slab<float>* slab : {&content.parameters, &content.m, &content.v}) {
+    for (const model::Tensor& tensor : content.layout.tensors()) {
+      for (std::size_t i = 0; i < tensor.size(); ++i) {
+        (*slab)[tensor.offset + i] = random_finite(random);
+      }
+    }
+  }
+  return content;
+}
+
+/// The bits of a slab; floats compare wrongly (-0 == 0).
+inline std::vector<std::uint32_t> bits(const Slab<float>& slab) {
+  std::vector<std::uint32_t> result;
+  for (const float value : slab.span()) result.push_back(std::bit_cast<std::uint32_t>(value));
+  return result;
+}
+
+/// Reads what `write` wrote, into slabs of zeros.
+inline Content read_all(const std::filesystem::path& path, const model::ModelConfig& config) {
+  Content content(config);
+  content.run = read_run_state(path);
+  read_parameters(path, content.layout, content.parameters.span());
+  read_optimizer(path, content.layout, content.m.span(), content.v.span());
+  return content;
+}
+
+inline bool same_bits(const Content& a, const Content& b) {
+  return a.run == b.run && bits(a.parameters) == bits(b.parameters) && bits(a.m) == bits(b.m) &&
+         bits(a.v) == bits(b.v);
+}
+
+/// The message of the Error that `action` must throw: one line, which names `path`.
+template <typename Action>
+std::string error_of(const std::filesystem::path& path, Action&& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    EXPECT_THAT(message, testing::HasSubstr(path.string()));
+    EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+    return message;
+  }
+  ADD_FAILURE() << "no error for " << path;
+  return {};
+}
+
+/// Descriptors that this process has open.
+inline std::size_t open_descriptors() {
+  std::size_t count = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    ++count;
+  }
+  return count;
+}
+
+}  // namespace cllm::io

@@ -1,0 +1,222 @@
+#include "cllm/io/checkpoint.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <limits>
+
+#include "checkpoint_fixture.h"
+#include "cllm/base/file.h"
+
+namespace cllm::io {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class CheckpointTest : public testing::Test {
+ protected:
+  /// What a shell command prints, and its status.
+  struct Outcome {
+    std::string output;
+    int status;
+  };
+  Outcome shell(const std::string& command) const {
+    const std::filesystem::path out = directory_.path() / "output";
+    const int status = std::system((command + " > '" + out.string() + "' 2>&1").c_str());
+    return {read_file(out), status};
+  }
+  static bool is_installed(const std::string& command) {
+    return std::system((command + " > /dev/null 2>&1").c_str()) == 0;
+  }
+
+  void write(const std::filesystem::path& path, std::string_view text) const {
+    write_atomically(path, std::as_bytes(std::span(text)));
+  }
+
+  TemporaryDirectory directory_;
+  const std::filesystem::path path_ = directory_.path() / "step-00000003.h5";
+};
+
+// Shapes and bits at random; the suite counts seeds in CLLM_IO_SEEDS.
+TEST_F(CheckpointTest, ReturnsTheSameBits) {
+  const std::uint64_t seeds = count_from_environment("CLLM_IO_SEEDS", 10);
+  for (std::uint64_t seed = 0; seed < seeds; ++seed) {
+    RandomStream random(seed, 1);
+    model::ModelConfig config;
+    config.layers = 1 + random.below(5);
+    config.heads = 1 + random.below(3);
+    config.channels = config.heads * (1 + random.below(9));
+    config.context = 1 + random.below(20);
+    config.vocabulary = 1 + random.below(50);
+    const Content written = random_content(config, seed);
+    written.write(path_);
+    ASSERT_TRUE(same_bits(read_all(path_, config), written)) << "seed " << seed;
+  }
+}
+
+TEST_F(CheckpointTest, EmptyTextsAndBlobComeBackEmpty) {
+  const Content written(kSmallModel);
+  written.write(path_);
+  EXPECT_TRUE(same_bits(read_all(path_, kSmallModel), written));
+}
+
+TEST_F(CheckpointTest, FloatsBetweenTensorsStayAsTheyAre) {
+  random_content(kSmallModel, 1).write(path_);
+  Content read(kSmallModel);
+  read.parameters.fill(-7.0F);
+  read_parameters(path_, read.layout, read.parameters.span());
+  std::size_t between = 0, end = 0;
+  for (const model::Tensor& tensor : read.layout.tensors()) {
+    for (; end < tensor.offset; ++end, ++between) EXPECT_EQ(read.parameters[end], -7.0F);
+    end += tensor.size();
+  }
+  EXPECT_GT(between, 0u);
+}
+
+TEST_F(CheckpointTest, EqualContentMakesEqualFiles) {
+  const Content content = random_content(kSmallModel, 2);
+  content.write(path_);
+  const std::string first = read_file(path_);
+  content.write(path_);
+  EXPECT_TRUE(read_file(path_) == first);
+  random_content(kSmallModel, 3).write(path_);
+  EXPECT_FALSE(read_file(path_) == first);
+}
+
+TEST_F(CheckpointTest, TensorNamesAreOneLinkEach) {
+  for (const model::Preset& preset : model::presets()) {
+    model::ModelConfig config = preset.shape;
+    config.vocabulary = 256;
+    const model::Layout layout(config);
+    for (const model::Tensor& tensor : layout.tensors()) {
+      EXPECT_EQ(tensor.name.find('/'), std::string::npos) << tensor.name;
+    }
+  }
+}
+
+TEST_F(CheckpointTest, SummaryOfAWholeFile) {
+  const Content content = random_content(kSmallModel, 4);
+  content.write(path_);
+  const CheckpointSummary summary = describe_checkpoint(path_);
+  EXPECT_TRUE(summary.is_whole());
+  EXPECT_EQ(summary.run, content.run);
+  ASSERT_EQ(summary.tensors.size(), 3 * content.layout.tensors().size());
+  EXPECT_EQ(summary.tensors.front().path, "/params/wte.weight");
+  EXPECT_THAT(summary.tensors.front().shape, ElementsAre(7, 6));
+  EXPECT_EQ(summary.tensors.front().type, "float32");
+  EXPECT_EQ(summary.tensors.front().digest.size(), 32u);
+  EXPECT_EQ(summary.tensors.front().problem, "");
+  EXPECT_EQ(summary.tensors.back().path, "/adam/v/ln_f.bias");
+  EXPECT_THAT(summary.tensors.back().shape, ElementsAre(6));
+}
+
+TEST_F(CheckpointTest, NonFiniteValuesAreNotWritten) {
+  const Content good = random_content(kSmallModel, 5);
+  good.write(path_);
+  for (const float bad :
+       {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
+        std::numeric_limits<float>::quiet_NaN()}) {
+    Content content = random_content(kSmallModel, 6);
+    const model::Tensor& tensor = content.layout[content.layout.layer(1).c_fc_weight];
+    content.v[tensor.offset + tensor.size() - 1] = bad;
+    const std::string message = error_of(path_, [&] { content.write(path_); });
+    EXPECT_THAT(message, HasSubstr("/adam/v/h.1.mlp.c_fc.weight"));
+    EXPECT_THAT(message, HasSubstr("not finite"));
+  }
+  EXPECT_TRUE(same_bits(read_all(path_, kSmallModel), good)) << "the older file must stay";
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_.path()), {}), 1);
+}
+
+TEST_F(CheckpointTest, SlabsAndLayoutMustBelongTogether) {
+  const Content content = random_content(kSmallModel, 7);
+  const auto write_with = [&](const RunState& run, std::span<const float> m) {
+    write_checkpoint(path_, run, content.layout, content.parameters.span(), m, content.v.span());
+  };
+  EXPECT_THROW(write_with(content.run, content.m.span().first(16)), Error);
+  RunState other = content.run;
+  other.model.heads = 1;
+  EXPECT_THAT(error_of(path_, [&] { write_with(other, content.m.span()); }), HasSubstr("1 heads"));
+  EXPECT_FALSE(std::filesystem::exists(path_));
+  content.write(path_);
+  std::vector<float> small(16);
+  EXPECT_THROW(read_parameters(path_, content.layout, small), Error);
+}
+
+TEST_F(CheckpointTest, AnotherModelIsRefused) {
+  random_content(kSmallModel, 8).write(path_);
+  model::ModelConfig other = kSmallModel;
+  other.heads = 3;  // the same shapes: only the file's word tells
+  Content content(other);
+  const std::string message =
+      error_of(path_, [&] { read_parameters(path_, content.layout, content.parameters.span()); });
+  EXPECT_THAT(message, HasSubstr("2 heads"));
+  EXPECT_THAT(message, HasSubstr("3 heads"));
+  error_of(path_,
+           [&] { read_optimizer(path_, content.layout, content.m.span(), content.v.span()); });
+}
+
+TEST_F(CheckpointTest, H5pyReadsItInThreeLines) {
+  if (!is_installed("/usr/bin/python3 -c 'import h5py'")) {
+    GTEST_SKIP() << "no h5py (package python3-h5py) for /usr/bin/python3";
+  }
+  const Content content = random_content(kSmallModel, 9);
+  content.write(path_);
+  const std::filesystem::path script = directory_.path() / "read.py";
+  write(
+      script,
+      "import h5py, sys\n"
+      "checkpoint = h5py.File(sys.argv[1], 'r')\n"
+      "weight = checkpoint['params/h.0.attn.c_attn.weight'][...]\n"
+      "run = checkpoint['run']\n"
+      "print(weight.shape, weight.dtype, run.attrs['step'], run.attrs['tokenizer_kind'].decode())\n"
+      "print(run['config'][()].decode(), end='')\n"
+      "open(sys.argv[2], 'wb').write(weight.tobytes() + run['tokenizer'][...].tobytes())\n");
+  const std::filesystem::path raw = directory_.path() / "raw";
+  const Outcome outcome = shell("env -i /usr/bin/python3 '" + script.string() + "' '" +
+                                path_.string() + "' '" + raw.string() + "'");
+  ASSERT_EQ(outcome.status, 0) << outcome.output;
+  EXPECT_EQ(outcome.output,
+            fmt::format("(18, 6) float32 {} bpe\n{}", content.run.step, content.run.config));
+  const model::Tensor& tensor = content.layout[content.layout.layer(0).c_attn_weight];
+  const std::string expected(reinterpret_cast<const char*>(&content.parameters[tensor.offset]),
+                             tensor.size() * sizeof(float));
+  EXPECT_TRUE(read_file(raw) == expected + content.run.tokenizer_blob);
+}
+
+TEST_F(CheckpointTest, H5dumpReadsIt) {
+  if (!is_installed("h5dump --version")) GTEST_SKIP() << "no h5dump (package hdf5-tools)";
+  const Content content = random_content(kSmallModel, 10);
+  content.write(path_);
+  const Outcome header = shell("h5dump -p -H '" + path_.string() + "'");
+  ASSERT_EQ(header.status, 0) << header.output;
+  EXPECT_THAT(header.output, HasSubstr("DATASET \"h.1.attn.c_proj.weight\""));
+  EXPECT_THAT(header.output, HasSubstr("H5T_IEEE_F32LE"));
+  EXPECT_THAT(header.output, HasSubstr("CONTIGUOUS"));
+  EXPECT_THAT(header.output, testing::Not(HasSubstr("CHUNKED")));
+  const Outcome step = shell("h5dump -a /run/step '" + path_.string() + "'");
+  EXPECT_THAT(step.output, HasSubstr(fmt::format("(0): {}", content.run.step)));
+}
+
+TEST_F(CheckpointTest, NamesSortByStep) {
+  EXPECT_EQ(checkpoint_name(1000), "step-00001000.h5");
+  EXPECT_EQ(checkpoint_name(123'456'789'012), "step-123456789012.h5");
+
+  const std::filesystem::path& directory = directory_.path();
+  EXPECT_EQ(find_newest_checkpoint(directory), std::nullopt);
+  for (const char* name : {"step-100000000.h5", "step-99999999.h5", "step-00000007.h5", "step-7.h5",
+                           "step-000000008.h5", ".step-200000000.h5.12.tmp", "step-20000000x.h5",
+                           "step-.h5", "step-00000009.h5.bak", "step--0000009.h5", "config.toml"}) {
+    write(directory / name, "");
+  }
+  std::filesystem::create_directory(directory / "step-300000000.h5");
+  EXPECT_THAT(list_checkpoints(directory),
+              ElementsAre(directory / "step-00000007.h5", directory / "step-99999999.h5",
+                          directory / "step-100000000.h5"));
+  EXPECT_EQ(find_newest_checkpoint(directory), directory / "step-100000000.h5");
+  const std::filesystem::path absent = directory / "absent";
+  EXPECT_THAT(error_of(absent, [&] { list_checkpoints(absent); }), HasSubstr("No such file"));
+}
+
+}  // namespace
+}  // namespace cllm::io

@@ -1,0 +1,225 @@
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "kernels/twins.h"
+
+/// Every backward kernel against central differences of its forward function, written here in
+/// double from its definition. The step h leaves h^2/6 |f'''| and 2^-53 |f| / h, both below 1e-9
+/// here, so that the tolerances are those of float: so many roundings of the parts of a result.
+namespace cllm::kernels {
+namespace {
+
+constexpr double kU = kRoundoff;
+constexpr double kStep = 1e-5;
+constexpr double kDifferenceError = 2e-9;
+
+using Doubles = std::vector<double>;
+
+Doubles to_double(const Array& x) { return Doubles(x.begin(), x.end()); }
+
+Doubles central_differences(const std::function<double(const Doubles&)>& f, Doubles x) {
+  Doubles gradient(x.size());
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const double at = x[i];
+    x[i] = at + kStep;
+    const double above = f(x);
+    x[i] = at - kStep;
+    const double below = f(x);
+    x[i] = at;
+    gradient[i] = (above - below) / (2 * kStep);
+  }
+  return gradient;
+}
+
+void expect_near(const Array& actual, const Doubles& expected, double tolerance,
+                 const std::string& what) {
+  ASSERT_EQ(actual.size(), expected.size());
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    EXPECT_NEAR(actual[i], expected[i], tolerance) << what << " at " << i;
+  }
+}
+
+class GradientTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  static const Kernels& kernels() {
+    return GetParam() == "avx2" ? avx2_kernels() : portable_kernels();
+  }
+};
+
+double gelu(double x) {
+  return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
+TEST_P(GradientTest, Gelu) {
+  Array x;
+  for (int i = -120; i <= 120; ++i) {
+    x.push_back(static_cast<float>(i) * 0.1f + 0.01f);
+  }
+  const Array dy = normal_array(x.size(), 1, 1);
+  Array dx(x.size());
+  kernels().gelu_backward(x.data(), dy.data(), dx.data(), x.size());
+  const Doubles expected = central_differences(
+      [&](const Doubles& values) {
+        double sum = 0;
+        for (std::size_t i = 0; i < values.size(); ++i) {
+          sum += static_cast<double>(dy[i]) * gelu(values[i]);
+        }
+        return sum;
+      },
+      to_double(x));
+  // gelu' is at most 1.13 and dy below 4; where gate (1 - gate) isn't negligible the exponent is
+  // below 10, so that fewer than 100 roundings count. The sum is about 1000 over 2e-5.
+  expect_near(dx, expected, 4 * 100 * kU + 1000 * 0x1p-53 / kStep, kernels().name);
+}
+
+TEST_P(GradientTest, Layernorm) {
+  constexpr std::size_t kRows = 5;
+  constexpr std::size_t kChannels = 19;
+  const Array x = normal_array(kRows * kChannels, 1, 1);
+  const Array gain = normal_array(kChannels, 1, 2);
+  const Array shift = normal_array(kChannels, 1, 3);
+  const Array dy = normal_array(kRows * kChannels, 1, 4);
+  const auto loss = [&](const Doubles& x_in, const Doubles& gain_in, const Doubles& shift_in) {
+    double sum = 0;
+    for (std::size_t row = 0; row < kRows; ++row) {
+      const double* x_row = x_in.data() + row * kChannels;
+      double mean = 0;
+      double variance = 0;
+      for (std::size_t c = 0; c < kChannels; ++c) {
+        mean += x_row[c] / kChannels;
+      }
+      for (std::size_t c = 0; c < kChannels; ++c) {
+        variance += (x_row[c] - mean) * (x_row[c] - mean) / kChannels;
+      }
+      for (std::size_t c = 0; c < kChannels; ++c) {
+        const double normal = (x_row[c] - mean) / std::sqrt(variance + 1e-5);
+        sum += static_cast<double>(dy[row * kChannels + c]) * (normal * gain_in[c] + shift_in[c]);
+      }
+    }
+    return sum;
+  };
+  Array y(x.size());
+  Array mean(kRows);
+  Array rstd(kRows);
+  kernels().layernorm(x.data(), gain.data(), shift.data(), y.data(), mean.data(), rstd.data(),
+                      kRows, kChannels);
+  // The kernel adds to what is there.
+  const Array start = normal_array(x.size(), 1, 5);
+  Array dx = start;
+  Array dgain(kChannels, 1.0f);
+  Array dshift(kChannels, -1.0f);
+  kernels().layernorm_backward(dy.data(), x.data(), mean.data(), rstd.data(), gain.data(),
+                               dx.data(), dgain.data(), dshift.data(), kRows, kChannels);
+
+  const Doubles x_in = to_double(x);
+  const Doubles gain_in = to_double(gain);
+  const Doubles shift_in = to_double(shift);
+  Doubles dx_expected =
+      central_differences([&](const Doubles& v) { return loss(v, gain_in, shift_in); }, x_in);
+  Doubles dgain_expected =
+      central_differences([&](const Doubles& v) { return loss(x_in, v, shift_in); }, gain_in);
+  Doubles dshift_expected =
+      central_differences([&](const Doubles& v) { return loss(x_in, gain_in, v); }, shift_in);
+  for (std::size_t i = 0; i < dx_expected.size(); ++i) {
+    dx_expected[i] += static_cast<double>(start[i]);
+  }
+  for (std::size_t c = 0; c < kChannels; ++c) {
+    dgain_expected[c] += 1;
+    dshift_expected[c] -= 1;
+  }
+  // Parts below 30 (dy, gain and the normalised row below 3, rstd about 1), 24 roundings.
+  const double tolerance = 30 * 24 * kU + kDifferenceError;
+  expect_near(dx, dx_expected, tolerance, "dx");
+  expect_near(dgain, dgain_expected, tolerance, "dgain");
+  expect_near(dshift, dshift_expected, tolerance, "dshift");
+}
+
+TEST_P(GradientTest, CrossEntropy) {
+  constexpr std::size_t kRows = 3;
+  constexpr std::size_t kVocabulary = 43;
+  const float scale = 0.25f;
+  const std::vector<std::uint32_t> targets = {0, 42, 17};
+  const Array logits = normal_array(kRows * kVocabulary, 2, 1);
+  const auto loss = [&](const Doubles& x) {
+    double sum = 0;
+    for (std::size_t row = 0; row < kRows; ++row) {
+      double total = 0;
+      for (std::size_t i = 0; i < kVocabulary; ++i) {
+        total += std::exp(x[row * kVocabulary + i]);
+      }
+      sum += std::log(total) - x[row * kVocabulary + targets[row]];
+    }
+    return static_cast<double>(scale) * sum;
+  };
+  const Doubles expected = central_differences(loss, to_double(logits));
+  Array gradient = logits;
+  Array losses(kRows);
+  kernels().cross_entropy_backward(gradient.data(), targets.data(), losses.data(), scale, kRows,
+                                   kVocabulary);
+  // Exponents down to -15, two roundings each, and 20 more; probabilities below 1.
+  expect_near(gradient, expected, static_cast<double>(scale) * 50 * kU + kDifferenceError,
+              kernels().name);
+  double sum = 0;
+  for (const float each : losses) {
+    sum += static_cast<double>(each);
+  }
+  EXPECT_NEAR(static_cast<double>(scale) * sum, loss(to_double(logits)), 3 * 15 * 50 * kU);
+}
+
+TEST_P(GradientTest, CausalSoftmax) {
+  constexpr std::size_t kRows = 4;
+  constexpr std::size_t kColumns = 13;
+  constexpr std::size_t kVisible = 10;
+  const float scale = 0.5f;
+  const Array scores = normal_array(kRows * kColumns, 2, 1);
+  const Array dp = normal_array(kRows * kColumns, 1, 2);
+  const auto loss = [&](const Doubles& x) {
+    double sum = 0;
+    for (std::size_t row = 0; row < kRows; ++row) {
+      const std::size_t n = std::min(kColumns, kVisible + row);
+      double total = 0;
+      double weighted = 0;
+      for (std::size_t i = row * kColumns; i < row * kColumns + n; ++i) {
+        const double power = std::exp(static_cast<double>(scale) * x[i]);
+        total += power;
+        weighted += power * static_cast<double>(dp[i]);
+      }
+      sum += weighted / total;
+    }
+    return sum;
+  };
+  Array p = scores;
+  Array log_sum_exp(kRows);
+  kernels().causal_softmax(p.data(), log_sum_exp.data(), scale, kVisible, kRows, kColumns,
+                           kColumns);
+  Array again = scores;
+  kernels().causal_probabilities(again.data(), log_sum_exp.data(), scale, kVisible, kRows, kColumns,
+                                 kColumns);
+  Array delta(kRows);
+  kernels().row_dots(p.data(), dp.data(), delta.data(), kRows, kColumns, kColumns, kColumns);
+  const Doubles expected = central_differences(loss, to_double(scores));
+  for (const Array& probabilities : {p, again}) {
+    Array ds = dp;
+    kernels().softmax_backward(probabilities.data(), ds.data(), delta.data(), scale, kRows,
+                               kColumns, kColumns);
+    // Probabilities with 30 roundings, differences below 8, delta with 20.
+    expect_near(ds, expected, static_cast<double>(scale) * 8 * 50 * kU + kDifferenceError,
+                kernels().name);
+  }
+}
+
+std::vector<std::string> names() {
+  std::vector<std::string> result;
+  for (const Kernels* kernels : all_kernels()) {
+    result.push_back(kernels->name);
+  }
+  return result;
+}
+
+INSTANTIATE_TEST_SUITE_P(Twins, GradientTest, ::testing::ValuesIn(names()),
+                         [](const auto& twin) { return twin.param; });
+
+}  // namespace
+}  // namespace cllm::kernels

@@ -1,0 +1,152 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/twins.h"
+
+/// Softmax cross-entropy: AVX2 against the portable twin.
+namespace cllm::kernels {
+namespace {
+
+constexpr double kU = kRoundoff;
+constexpr double kDropped = 0x1p-98;  // two factors below 2^-100 of the largest are taken for 0
+
+std::vector<std::uint32_t> targets_for(std::size_t rows, std::size_t vocabulary) {
+  std::vector<std::uint32_t> targets(rows);
+  for (std::size_t row = 0; row < rows; ++row) {
+    targets[row] = static_cast<std::uint32_t>(row == 0 ? vocabulary - 1 : row * 7919 % vocabulary);
+  }
+  return targets;
+}
+
+struct Tolerances {
+  std::vector<double> losses;
+  std::vector<double> gradient;
+};
+
+/// As for softmax: an exponent is the sum of two rounded differences (from the chunk's largest and
+/// from the row's), the terms and the factor each have exp's error, and a chunk's sum that of its
+/// additions: a 32nd of its length, which is 1024 or a 64th of the row.
+Tolerances tolerances(const Array& logits, const std::vector<std::uint32_t>& targets, double scale,
+                      std::size_t vocabulary) {
+  Tolerances result;
+  for (std::size_t row = 0; row < targets.size(); ++row) {
+    const float* x = logits.data() + row * vocabulary;
+    const double max = static_cast<double>(*std::max_element(x, x + vocabulary));
+    const auto below = [&](std::size_t i) { return max - static_cast<double>(x[i]); };
+    double sum = 0;
+    double weighted = 0;
+    for (std::size_t i = 0; i < vocabulary; ++i) {
+      const double term = std::exp(-below(i));
+      sum += term;
+      weighted += term * below(i);
+    }
+    const double length = std::max(1024.0, static_cast<double>(vocabulary) / 64 + 32);
+    const double sum_error = kU * (2 * weighted / sum + length / 32 + 9 + 8);
+    // The distance of the target, the logarithm (1 ulp), and their sum.
+    result.losses.push_back(sum_error + static_cast<double>(vocabulary) * kDropped +
+                            kU * (2 * below(targets[row]) + 4 * std::log(sum)) + 0x1p-149);
+    for (std::size_t i = 0; i < vocabulary; ++i) {
+      const double p = std::exp(-below(i)) / sum;
+      const double error = p * (2 * kU * below(i) + sum_error + 12 * kU) + kDropped;
+      result.gradient.push_back(scale * (i == targets[row] ? error + 2 * kU : error));
+    }
+  }
+  return result;
+}
+
+void check(const Array& logits, std::size_t rows, std::size_t vocabulary) {
+  const float scale = 1.0f / 3;
+  const std::vector<std::uint32_t> targets = targets_for(rows, vocabulary);
+  const Tolerances allowed = tolerances(logits, targets, static_cast<double>(scale), vocabulary);
+  expect_twins_agree({.name = "cross_entropy",
+                      .arrays = {logits, Array(rows)},
+                      .tolerances = {{}, allowed.losses},
+                      .call = [=](const Kernels& k, float* const* p) {
+                        k.cross_entropy(p[0], targets.data(), p[1], rows, vocabulary);
+                      }});
+  expect_twins_agree({.name = "cross_entropy_backward",
+                      .arrays = {logits, Array(rows)},
+                      .tolerances = {allowed.gradient, allowed.losses},
+                      .call = [=](const Kernels& k, float* const* p) {
+                        k.cross_entropy_backward(p[0], targets.data(), p[1], scale, rows,
+                                                 vocabulary);
+                      }});
+}
+
+/// Around the chunks' boundaries too: 1024 up to 65,536 tokens, longer ones above.
+std::vector<std::size_t> vocabularies() {
+  std::vector<std::size_t> result = {2047, 2048, 2049, 50257, 65536, 65537, 70001};
+  for (const std::size_t n : lengths()) {
+    if (n > 0) {
+      result.push_back(n);
+    }
+  }
+  return result;
+}
+
+TEST(LossTest, Twins) {
+  for (const std::size_t vocabulary : vocabularies()) {
+    for (const std::size_t rows : {1, 3}) {
+      check(normal_array(rows * vocabulary, 3, 1), rows, vocabulary);
+    }
+  }
+}
+
+TEST(LossTest, Extremes) {
+  for (const std::size_t vocabulary : {1, 2, 9, 500, 3001}) {
+    const std::size_t n = 2 * vocabulary;
+    check(Array(n, 0.0f), 2, vocabulary);
+    check(Array(n, 1e4f), 2, vocabulary);
+    check(normal_array(n, 1e4, 2), 2, vocabulary);
+    // Tokens that can't occur, whole chunks of them.
+    Array impossible(n, -std::numeric_limits<float>::infinity());
+    for (const std::uint32_t target : targets_for(2, vocabulary)) {
+      impossible[target] = 1;
+      impossible[vocabulary + target] = 2;
+    }
+    const std::vector<std::uint32_t> targets = targets_for(2, vocabulary);
+    expect_twins_agree({.name = "cross_entropy_backward with -inf",
+                        .arrays = {impossible, Array(2)},
+                        .tolerances = {std::vector<double>(n, 4 * kU), {8 * kU, 8 * kU}},
+                        .call = [=](const Kernels& k, float* const* p) {
+                          k.cross_entropy_backward(p[0], targets.data(), p[1], 1, 2, vocabulary);
+                        }});
+  }
+}
+
+TEST(LossTest, BothKernelsGiveTheSameBits) {
+  for (const Kernels* kernels : all_kernels()) {
+    for (const std::size_t vocabulary : {5, 97, 4096, 50257}) {
+      const std::vector<std::uint32_t> targets = targets_for(2, vocabulary);
+      Array logits = normal_array(2 * vocabulary, 3, 1);
+      Array forward(2);
+      Array backward(2);
+      kernels->cross_entropy(logits.data(), targets.data(), forward.data(), 2, vocabulary);
+      kernels->cross_entropy_backward(logits.data(), targets.data(), backward.data(), 1, 2,
+                                      vocabulary);
+      EXPECT_EQ(forward, backward) << kernels->name << " " << vocabulary;
+    }
+  }
+}
+
+TEST(LossTest, NaNAndInfinityAreNotHidden) {
+  for (const Kernels* kernels : all_kernels()) {
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+      for (const std::size_t at : {0, 31, 1500, 2999}) {
+        Array logits = normal_array(3000, 1, 1);
+        logits[at] = bad;
+        const std::uint32_t target = 5;
+        float loss = 0;
+        kernels->cross_entropy(logits.data(), &target, &loss, 1, 3000);
+        EXPECT_TRUE(std::isnan(loss)) << kernels->name << " " << bad << " at " << at;
+        kernels->cross_entropy_backward(logits.data(), &target, &loss, 1, 1, 3000);
+        EXPECT_TRUE(std::isnan(loss)) << kernels->name << " " << bad << " at " << at;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cllm::kernels

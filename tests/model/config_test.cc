@@ -1,0 +1,101 @@
+#include "cllm/model/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <set>
+#include <vector>
+
+#include "cllm/base/error.h"
+#include "cllm/model/initialize.h"
+#include "cllm/model/layout.h"
+
+namespace cllm::model {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+TEST(Config, ErrorsNameTheOption) {
+  const ModelConfig good{.vocabulary = 10};
+  EXPECT_NO_THROW(validate(good));
+  const auto expect = [&](auto change, const char* option) {
+    ModelConfig bad = good;
+    change(bad);
+    EXPECT_THAT([&] { validate(bad); }, ThrowsMessage<Error>(HasSubstr(option)));
+  };
+  expect([](ModelConfig& c) { c.layers = 0; }, "--layers 0");
+  expect([](ModelConfig& c) { c.heads = 0; }, "--heads 0");
+  expect([](ModelConfig& c) { c.heads = 5; }, "--heads 5");
+  expect([](ModelConfig& c) { c.channels = 0; }, "--channels 0");
+  expect([](ModelConfig& c) { c.context = 0; }, "--context 0");
+  expect([](ModelConfig& c) { c.vocabulary = 0; }, "--tokenizer");
+  expect([](ModelConfig& c) { c.channels = std::size_t{1} << 40; }, "--channels");
+}
+
+TEST(Config, PresetsAreFoundByName) {
+  for (const Preset& preset : presets()) EXPECT_EQ(find_preset(preset.name).shape, preset.shape);
+  EXPECT_THAT([] { find_preset("gpt3"); }, ThrowsMessage<Error>(HasSubstr("gpt2-124m")));
+}
+
+// 124,439,808 is what OpenAI's file of the model holds, 163,037,184 would be with an untied head.
+TEST(Layout, CountsTheParametersOfGpt2) {
+  ModelConfig config = find_preset("gpt2-124m").shape;
+  config.vocabulary = 50257;
+  EXPECT_EQ(Layout(config).parameter_count(), 124439808u);
+  config = find_preset("gpt2-355m").shape;
+  config.vocabulary = 50257;
+  EXPECT_EQ(Layout(config).parameter_count(), 354823168u);
+}
+
+TEST(Layout, TensorsAreAlignedAndApart) {
+  const Layout layout({.layers = 3, .heads = 1, .channels = 5, .context = 7, .vocabulary = 11});
+  std::set<std::string> names;
+  std::size_t end = 0;
+  for (const Tensor& tensor : layout.tensors()) {
+    EXPECT_EQ(tensor.offset % 16, 0u);
+    EXPECT_GE(tensor.offset, end);
+    end = tensor.offset + tensor.size();
+    EXPECT_TRUE(names.insert(tensor.name).second) << tensor.name;
+  }
+  EXPECT_LE(end, layout.slab_size());
+  EXPECT_EQ(layout[layout.wte()].name, "wte.weight");
+  EXPECT_EQ(layout[layout.wpe()].name, "wpe.weight");
+  EXPECT_EQ(layout[layout.ln_f_weight()].name, "ln_f.weight");
+  EXPECT_EQ(layout[layout.ln_f_bias()].name, "ln_f.bias");
+  EXPECT_EQ(layout[layout.layer(2).mlp_proj_weight].name, "h.2.mlp.c_proj.weight");
+}
+
+TEST(Initialize, GivesEachTensorItsDistribution) {
+  const Layout layout(
+      {.layers = 2, .heads = 2, .channels = 64, .context = 128, .vocabulary = 2000});
+  std::vector<float> parameters(layout.slab_size(), 9.0f);
+  initialize(layout, 1, parameters);
+  for (const Tensor& tensor : layout.tensors()) {
+    const auto n = static_cast<double>(tensor.size());
+    double sum = 0, squares = 0;
+    for (std::size_t i = 0; i < tensor.size(); ++i) {
+      const auto x = static_cast<double>(parameters[tensor.offset + i]);
+      sum += x;
+      squares += x * x;
+    }
+    double deviation = 0, mean = 0;
+    if (tensor.initial == Initial::kOne) mean = 1;
+    if (tensor.initial == Initial::kNormal) deviation = 0.02;
+    if (tensor.initial == Initial::kResidualNormal) deviation = 0.02 / 2;
+    // Five standard errors of the mean and of the variance.
+    EXPECT_NEAR(sum / n, mean, 5 * deviation / std::sqrt(n)) << tensor.name;
+    EXPECT_NEAR(squares / n - mean, deviation * deviation,
+                5 * deviation * deviation * std::sqrt(2 / n))
+        << tensor.name;
+  }
+  std::vector<float> again(layout.slab_size()), other(layout.slab_size());
+  initialize(layout, 1, again);
+  initialize(layout, 2, other);
+  EXPECT_EQ(parameters, again);
+  EXPECT_NE(parameters, other);
+}
+
+}  // namespace
+}  // namespace cllm::model

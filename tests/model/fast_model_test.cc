@@ -1,0 +1,142 @@
+// The fast model against the reference and against PyTorch.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cllm/model/gpt.h"
+#include "support/compare.h"
+#include "support/example.h"
+#include "support/golden.h"
+#include "support/reference_gradients.h"
+#include "support/reference_model.h"
+#include "support/tolerance.h"
+
+namespace cllm {
+namespace {
+
+using model::ModelConfig;
+using model::Workspace;
+using support::Example;
+
+struct Shape {
+  ModelConfig config;
+  std::size_t sequences, positions;
+};
+
+std::vector<Shape> shapes() {
+  return {
+      {{.layers = 1, .heads = 1, .channels = 8, .context = 4, .vocabulary = 5}, 1, 1},
+      {{.layers = 1, .heads = 1, .channels = 5, .context = 7, .vocabulary = 13}, 2, 7},
+      {{.layers = 2, .heads = 2, .channels = 16, .context = 16, .vocabulary = 29}, 3, 16},
+      {{.layers = 2, .heads = 4, .channels = 32, .context = 40, .vocabulary = 61}, 2, 33},
+      {{.layers = 3, .heads = 3, .channels = 48, .context = 20, .vocabulary = 257}, 1, 20},
+      // More positions than a block of queries, and a part of one left over.
+      {{.layers = 1, .heads = 2, .channels = 16, .context = 300, .vocabulary = 40}, 1, 275},
+      // More rows than the head takes at a time.
+      {{.layers = 1, .heads = 1, .channels = 4, .context = 48, .vocabulary = 300000}, 1, 48},
+  };
+}
+
+std::vector<const kernels::Kernels*> twins() {
+  std::vector<const kernels::Kernels*> result = {&kernels::portable_kernels()};
+  if (kernels::has_avx2()) result.push_back(&kernels::avx2_kernels());
+  return result;
+}
+
+model::Unit unit_of(const Example& e) {
+  return {e.inputs.data(), e.targets.data(), e.sequences, e.positions};
+}
+
+double reference_loss(const Example& e) {
+  return support::reference_loss<double>(e.layout, e.exact_parameters(), e.inputs, e.targets,
+                                         e.sequences, e.positions);
+}
+
+TEST(FastModel, LossAndGradientsAreThoseOfTheReference) {
+  for (const Shape& shape : shapes()) {
+    const bool is_large = shape.config.vocabulary > 10000;  // its reference is slow
+    const Example e = support::make_example(shape.config, shape.sequences, shape.positions, 11);
+    const double tolerance =
+        is_large ? 1e-4 : support::gradient_tolerance(e, support::kFloatRoundoff);
+    const std::vector<double> reference = support::reference_gradients<double>(
+        e.layout, e.exact_parameters(), e.inputs, e.targets, e.sequences, e.positions);
+    const double loss = reference_loss(e);
+    for (const kernels::Kernels* kernels : twins()) {
+      SCOPED_TRACE(std::string(kernels->name) + ", V = " + std::to_string(shape.config.vocabulary));
+      const model::Gpt gpt(shape.config, *kernels);
+      Workspace workspace(shape.config, e.sequences, e.positions, Workspace::Purpose::kTraining);
+      Slab<float> gradient(e.layout.slab_size());
+      const auto rows = static_cast<double>(e.sequences * e.positions);
+      const double fast =
+          gpt.loss_and_gradient(e.parameters.data(), unit_of(e), static_cast<float>(1 / rows),
+                                workspace, gradient.data());
+      EXPECT_NEAR(fast / rows, loss, tolerance * std::max(1.0, loss));
+      EXPECT_TRUE(support::gradients_agree<float>(e.layout, gradient.span(), reference, tolerance));
+      // The checker must refuse a gradient that is wrong in one place.
+      gradient[e.layout[e.layout.ln_f_weight()].offset] *= 1.1f;
+      gradient[e.layout[e.layout.ln_f_weight()].offset] += 0.1f;
+      EXPECT_FALSE(
+          support::gradients_agree<float>(e.layout, gradient.span(), reference, tolerance));
+    }
+  }
+}
+
+TEST(FastModel, LossAndGradientsAreThoseOfPyTorch) {
+  const support::Golden golden = support::load_golden();
+  const Example& e = golden.start;
+  const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
+  for (const kernels::Kernels* kernels : twins()) {
+    const model::Gpt gpt(e.layout.config(), *kernels);
+    Workspace workspace(e.layout.config(), e.sequences, e.positions, Workspace::Purpose::kTraining);
+    Slab<float> gradient(e.layout.slab_size());
+    const auto rows = static_cast<double>(e.sequences * e.positions);
+    const double loss = gpt.loss_and_gradient(
+        e.parameters.data(), unit_of(e), static_cast<float>(1 / rows), workspace, gradient.data());
+    EXPECT_NEAR(loss / rows, golden.steps[0].loss, tolerance * golden.steps[0].loss);
+    EXPECT_TRUE(support::gradients_agree<float>(e.layout, gradient.span(), golden.first_gradients,
+                                                tolerance));
+  }
+}
+
+// Units add to the gradient that is there, and a workspace carries nothing over from one to the
+// next.
+TEST(FastModel, GradientsOfUnitsAddUp) {
+  const ModelConfig config{
+      .layers = 2, .heads = 2, .channels = 16, .context = 16, .vocabulary = 29};
+  const Example e = support::make_example(config, 3, 16, 5);
+  const model::Gpt gpt(config, kernels::select_kernels());
+  Workspace whole(config, 3, 16, Workspace::Purpose::kTraining);
+  Workspace single(config, 1, 16, Workspace::Purpose::kTraining);
+  Slab<float> together(e.layout.slab_size()), apart(e.layout.slab_size());
+  const double loss =
+      gpt.loss_and_gradient(e.parameters.data(), unit_of(e), 1.0f, whole, together.data());
+  double sum = 0;
+  for (std::size_t s = 0; s < 3; ++s) {
+    const model::Unit unit{e.inputs.data() + s * 16, e.targets.data() + s * 16, 1, 16};
+    sum += gpt.loss_and_gradient(e.parameters.data(), unit, 1.0f, single, apart.data());
+  }
+  const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
+  EXPECT_NEAR(sum, loss, tolerance * loss);
+  const std::vector<double> reference(together.span().begin(), together.span().end());
+  EXPECT_TRUE(support::gradients_agree<float>(e.layout, apart.span(), reference, tolerance));
+}
+
+TEST(FastModel, EvaluationGivesTheBitsOfTraining) {
+  for (const Shape& shape : shapes()) {
+    const Example e = support::make_example(shape.config, shape.sequences, shape.positions, 3);
+    const model::Gpt gpt(shape.config, kernels::select_kernels());
+    Workspace training(shape.config, e.sequences, e.positions, Workspace::Purpose::kTraining);
+    Workspace evaluation(shape.config, e.sequences, e.positions, Workspace::Purpose::kEvaluation);
+    EXPECT_LE(evaluation.bytes(), training.bytes());
+    Slab<float> gradient(e.layout.slab_size());
+    EXPECT_EQ(
+        gpt.loss(e.parameters.data(), unit_of(e), evaluation),
+        gpt.loss_and_gradient(e.parameters.data(), unit_of(e), 1.0f, training, gradient.data()));
+  }
+}
+
+}  // namespace
+}  // namespace cllm

@@ -1,0 +1,116 @@
+#include "cllm/model/generator.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <vector>
+
+#include "cllm/base/error.h"
+#include "support/example.h"
+#include "support/reference_model.h"
+#include "support/tolerance.h"
+
+namespace cllm {
+namespace {
+
+using model::Generator;
+using model::SamplingOptions;
+using support::Example;
+
+const model::ModelConfig kConfig{
+    .layers = 2, .heads = 2, .channels = 16, .context = 12, .vocabulary = 23};
+
+/// The reference's loss of `target` after `text`, for the last position alone.
+double reference_loss_of_last(const Example& e, std::span<const std::uint32_t> text,
+                              std::uint32_t target) {
+  // The mean loss over n positions times n, less the same without the last position.
+  const auto total = [&](std::size_t positions) {
+    if (positions == 0) return 0.0;
+    std::vector<std::uint32_t> inputs(text.begin(), text.begin() + static_cast<long>(positions));
+    std::vector<std::uint32_t> targets(positions, target);
+    return support::reference_loss<double>(e.layout, e.exact_parameters(), inputs, targets, 1,
+                                           positions) *
+           static_cast<double>(positions);
+  };
+  return total(text.size()) - total(text.size() - 1);
+}
+
+double loss_of(std::span<const float> logits, std::uint32_t target) {
+  double sum = 0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit));
+  return std::log(sum) - static_cast<double>(logits[target]);
+}
+
+TEST(Generator, LogitsAreTheReferencesWhicheverWayTextComesIn) {
+  const Example e = support::make_example(kConfig, 1, 12, 4);
+  const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff) * 10;
+  const std::span<const std::uint32_t> text(e.inputs);
+  Generator stepwise(e.layout, kernels::select_kernels(), e.parameters);
+  for (std::size_t n = 1; n <= text.size(); ++n) {
+    Generator at_once(e.layout, kernels::select_kernels(), e.parameters);
+    const auto one_by_one = stepwise.advance(text.subspan(n - 1, 1));
+    const auto whole = at_once.advance(text.first(n));
+    for (const std::uint32_t target : {0u, 11u, 22u}) {
+      const double loss = reference_loss_of_last(e, text.first(n), target);
+      EXPECT_NEAR(loss_of(one_by_one, target), loss, tolerance * loss) << n;
+      EXPECT_NEAR(loss_of(whole, target), loss, tolerance * loss) << n;
+    }
+  }
+}
+
+TEST(Generator, GoesOnFromTheLatterHalfWhenTheContextIsFull) {
+  const Example e = support::make_example(kConfig, 2, 12, 4);
+  const std::span<const std::uint32_t> text(e.inputs);  // 24 tokens, twice the context
+  Generator full(e.layout, kernels::select_kernels(), e.parameters);
+  full.advance(text.first(12));
+  const auto slid = full.advance(text.subspan(12, 1));
+  Generator fresh(e.layout, kernels::select_kernels(), e.parameters);
+  const auto half = fresh.advance(text.subspan(7, 6));
+  EXPECT_TRUE(std::ranges::equal(slid, half));
+  // A prompt longer than the context is taken in too.
+  Generator long_prompt(e.layout, kernels::select_kernels(), e.parameters);
+  const auto logits = long_prompt.advance(text);
+  Generator end(e.layout, kernels::select_kernels(), e.parameters);
+  EXPECT_TRUE(std::ranges::equal(logits, end.advance(text.last(6))));
+}
+
+std::vector<int> draw_counts(const SamplingOptions& options, int draws) {
+  const std::vector<float> logits = {std::log(0.1f), std::log(0.4f), std::log(0.2f),
+                                     std::log(0.3f)};
+  RandomStream random(3, 0);
+  std::vector<int> counts(4);
+  for (int i = 0; i < draws; ++i) ++counts[model::sample_token(logits, options, random)];
+  return counts;
+}
+
+TEST(SampleToken, DrawsFromTheDistributionThatTheOptionsLeave) {
+  constexpr int kDraws = 20000;
+  const auto expect = [&](const SamplingOptions& options, std::vector<double> probabilities) {
+    const std::vector<int> counts = draw_counts(options, kDraws);
+    for (std::size_t i = 0; i < 4; ++i) {
+      const double p = probabilities[i];
+      EXPECT_NEAR(counts[i], kDraws * p, 5 * std::sqrt(kDraws * p * (1 - p))) << i;
+    }
+  };
+  expect({.temperature = 1.0}, {0.1, 0.4, 0.2, 0.3});
+  expect({.temperature = 0.0}, {0, 1, 0, 0});
+  expect({.temperature = 0.5}, {0.01 / 0.3, 0.16 / 0.3, 0.04 / 0.3, 0.09 / 0.3});
+  expect({.temperature = 1.0, .top_k = 2}, {0, 4.0 / 7, 0, 3.0 / 7});
+  expect({.temperature = 1.0, .top_k = 100}, {0.1, 0.4, 0.2, 0.3});
+  expect({.temperature = 1.0, .top_p = 0.65}, {0, 4.0 / 7, 0, 3.0 / 7});
+  expect({.temperature = 1.0, .top_p = 0.1}, {0, 1, 0, 0});
+}
+
+TEST(SampleToken, RefusesOptionsThatMakeNoSense) {
+  for (const SamplingOptions& options :
+       {SamplingOptions{.temperature = -1}, SamplingOptions{.temperature = std::nan("")},
+        SamplingOptions{.top_p = 0}, SamplingOptions{.top_p = 1.5}}) {
+    EXPECT_THROW(model::validate(options), Error);
+  }
+  EXPECT_NO_THROW(model::validate(SamplingOptions{}));
+}
+
+}  // namespace
+}  // namespace cllm

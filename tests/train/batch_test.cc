@@ -1,0 +1,56 @@
+#include "cllm/train/batch.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cllm/base/error.h"
+
+namespace cllm::train {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+TEST(Batch, SharesAreContiguousAndEven) {
+  for (const std::size_t total : {0u, 1u, 5u, 12u, 100u}) {
+    for (const std::size_t parts : {1u, 2u, 3u, 7u, 12u}) {
+      std::size_t next = 0;
+      for (std::size_t i = 0; i < parts; ++i) {
+        const Share share = share_of(total, i, parts);
+        EXPECT_EQ(share.first, next);
+        EXPECT_GE(share.count, total / parts);
+        EXPECT_LE(share.count, total / parts + 1);
+        next += share.count;
+      }
+      EXPECT_EQ(next, total);
+    }
+  }
+}
+
+TEST(Batch, DefaultMicroBatchDividesAndFillsAUnit) {
+  EXPECT_EQ(default_micro_batch(12, 64), 3u);
+  EXPECT_EQ(default_micro_batch(16, 64), 4u);
+  EXPECT_EQ(default_micro_batch(16, 128), 2u);
+  EXPECT_EQ(default_micro_batch(8, 256), 1u);
+  EXPECT_EQ(default_micro_batch(2, 1024), 1u);
+  EXPECT_EQ(default_micro_batch(4, 64), 1u);
+  EXPECT_EQ(default_micro_batch(1, 1), 1u);
+  for (std::size_t batch = 1; batch < 100; ++batch) {
+    for (const std::size_t context : {1u, 10u, 64u, 300u}) {
+      const std::size_t m = default_micro_batch(batch, context);
+      EXPECT_EQ(batch % m, 0u);
+      EXPECT_TRUE(m == 1 || (m * context <= 256 && batch / m >= 4));
+    }
+  }
+}
+
+TEST(Batch, AMicroBatchThatDoesNotDivideIsRefusedWithTheOnesThatDo) {
+  EXPECT_NO_THROW(check_micro_batch(12, 4));
+  EXPECT_THAT([] { check_micro_batch(12, 5); },
+              ThrowsMessage<Error>(HasSubstr("use one of 1, 2, 3, 4, 6, 12")));
+  EXPECT_THAT([] { check_micro_batch(12, 0); }, ThrowsMessage<Error>(HasSubstr("--micro-batch 0")));
+  EXPECT_THAT([] { check_micro_batch(0, 1); }, ThrowsMessage<Error>(HasSubstr("--batch 0")));
+}
+
+}  // namespace
+}  // namespace cllm::train

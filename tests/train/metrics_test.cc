@@ -1,0 +1,85 @@
+#include "cllm/train/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "cllm/base/error.h"
+#include "cllm/base/file.h"
+#include "cllm/train/progress.h"
+#include "support/scratch_directory.h"
+
+namespace cllm::train {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+std::vector<std::uint64_t> steps_in(const std::filesystem::path& path) {
+  std::vector<std::uint64_t> steps;
+  std::istringstream text(read_file(path));
+  for (std::string line; std::getline(text, line);) {
+    steps.push_back(nlohmann::json::parse(line).at("step"));
+  }
+  return steps;
+}
+
+TEST(MetricsLog, WritesAnObjectALine) {
+  const support::ScratchDirectory scratch;
+  const auto path = scratch.path() / "metrics.jsonl";
+  MetricsLog log(path, 0);
+  log.step(1, 768, 768,
+           {.loss = 2.5,
+            .rate = 1e-3,
+            .gradient_norm = 0.5,
+            .compute_seconds = 0.25,
+            .communication_seconds = 0.125,
+            .update_seconds = 0.125});
+  log.evaluation(1, 768, {.loss = 2.25, .positions = 100, .seconds = 3});
+  std::istringstream text(read_file(path));
+  std::string line;
+  std::getline(text, line);
+  const auto step = nlohmann::json::parse(line);
+  EXPECT_EQ(step.at("loss"), 2.5);
+  EXPECT_EQ(step.at("lr"), 1e-3);
+  EXPECT_EQ(step.at("grad_norm"), 0.5);
+  EXPECT_EQ(step.at("tokens"), 768);
+  EXPECT_EQ(step.at("tokens_per_s"), 1536.0);
+  EXPECT_EQ(step.at("seconds").at("communication"), 0.125);
+  std::getline(text, line);
+  EXPECT_EQ(nlohmann::json::parse(line).at("val_loss"), 2.25);
+}
+
+TEST(MetricsLog, DropsWhatAResumedRunDoesAgain) {
+  const support::ScratchDirectory scratch;
+  const auto path = scratch.path() / "metrics.jsonl";
+  {
+    MetricsLog log(path, 0);
+    for (std::uint64_t step = 1; step <= 5; ++step) log.step(step, step, 1, {});
+  }
+  std::ofstream(path, std::ios::app) << R"({"step":6,"lo)";  // a line that was cut off
+  MetricsLog log(path, 3);
+  log.step(4, 4, 1, {});
+  EXPECT_THAT(steps_in(path), ElementsAre(1, 2, 3, 4));
+}
+
+TEST(MetricsLog, AFileThatCannotBeWrittenIsNamed) {
+  EXPECT_THAT([] { MetricsLog log("/proc/metrics.jsonl", 0); },
+              ThrowsMessage<Error>(HasSubstr("/proc/metrics.jsonl")));
+}
+
+TEST(Progress, WritesNumbersForPeople) {
+  EXPECT_EQ(duration_text(0.4), "0s");
+  EXPECT_EQ(duration_text(250), "4m10s");
+  EXPECT_EQ(duration_text(3 * 3600 + 5 * 60 + 2), "3h05m");
+  EXPECT_EQ(count_text(999), "999");
+  EXPECT_EQ(count_text(12045), "12,045");
+  EXPECT_EQ(count_text(124439808), "124.44 M");
+}
+
+}  // namespace
+}  // namespace cllm::train

@@ -1,0 +1,133 @@
+#include "cllm/train/optimizer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "cllm/base/error.h"
+#include "cllm/base/random.h"
+#include "cllm/model/gpt.h"
+#include "support/golden.h"
+
+namespace cllm::train {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+/// How far ten steps of the fast model end from where PyTorch's end.
+struct Distance {
+  double parameters = 0;  // the most that one is off, but for keys' biases: their gradient is noise
+  double norms = 0;       // the most that a gradient's norm is off, relative
+};
+
+Distance distance_from_pytorch(const AdamWOptions& options, const support::Golden& golden) {
+  const model::Layout& layout = golden.start.layout;
+  const model::Gpt gpt(layout.config(), kernels::select_kernels());
+  model::Workspace workspace(layout.config(), golden.start.sequences, golden.start.positions,
+                             model::Workspace::Purpose::kTraining);
+  State state(layout);
+  std::ranges::copy(golden.start.parameters, state.parameters.data());
+  Slab<float> gradient(layout.slab_size());
+  Distance distance;
+  for (const support::GoldenStep& step : golden.steps) {
+    const model::Unit unit{step.inputs.data(), step.targets.data(), golden.start.sequences,
+                           golden.start.positions};
+    gradient.fill(0);
+    gpt.loss_and_gradient(state.parameters.data(), unit, 1 / static_cast<float>(unit.rows()),
+                          workspace, gradient.data());
+    const double norm = gradient_norm(kernels::select_kernels(), gradient.span(), 2);
+    distance.norms =
+        std::max(distance.norms, std::abs(norm - step.gradient_norm) / step.gradient_norm);
+    update(layout, kernels::select_kernels(), options, step.learning_rate,
+           clip_scale(norm, options.clip), gradient.span(), state, 2);
+    state.step += 1;
+  }
+  for (const model::Tensor& tensor : layout.tensors()) {
+    for (std::size_t i = tensor.offset; i < tensor.offset + tensor.size(); ++i) {
+      if (support::is_keys_bias(layout, i)) continue;
+      const double error =
+          std::abs(static_cast<double>(state.parameters[i]) - golden.final_parameters[i]);
+      distance.parameters = std::max(distance.parameters, error);
+    }
+  }
+  return distance;
+}
+
+AdamWOptions options_of(const support::Golden& golden) {
+  return {.beta1 = golden.adamw.beta1,
+          .beta2 = golden.adamw.beta2,
+          .epsilon = golden.adamw.epsilon,
+          .weight_decay = golden.adamw.weight_decay,
+          .clip = golden.adamw.clip};
+}
+
+// Adam divides a gradient by its size, so an element that is all rounding error may step by the
+// whole learning rate. 1e-3 of the sum of rates is what ten steps of float may be off, and a wrong
+// option is off by more. Norms are sums of squares whose errors average out: single precision times
+// the depth of the model.
+TEST(Optimizer, TenStepsGoWherePyTorchGoes) {
+  const support::Golden golden = support::load_golden();
+  double rates = 0;
+  for (const support::GoldenStep& step : golden.steps) rates += step.learning_rate;
+  const AdamWOptions options = options_of(golden);
+  const Distance distance = distance_from_pytorch(options, golden);
+  EXPECT_LT(distance.parameters, 1e-3 * rates);
+  EXPECT_LT(distance.norms, 1e-4);
+  RecordProperty("distance", std::to_string(distance.parameters / rates));
+
+  const auto expect_refused = [&](auto change) {
+    AdamWOptions wrong = options;
+    change(wrong);
+    EXPECT_GT(distance_from_pytorch(wrong, golden).parameters, 1e-3 * rates);
+  };
+  expect_refused([](AdamWOptions& o) { o.weight_decay *= 1.2; });
+  expect_refused([](AdamWOptions& o) { o.beta1 *= 0.98; });
+  expect_refused([](AdamWOptions& o) { o.beta2 *= 0.99; });
+  expect_refused([](AdamWOptions& o) { o.clip = 0; });
+}
+
+TEST(Optimizer, GivesTheSameBitsForAnyNumberOfThreads) {
+  const model::Layout layout(
+      {.layers = 2, .heads = 2, .channels = 64, .context = 64, .vocabulary = 3000});
+  RandomStream random(5, 0);
+  Slab<float> gradient(layout.slab_size());
+  for (float& g : gradient.span()) g = static_cast<float>(random.normal());
+  const auto run = [&](int threads) {
+    State state(layout);
+    std::ranges::copy(gradient.span(), state.parameters.data());
+    const double norm = gradient_norm(kernels::select_kernels(), gradient.span(), threads);
+    update(layout, kernels::select_kernels(), {}, 1e-3, clip_scale(norm, 1.0), gradient.span(),
+           state, threads);
+    std::vector<double> result(state.parameters.span().begin(), state.parameters.span().end());
+    result.insert(result.end(), state.v.span().begin(), state.v.span().end());
+    result.push_back(norm);
+    return result;
+  };
+  EXPECT_EQ(run(1), run(2));
+  EXPECT_EQ(run(1), run(5));
+}
+
+TEST(Optimizer, ClipsToTheNorm) {
+  EXPECT_EQ(clip_scale(4.0, 1.0), 0.25);
+  EXPECT_EQ(clip_scale(0.5, 1.0), 1.0);
+  EXPECT_EQ(clip_scale(4.0, 0.0), 1.0);
+  EXPECT_EQ(clip_scale(0.0, 1.0), 1.0);
+}
+
+TEST(Optimizer, ErrorsNameTheOption) {
+  const auto expect = [](const AdamWOptions& options, const char* text) {
+    EXPECT_THAT([&] { validate(options); }, ThrowsMessage<Error>(HasSubstr(text)));
+  };
+  EXPECT_NO_THROW(validate(AdamWOptions{}));
+  expect({.beta1 = 1.0}, "--beta1 1");
+  expect({.beta2 = -0.1}, "--beta2 -0.1");
+  expect({.weight_decay = -1}, "--weight-decay -1");
+  expect({.clip = -1}, "--clip -1");
+}
+
+}  // namespace
+}  // namespace cllm::train

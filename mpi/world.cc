@@ -13,7 +13,7 @@ namespace cllm::mpi {
 namespace {
 
 /// Elements of one call: MPI counts in int, and a call of this size is long past its latency.
-constexpr std::size_t kMostElements = std::size_t{1} << 28;
+constexpr std::size_t kMostElements = std::size_t{1} << 22;
 
 int checked_count(std::size_t count) {
   if (count > static_cast<std::size_t>(std::numeric_limits<int>::max())) {

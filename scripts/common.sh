@@ -32,7 +32,7 @@ explain_needs() {
   cat <<'NEEDS'
 cllm-dist needs these packages or modules, with their development files:
   a C++20 compiler with OpenMP (GCC 12 or newer), CMake 3.25 or newer, make or Ninja, pkg-config,
-  MPI (Open MPI 4.1), OpenBLAS built with OpenMP, HDF5 (serial, C API), CLI11, fmt, spdlog,
+  MPI (Open MPI 4.1), OpenBLAS built with OpenMP, HDF5 (serial, C API), CLI11, toml++, fmt,
   nlohmann-json, xxHash, SentencePiece; for the tests also GoogleTest with GoogleMock.
 Going on: CMake stops and names the first one that it can't find.
 NEEDS

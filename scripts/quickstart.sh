@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds cllm-dist, trains a small model on the built-in corpus with two
-# ranks for a minute or two, and lets it write.
+# ranks for about a minute, and lets it write.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -20,9 +20,9 @@ run=checkpoints/quickstart-$(date +%Y%m%d-%H%M%S)
 launch=(mpirun -np 2 --bind-to none --oversubscribe)
 if (($(nproc) < 2)); then launch+=(--mca mpi_yield_when_idle 1); fi
 
-train=("${launch[@]}" "$program" --data builtin --steps 1000 --out "$run")
+train=("${launch[@]}" "$program" --out "$run")
 
-say "Training on the built-in corpus, a minute or two: ${train[*]}"
+say "Training on the built-in corpus, about a minute: ${train[*]}"
 "${train[@]}" </dev/null
 
 say "What the model writes after \"The \""

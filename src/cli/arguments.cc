@@ -3,9 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <numeric>
-#include <sstream>
 
 #include "cllm/base/error.h"
 
@@ -58,24 +56,6 @@ std::string suggestion(std::string_view name, const std::vector<std::string>& kn
   fail("unexpected argument {}{} (--help lists all)", argument, suggestion(argument, commands));
 }
 
-/// Text that TOML reads without quotes.
-bool is_bare(std::string_view value) {
-  double number = 0;
-  const auto [end, code] = std::from_chars(value.data(), value.data() + value.size(), number);
-  return value == "true" || value == "false" ||
-         (code == std::errc() && end == value.data() + value.size());
-}
-
-std::string toml_value(std::string_view value) {
-  if (is_bare(value)) return std::string(value);
-  std::string text = "\"";
-  for (const char c : value) {
-    if (c == '"' || c == '\\') text += '\\';
-    text += c;
-  }
-  return text + '"';
-}
-
 }  // namespace
 
 std::string_view nearest(std::string_view name, const std::vector<std::string>& known) {
@@ -89,46 +69,6 @@ std::string_view nearest(std::string_view name, const std::vector<std::string>& 
     }
   }
   return best == nullptr ? std::string_view{} : std::string_view(*best);
-}
-
-Arguments arguments_from_toml(const std::string& text, std::string_view origin,
-                              const CLI::App& app) {
-  Arguments arguments;
-  std::istringstream stream(text);
-  std::vector<CLI::ConfigItem> items;
-  try {
-    items = CLI::ConfigTOML().from_config(stream);
-  } catch (const CLI::Error& error) {
-    fail("{}: {}; write lines of the form key = value", origin, error.what());
-  }
-  for (const CLI::ConfigItem& item : items) {
-    const std::string name = "--" + item.name;
-    if (!item.parents.empty()) {
-      fail("{}: the section [{}] is not known; write all keys without a section", origin,
-           fmt::join(item.parents, "."));
-    }
-    if (app.get_option_no_throw(name) == nullptr || name == "--config" || name == "--help") {
-      const std::string_view near = nearest(name, option_names(app));
-      fail("{}: unknown key {}{}", origin, item.name,
-           near.empty() ? "" : fmt::format("; did you mean {}?", near.substr(2)));
-    }
-    if (item.inputs.size() != 1) fail("{}: {} takes one value", origin, item.name);
-    arguments.push_back(fmt::format("{}={}", name, item.inputs.front()));
-  }
-  return arguments;
-}
-
-std::string toml_of(const CLI::App& app, const std::vector<std::string>& omitted) {
-  std::string text;
-  for (CLI::Option* option : const_cast<CLI::App&>(app).get_options()) {
-    if (option->get_lnames().empty()) continue;
-    const std::string& name = option->get_lnames().front();
-    option->capture_default_str();
-    const std::string value = option->get_default_str();
-    if (value.empty() || std::ranges::find(omitted, name) != omitted.end()) continue;
-    text += fmt::format("{} = {}\n", name, toml_value(value));
-  }
-  return text;
 }
 
 void parse(CLI::App& app, const Arguments& arguments) {

@@ -30,6 +30,7 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint)
 
 std::unique_ptr<data::Tokenizer> tokenizer_of(const io::RunState& run,
                                               const std::filesystem::path& checkpoint) {
+  if (run.tokenizer_kind.empty()) return nullptr;
   std::unique_ptr<data::Tokenizer> tokenizer;
   try {
     tokenizer = data::make_tokenizer(run.tokenizer_kind, run.tokenizer_blob);

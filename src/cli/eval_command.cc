@@ -47,7 +47,8 @@ void eval_command(const EvalSettings& settings, train::Collective& collective) {
   train::in_agreement(collective, [&] {
     kernels::prepare_blas(threads);
     loaded.emplace(settings.checkpoint);
-    part = data::load_part(settings.data, *loaded->tokenizer, threads);
+    part = data::load_part(settings.data, loaded->tokenizer.get(), loaded->run.model.vocabulary,
+                           threads);
     evaluator.emplace(loaded->gpt, part.tokens, sequences, threads, collective);
   });
   const train::Evaluation result = evaluator->evaluate(loaded->parameters.data());

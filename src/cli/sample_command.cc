@@ -43,6 +43,12 @@ void sample_command(const SampleSettings& settings, train::Collective& collectiv
     model::validate(settings.options);
     kernels::prepare_blas(1);
     const LoadedModel loaded(settings.checkpoint);
+    if (!loaded.tokenizer) {
+      fail(
+          "{} was trained on token files without a tokenizer, so there is no text to print; train "
+          "with --tokenizer FILE.model to sample",
+          loaded.path.string());
+    }
     const std::vector<std::uint32_t> prompt = loaded.tokenizer->encode(settings.prompt);
     if (prompt.empty()) fail("--prompt: give at least one character to begin with");
 

@@ -120,7 +120,7 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   if (!given("--heads")) s.shape.heads = preset.heads;
   if (!given("--channels")) s.shape.channels = preset.channels;
   if (!given("--context")) s.shape.context = preset.context;
-  if (s.batch < 1) fail("--batch {}: give at least 1", s.batch);
+  train::check_micro_batch(s.batch, 1);
   if (!given("--micro-batch")) {
     s.micro_batch = train::default_micro_batch(s.batch, s.shape.context);
   }

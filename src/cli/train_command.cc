@@ -240,6 +240,19 @@ void train_command(const Arguments& command_line, Collective& collective) {
         "goes below",
         data::builtin_entropy_rate() * bytes_per_token));
   }
+  int all_threads = 0;
+  for (const train::Site& site : sites) all_threads += site.threads;
+  if (const std::size_t units = s.batch / s.micro_batch;
+      units < static_cast<std::size_t>(all_threads)) {
+    say(fmt::format(
+        "note    {} of {} threads have no unit to compute; give a smaller --micro-batch, "
+        "a larger --batch, or fewer threads",
+        static_cast<std::size_t>(all_threads) - units, all_threads));
+  }
+  if (data.tokenizer && !data.tokenizer->lossless()) {
+    say("note    the tokenizer normalises text or lacks byte tokens: not every text comes back as "
+        "it was");
+  }
   if (!request.resumed.empty()) {
     say(fmt::format("resumed from {} at step {}", request.resumed, state->step));
   }

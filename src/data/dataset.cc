@@ -119,18 +119,23 @@ Dataset open_dataset(const PreparedData& prepared, int threads) {
   return dataset;
 }
 
-DataPart load_part(const std::string& path, const Tokenizer& tokenizer, int threads) {
+DataPart load_part(const std::string& path, const Tokenizer* tokenizer, std::uint64_t vocabulary,
+                   int threads) {
   if (std::filesystem::is_directory(path) || !is_token_file(path)) {
-    const TextSource source(path, tokenizer.kind() == "bytes");
-    return in_memory(source.text(), tokenizer, threads);
+    if (tokenizer == nullptr) {
+      fail("{} is text, and the model has no tokenizer: give a token file", path);
+    }
+    const TextSource source(path, tokenizer->kind() == "bytes");
+    return in_memory(source.text(), *tokenizer, threads);
   }
   auto file = std::make_shared<const TokenFile>(TokenFile::open(path));
   const TokenFileInfo& info = file->info();
-  if (!info.tokenizer_digest.empty() && info.tokenizer_digest != tokenizer.digest()) {
+  if (tokenizer != nullptr && !info.tokenizer_digest.empty() &&
+      info.tokenizer_digest != tokenizer->digest()) {
     fail("{} was made with another tokenizer than the model's: give the text itself", path);
   }
   const TokenView tokens = file->tokens();
-  tokens.require_below(tokenizer.vocabulary(), path);
+  tokens.require_below(vocabulary, path);
   return {file, tokens, info.source_bytes};
 }
 

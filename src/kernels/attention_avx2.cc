@@ -5,17 +5,18 @@ namespace cllm::kernels {
 namespace {
 
 /// How many keys query `row` of the block sees.
-[[gnu::flatten]] std::size_t visible_keys(std::size_t visible, std::size_t row, std::size_t columns) {
+std::size_t visible_keys(std::size_t visible, std::size_t row, std::size_t columns) {
   const std::size_t keys = visible + row;
   return keys < columns ? keys : columns;
 }
 
-[[gnu::flatten]] void fill_zero(float* x, std::size_t n) {
+void fill_zero(float* x, std::size_t n) {
   for_each_pack<4>(n, [=](std::size_t i, auto part) { part.store(x + i, 0); });
 }
 
-[[gnu::flatten]] void causal_softmax(float* scores, float* log_sum_exp, float scale, std::size_t visible,
-                    std::size_t rows, std::size_t columns, std::size_t ld) {
+[[gnu::flatten]] void causal_softmax(float* scores, float* log_sum_exp, float scale,
+                                     std::size_t visible, std::size_t rows, std::size_t columns,
+                                     std::size_t ld) {
   for (std::size_t row = 0; row < rows; ++row) {
     float* x = scores + row * ld;
     const std::size_t n = visible_keys(visible, row, columns);
@@ -35,8 +36,9 @@ namespace {
   }
 }
 
-[[gnu::flatten]] void causal_probabilities(float* scores, const float* log_sum_exp, float scale, std::size_t visible,
-                          std::size_t rows, std::size_t columns, std::size_t ld) {
+[[gnu::flatten]] void causal_probabilities(float* scores, const float* log_sum_exp, float scale,
+                                           std::size_t visible, std::size_t rows,
+                                           std::size_t columns, std::size_t ld) {
   for (std::size_t row = 0; row < rows; ++row) {
     float* x = scores + row * ld;
     const std::size_t n = visible_keys(visible, row, columns);
@@ -51,8 +53,8 @@ namespace {
   }
 }
 
-[[gnu::flatten]] void softmax_backward(const float* p, float* dp, const float* delta, float scale, std::size_t rows,
-                      std::size_t columns, std::size_t ld) {
+[[gnu::flatten]] void softmax_backward(const float* p, float* dp, const float* delta, float scale,
+                                       std::size_t rows, std::size_t columns, std::size_t ld) {
   for (std::size_t row = 0; row < rows; ++row) {
     const float* p_row = p + row * ld;
     float* dp_row = dp + row * ld;
@@ -63,8 +65,8 @@ namespace {
   }
 }
 
-[[gnu::flatten]] void row_dots(const float* a, const float* b, float* dots, std::size_t rows, std::size_t columns,
-              std::size_t lda, std::size_t ldb) {
+[[gnu::flatten]] void row_dots(const float* a, const float* b, float* dots, std::size_t rows,
+                               std::size_t columns, std::size_t lda, std::size_t ldb) {
   for (std::size_t row = 0; row < rows; ++row) {
     const float* a_row = a + row * lda;
     const float* b_row = b + row * ldb;

@@ -4,14 +4,14 @@
 namespace cllm::kernels {
 namespace {
 
-[[gnu::flatten]] float reciprocal_root(float x) {
+float reciprocal_root(float x) {
   return _mm_cvtss_f32(_mm_div_ss(_mm_set_ss(1), _mm_sqrt_ss(_mm_set_ss(x))));
 }
 
 /// One row, given the sum of its elements. The variance is taken around the mean in a pass of its
 /// own (the row is in the first cache level): the mean of squares less the square of the mean would
 /// cancel.
-[[gnu::flatten]] void normalize(const float* x, float sum, const float* gain, const float* shift, float* y,
+void normalize(const float* x, float sum, const float* gain, const float* shift, float* y,
                float* mean, float* rstd, std::size_t channels) {
   const float count = static_cast<float>(channels);
   const float center = sum / count;
@@ -28,8 +28,8 @@ namespace {
   *rstd = scale;
 }
 
-[[gnu::flatten]] void layernorm(const float* x, const float* gain, const float* shift, float* y, float* mean,
-               float* rstd, std::size_t rows, std::size_t channels) {
+[[gnu::flatten]] void layernorm(const float* x, const float* gain, const float* shift, float* y,
+                                float* mean, float* rstd, std::size_t rows, std::size_t channels) {
   for (std::size_t row = 0; row < rows; ++row) {
     const float* x_row = x + row * channels;
     const float sum =
@@ -38,9 +38,10 @@ namespace {
   }
 }
 
-[[gnu::flatten]] void residual_layernorm(const float* x, const float* branch, const float* bias, const float* gain,
-                        const float* shift, float* sum, float* y, float* mean, float* rstd,
-                        std::size_t rows, std::size_t channels) {
+[[gnu::flatten]] void residual_layernorm(const float* x, const float* branch, const float* bias,
+                                         const float* gain, const float* shift, float* sum,
+                                         float* y, float* mean, float* rstd, std::size_t rows,
+                                         std::size_t channels) {
   for (std::size_t row = 0; row < rows; ++row) {
     const std::size_t start = row * channels;
     const float total = row_sum(channels, [=](std::size_t i, auto part) {
@@ -56,7 +57,7 @@ namespace {
 /// kRows rows at once, so that dgain and dshift are loaded and stored once for all of them. Their
 /// order of addition, and each row's, are those of kRows = 1.
 template <std::size_t kRows>
-[[gnu::flatten]] void layernorm_backward_rows(const float* dy, const float* x, const float* mean, const float* rstd,
+void layernorm_backward_rows(const float* dy, const float* x, const float* mean, const float* rstd,
                              const float* gain, float* dx, float* dgain, float* dshift,
                              std::size_t channels) {
   Pack<kRows> sums = 0;
@@ -99,9 +100,10 @@ template <std::size_t kRows>
   }
 }
 
-[[gnu::flatten]] void layernorm_backward(const float* dy, const float* x, const float* mean, const float* rstd,
-                        const float* gain, float* dx, float* dgain, float* dshift, std::size_t rows,
-                        std::size_t channels) {
+[[gnu::flatten]] void layernorm_backward(const float* dy, const float* x, const float* mean,
+                                         const float* rstd, const float* gain, float* dx,
+                                         float* dgain, float* dshift, std::size_t rows,
+                                         std::size_t channels) {
   std::size_t row = 0;
   for (; row + 4 <= rows; row += 4) {
     layernorm_backward_rows<4>(dy + row * channels, x + row * channels, mean + row, rstd + row,

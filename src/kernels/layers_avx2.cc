@@ -4,7 +4,8 @@
 namespace cllm::kernels {
 namespace {
 
-[[gnu::flatten]] void bias_gelu(const float* bias, float* x, float* y, std::size_t rows, std::size_t columns) {
+[[gnu::flatten]] void bias_gelu(const float* bias, float* x, float* y, std::size_t rows,
+                                std::size_t columns) {
   for (std::size_t row = 0; row < rows; ++row) {
     float* x_row = x + row * columns;
     float* y_row = y + row * columns;

@@ -65,12 +65,12 @@ inline RowSum sum_row(const float* x, const Chunks& chunks, const Finish& finish
   return result;
 }
 
-[[gnu::flatten]] float loss_of(const RowSum& sum, float target_logit) {
+float loss_of(const RowSum& sum, float target_logit) {
   return (sum.top - target_logit) + log_any(sum.total);
 }
 
-[[gnu::flatten]] void cross_entropy(const float* logits, const std::uint32_t* targets, float* losses,
-                   std::size_t rows, std::size_t vocabulary) {
+[[gnu::flatten]] void cross_entropy(const float* logits, const std::uint32_t* targets,
+                                    float* losses, std::size_t rows, std::size_t vocabulary) {
   const Chunks chunks(vocabulary);
   for (std::size_t row = 0; row < rows; ++row) {
     const float* x = logits + row * vocabulary;
@@ -79,8 +79,9 @@ inline RowSum sum_row(const float* x, const Chunks& chunks, const Finish& finish
   }
 }
 
-[[gnu::flatten]] void cross_entropy_backward(float* logits, const std::uint32_t* targets, float* losses, float scale,
-                            std::size_t rows, std::size_t vocabulary) {
+[[gnu::flatten]] void cross_entropy_backward(float* logits, const std::uint32_t* targets,
+                                             float* losses, float scale, std::size_t rows,
+                                             std::size_t vocabulary) {
   const Chunks chunks(vocabulary);
   for (std::size_t row = 0; row < rows; ++row) {
     float* x = logits + row * vocabulary;

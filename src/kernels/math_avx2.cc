@@ -32,7 +32,7 @@ namespace {
 
 /// sums (N) += kRows rows of x, in order.
 template <std::size_t kRows>
-[[gnu::flatten]] void add_rows(const float* x, float* sums, std::size_t columns) {
+void add_rows(const float* x, float* sums, std::size_t columns) {
   for_each_pack<2>(columns, [=](std::size_t i, auto part) {
     auto sum = part.load(sums + i);
     for (std::size_t row = 0; row < kRows; ++row) {
@@ -42,7 +42,8 @@ template <std::size_t kRows>
   });
 }
 
-[[gnu::flatten]] void add_column_sums(const float* x, float* sums, std::size_t rows, std::size_t columns) {
+[[gnu::flatten]] void add_column_sums(const float* x, float* sums, std::size_t rows,
+                                      std::size_t columns) {
   // Eight rows for each time that the sums are loaded and stored.
   std::size_t row = 0;
   for (; row + 8 <= rows; row += 8) {
@@ -53,7 +54,7 @@ template <std::size_t kRows>
   }
 }
 
-[[gnu::flatten]] __m256d add_squares(__m256d sum, __m128 x) {
+__m256d add_squares(__m256d sum, __m128 x) {
   const __m256d wide = _mm256_cvtps_pd(x);
   return _mm256_fmadd_pd(wide, wide, sum);
 }

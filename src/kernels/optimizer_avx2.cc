@@ -4,8 +4,8 @@
 namespace cllm::kernels {
 namespace {
 
-[[gnu::flatten]] void adamw(float* parameter, float* m, float* v, const float* gradient, std::size_t n,
-           const AdamWStep& step) {
+[[gnu::flatten]] void adamw(float* parameter, float* m, float* v, const float* gradient,
+                            std::size_t n, const AdamWStep& step) {
   const float beta1 = step.beta1;
   const float beta2 = step.beta2;
   const float scale = step.gradient_scale;

@@ -14,7 +14,8 @@ constexpr std::size_t kLanes = 8;
 
 /// kCount vectors that go through the same operations side by side. A function like exp is one long
 /// chain of dependent operations, and a processor that works on one vector at a time waits; four
-/// chains, interleaved operation by operation, keep it busy (1.5 to 2 times as fast).
+/// chains, interleaved operation by operation, keep it busy. A Pack must live in registers: its
+/// loops are unrolled and kernels are declared [[gnu::flatten]], so that nothing in them is a call.
 template <std::size_t kCount>
 struct Pack {
   __m256 v[kCount];

@@ -67,6 +67,7 @@ Generator::Generator(const Layout& layout, const kernels::Kernels& kernels,
   norm_ = Slab<float>(t * c);
   branch_ = Slab<float>(t * c);
   hidden_ = Slab<float>(t * 4 * c);
+  gelu_ = Slab<float>(t * 4 * c);
   mean_ = Slab<float>(t);
   rstd_ = Slab<float>(t);
   scores_ = Slab<float>(std::min(t, kQueryBlock) * t);
@@ -116,8 +117,8 @@ void Generator::advance_within_context(std::span<const std::uint32_t> tokens) {
     k.residual_layernorm(x_.data(), branch_.data(), p(t.attn_proj_bias), p(t.ln_2_weight),
                          p(t.ln_2_bias), x_.data(), norm_.data(), mean_.data(), rstd_.data(), n, c);
     linear(norm_.data(), t.c_fc_weight, hidden_.data(), n);
-    k.bias_gelu(p(t.c_fc_bias), hidden_.data(), hidden_.data(), n, 4 * c);
-    linear(hidden_.data(), t.mlp_proj_weight, branch_.data(), n);
+    k.bias_gelu(p(t.c_fc_bias), hidden_.data(), gelu_.data(), n, 4 * c);
+    linear(gelu_.data(), t.mlp_proj_weight, branch_.data(), n);
     k.add_bias(p(t.mlp_proj_bias), branch_.data(), n, c);
     k.add(branch_.data(), x_.data(), n * c);
   }

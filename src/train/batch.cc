@@ -13,6 +13,9 @@ namespace {
 constexpr std::size_t kUnitPositions = 256;
 constexpr std::size_t kFewestUnits = 4;
 
+/// With the largest number of steps, sequences are still counted in 64 bits.
+constexpr std::size_t kLargestBatch = 1'000'000;
+
 }  // namespace
 
 Share share_of(std::size_t total, std::size_t index, std::size_t parts) {
@@ -31,7 +34,9 @@ std::size_t default_micro_batch(std::size_t batch, std::size_t context) {
 }
 
 void check_micro_batch(std::size_t batch, std::size_t micro_batch) {
-  if (batch < 1) fail("--batch {}: give at least 1", batch);
+  if (batch < 1 || batch > kLargestBatch) {
+    fail("--batch {}: give a number from 1 to {}", batch, kLargestBatch);
+  }
   if (micro_batch >= 1 && batch % micro_batch == 0) return;
   std::string divisors;
   for (std::size_t m = 1; m <= std::min<std::size_t>(batch, 64); ++m) {

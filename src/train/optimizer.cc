@@ -26,7 +26,7 @@ void validate(const AdamWOptions& options) {
   if (!(options.weight_decay >= 0) || !std::isfinite(options.weight_decay)) {
     fail("--weight-decay {}: give a number from 0 upward", options.weight_decay);
   }
-  if (!(options.clip >= 0)) {
+  if (!(options.clip >= 0) || !std::isfinite(options.clip)) {
     fail("--clip {}: give the largest gradient norm, or 0 for no limit", options.clip);
   }
 }
@@ -46,9 +46,7 @@ double gradient_norm(const kernels::Kernels& kernels, std::span<const float> gra
   return std::sqrt(sum);
 }
 
-double clip_scale(double norm, double clip) {
-  return clip > 0 && norm > clip ? clip / norm : 1.0;
-}
+double clip_scale(double norm, double clip) { return clip > 0 && norm > clip ? clip / norm : 1.0; }
 
 void update(const model::Layout& layout, const kernels::Kernels& kernels,
             const AdamWOptions& options, double rate, double gradient_scale,

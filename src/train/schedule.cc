@@ -18,6 +18,8 @@ constexpr std::array<std::pair<std::string_view, Decay>, 4> kNames = {{
     {"constant", Decay::kConstant},
 }};
 
+constexpr std::uint64_t kMostSteps = 1'000'000'000'000;
+
 /// Part of the steps in which WSD decays (Hu et al., "MiniCPM", 2024, find a tenth enough; a fifth
 /// is kinder to short runs).
 constexpr double kWsdDecayPart = 0.2;
@@ -56,7 +58,9 @@ double Schedule::at(std::uint64_t step) const {
 }
 
 void validate(const Schedule& s) {
-  if (s.steps < 1) fail("--steps {}: give at least 1", s.steps);
+  if (s.steps < 1 || s.steps > kMostSteps) {
+    fail("--steps {}: give a number from 1 to {}", s.steps, kMostSteps);
+  }
   if (!(s.rate > 0) || !std::isfinite(s.rate)) {
     fail("--lr {}: give a number above 0", s.rate);
   }

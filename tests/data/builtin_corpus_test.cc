@@ -18,16 +18,12 @@
 
 #include "cllm/base/digest.h"
 #include "data/derivations.h"
+#include "support/environment.h"
 
 namespace cllm::data {
 namespace {
 
 using Symbol = Grammar::Symbol;
-
-std::size_t count_from_environment(const char* name, std::size_t otherwise) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? otherwise : std::strtoull(value, nullptr, 10);
-}
 
 std::vector<std::string> lines_of(const std::string& text) {
   std::vector<std::string> lines;
@@ -85,7 +81,7 @@ TEST(BuiltinCorpus, HasTheSizeAskedFor) {
 TEST(BuiltinCorpus, RecordedProbabilityIsTheSumOverAllDerivations) {
   const auto& [grammar, paragraph] = builtin_grammar();
   RandomStream random(11, 0);
-  const std::size_t samples = count_from_environment("CLLM_TEST_PARAGRAPHS", 100);
+  const std::size_t samples = support::count_from_environment("CLLM_TEST_PARAGRAPHS", 100);
   for (std::size_t i = 0; i < samples; ++i) {
     std::string text;
     const double recorded = grammar.generate(paragraph, random, text);
@@ -169,7 +165,8 @@ TEST(BuiltinCorpus, FirstSentenceTellsTopicHeroAndTense) {
 TEST(BuiltinCorpus, NoSentenceHasTwoDerivations) {
   const auto& [grammar, paragraph] = builtin_grammar();
   const auto topics = grammar.children(paragraph);
-  const std::size_t count = std::min(topics.size(), count_from_environment("CLLM_TEST_TOPICS", 1));
+  const std::size_t count =
+      std::min(topics.size(), support::count_from_environment("CLLM_TEST_TOPICS", 1));
   for (const Symbol topic : topics.first(count)) {
     const auto heroes = grammar.children(topic);
     // The first hero is a woman, the last a man.
@@ -189,7 +186,7 @@ TEST(BuiltinCorpus, EntropyRateIsTheLimitOfTheMeasured) {
   const auto& [grammar, paragraph] = builtin_grammar();
   const double rate = builtin_entropy_rate();
   EXPECT_DOUBLE_EQ(rate, grammar.entropy(paragraph) / grammar.expected_bytes(paragraph));
-  const std::size_t seeds = count_from_environment("CLLM_TEST_SEEDS", 4);
+  const std::size_t seeds = support::count_from_environment("CLLM_TEST_SEEDS", 4);
   for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
     // Over independent paragraphs of n nats and b bytes, n - rate b has mean 0.
     constexpr int kParagraphs = 20000;

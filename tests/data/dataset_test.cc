@@ -6,7 +6,9 @@
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/base/random.h"
-#include "scratch.h"
+#include "error_of.h"
+#include "support/environment.h"
+#include "support/scratch_directory.h"
 
 namespace cllm::data {
 namespace {
@@ -62,7 +64,7 @@ class DatasetTest : public testing::Test {
     return out;
   }
 
-  Scratch scratch_;
+  support::ScratchDirectory scratch_;
   std::string said_, digest_;
 };
 
@@ -259,15 +261,16 @@ TEST_F(DatasetTest, NoticesThatAFileChangedAfterItWasPrepared) {
 TEST_F(DatasetTest, LoadsAWholeFileForEvaluation) {
   const std::string text = scratch_.write("a.txt", lines(100));
   const auto bytes = make_tokenizer("bytes", "");
-  const DataPart part = load_part(text, *bytes, 2);
+  const DataPart part = load_part(text, bytes.get(), 256, 2);
   EXPECT_EQ(text_of(part, *bytes), lines(100));
   EXPECT_EQ(part.source_bytes, lines(100).size());
   const std::string file = tokenize(options(text, "bytes"), "a.tokens");
-  EXPECT_EQ(text_of(load_part(file, *bytes), *bytes), lines(100));
+  EXPECT_EQ(text_of(load_part(file, bytes.get(), 256), *bytes), lines(100));
   const std::string other = tokenize(options(text, "bpe:300"), "b.tokens");
-  EXPECT_THAT(error_of([&] { load_part(other, *bytes); }), HasSubstr("another tokenizer"));
+  EXPECT_THAT(error_of([&] { load_part(other, bytes.get(), 256); }),
+              HasSubstr("another tokenizer"));
   const std::string foreign = scratch_.write("z.bin", std::string("\0\1", 2));
-  EXPECT_THAT(error_of([&] { load_part(foreign, *bytes); }), HasSubstr("token 256"));
+  EXPECT_THAT(error_of([&] { load_part(foreign, bytes.get(), 256); }), HasSubstr("token 256"));
 }
 
 TEST_F(DatasetTest, BadInputIsNamedInOneSentence) {

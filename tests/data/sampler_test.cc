@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "cllm/base/error.h"
-#include "scratch.h"
+#include "error_of.h"
+#include "support/environment.h"
+#include "support/scratch_directory.h"
 
 namespace cllm::data {
 namespace {
@@ -98,12 +100,12 @@ struct Counts {
   std::vector<int> places, pairs;
 };
 template <typename WindowOf>
-Counts count(std::uint64_t windows, int epochs, WindowOf window_of) {
+Counts count(std::uint64_t windows, std::uint64_t epochs, WindowOf window_of) {
   Counts counts{std::vector<int>(windows * windows), std::vector<int>(windows * (windows - 1))};
-  for (int epoch = 0; epoch < epochs; ++epoch) {
+  for (std::uint64_t epoch = 0; epoch < epochs; ++epoch) {
     std::uint64_t before = windows;
     for (std::uint64_t i = 0; i < windows; ++i) {
-      const std::uint64_t window = window_of(static_cast<std::uint64_t>(epoch), i);
+      const std::uint64_t window = window_of(epoch, i);
       ++counts.places[i * windows + window];
       if (i > 0) ++counts.pairs[before * (windows - 1) + window - (window > before ? 1 : 0)];
       before = window;
@@ -113,7 +115,7 @@ Counts count(std::uint64_t windows, int epochs, WindowOf window_of) {
 }
 
 TEST(WindowSampler, OrdersAreUniform) {
-  const int epochs = count_from_environment("CLLM_SAMPLER_EPOCHS", 20'000);
+  const std::uint64_t epochs = support::count_from_environment("CLLM_SAMPLER_EPOCHS", 20'000);
   for (const std::uint64_t windows : {2, 3, 5, 10, 16, 23}) {
     const std::uint64_t context = 8;
     const WindowSampler sampler(77, (windows + 1) * context, context);

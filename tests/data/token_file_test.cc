@@ -8,7 +8,9 @@
 #include "cllm/base/digest.h"
 #include "cllm/base/error.h"
 #include "cllm/base/random.h"
-#include "scratch.h"
+#include "error_of.h"
+#include "support/environment.h"
+#include "support/scratch_directory.h"
 
 namespace cllm::data {
 namespace {
@@ -78,7 +80,7 @@ class TokenFileTest : public testing::Test {
     EXPECT_THAT(message, HasSubstr(file.string()));
     return message;
   }
-  Scratch scratch_;
+  support::ScratchDirectory scratch_;
 };
 
 TEST_F(TokenFileTest, HoldsWhatWasWritten) {

@@ -10,7 +10,9 @@
 
 #include "cllm/base/error.h"
 #include "cllm/base/random.h"
-#include "scratch.h"
+#include "error_of.h"
+#include "support/environment.h"
+#include "support/scratch_directory.h"
 
 namespace cllm::data {
 namespace {
@@ -103,9 +105,9 @@ INSTANTIATE_TEST_SUITE_P(, EveryTokenizer, testing::Values("bytes", "bpe:400", "
 
 TEST_P(EveryTokenizer, RoundTripsAnyBytes) {
   const auto it = tokenizer(GetParam());
-  const int count = count_from_environment("CLLM_FUZZ_STRINGS", 3000);
+  const std::uint64_t count = support::count_from_environment("CLLM_FUZZ_STRINGS", 3000);
   RandomStream random(20260101, 0);
-  for (int i = 0; i < count; ++i) {
+  for (std::uint64_t i = 0; i < count; ++i) {
     const std::string text = hard_text(random);
     const auto tokens = it->encode(text);
     for (const std::uint32_t token : tokens) ASSERT_LT(token, it->vocabulary());
@@ -311,7 +313,7 @@ std::string foreign_model(const std::unordered_map<std::string, std::string>& ov
 }
 
 TEST(ForeignModel, TellsWhetherItIsLossless) {
-  const Scratch scratch;
+  const support::ScratchDirectory scratch;
   const auto load = [&](const std::unordered_map<std::string, std::string>& overrides) {
     return build_tokenizer(parse_tokenizer_spec(scratch.write("x.model", foreign_model(overrides))),
                            {});
@@ -334,7 +336,7 @@ TEST(ForeignModel, ALossyOneStillEncodesWhatItKnows) {
 }
 
 TEST(ForeignModel, RefusesAFileThatIsNone) {
-  const Scratch scratch;
+  const support::ScratchDirectory scratch;
   const std::string path = scratch.write("bad.model", "no model");
   EXPECT_THAT(error_of([&] { build_tokenizer(parse_tokenizer_spec(path), {}); }), HasSubstr(path));
   EXPECT_THAT(error_of([&] { build_tokenizer(parse_tokenizer_spec(path + ".model"), {}); }),

@@ -92,7 +92,7 @@ class CheckpointDamageTest : public testing::Test {
     return error_of(path_, [&] { read_run_state(path_); });
   }
 
-  TemporaryDirectory directory_;
+  support::ScratchDirectory directory_;
   const std::filesystem::path path_ = directory_.path() / "step-00000001.h5";
   const Content content_ = random_content(kSmallModel, 1);
   const std::size_t descriptors_ = open_descriptors();
@@ -344,7 +344,7 @@ TEST_F(CheckpointDamageTest, SummaryNamesEachProblemAndGoesOn) {
 // suite counts flips in CLLM_IO_FLIPS.
 TEST_F(CheckpointDamageTest, NoFlippedBitGoesUnnoticed) {
   const std::string whole = read_file(path_);
-  const std::uint64_t flips = count_from_environment("CLLM_IO_FLIPS", 300);
+  const std::uint64_t flips = support::count_from_environment("CLLM_IO_FLIPS", 300);
   RandomStream random(4, 0);
   std::uint64_t noticed = 0;
   for (std::uint64_t flip = 0; flip < flips; ++flip) {

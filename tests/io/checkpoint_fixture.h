@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <bit>
 #include <cmath>
@@ -16,30 +15,10 @@
 #include "cllm/base/random.h"
 #include "cllm/base/slab.h"
 #include "cllm/io/checkpoint.h"
+#include "support/environment.h"
+#include "support/scratch_directory.h"
 
 namespace cllm::io {
-
-/// A directory of its own, removed with all that is in it.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "cllm-io-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) fail("cannot create {}; set TMPDIR", name);
-    path_ = name;
-  }
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-  ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
-inline std::uint64_t count_from_environment(const char* name, std::uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::stoull(text);
-}
 
 inline constexpr model::ModelConfig kSmallModel{
     .layers = 2, .heads = 2, .channels = 6, .context = 5, .vocabulary = 7};

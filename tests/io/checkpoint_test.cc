@@ -34,13 +34,13 @@ class CheckpointTest : public testing::Test {
     write_atomically(path, std::as_bytes(std::span(text)));
   }
 
-  TemporaryDirectory directory_;
+  support::ScratchDirectory directory_;
   const std::filesystem::path path_ = directory_.path() / "step-00000003.h5";
 };
 
 // Shapes and bits at random; the suite counts seeds in CLLM_IO_SEEDS.
 TEST_F(CheckpointTest, ReturnsTheSameBits) {
-  const std::uint64_t seeds = count_from_environment("CLLM_IO_SEEDS", 10);
+  const std::uint64_t seeds = support::count_from_environment("CLLM_IO_SEEDS", 10);
   for (std::uint64_t seed = 0; seed < seeds; ++seed) {
     RandomStream random(seed, 1);
     model::ModelConfig config;

@@ -51,7 +51,7 @@ constexpr model::ModelConfig kWideModel{
 
 class DiskFullTest : public testing::TestWithParam<model::ModelConfig> {
  protected:
-  TemporaryDirectory directory_;
+  support::ScratchDirectory directory_;
 };
 
 INSTANTIATE_TEST_SUITE_P(Models, DiskFullTest, testing::Values(kDeepModel, kWideModel));
@@ -65,7 +65,7 @@ TEST_P(DiskFullTest, ALimitOnFileSizeIsOneErrorAndLeavesNothing) {
   std::filesystem::remove(path);
 
   const std::size_t descriptors = open_descriptors();
-  const std::uint64_t limits = count_from_environment("CLLM_IO_LIMITS", 20);
+  const std::uint64_t limits = support::count_from_environment("CLLM_IO_LIMITS", 20);
   for (std::uint64_t i = 0; i <= limits; ++i) {
     const rlim_t limit = i == limits ? whole - 1 : whole * i / limits;
     const std::string message = error_of(path, [&] {

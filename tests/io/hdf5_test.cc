@@ -17,7 +17,7 @@ using testing::HasSubstr;
 
 class Hdf5Test : public testing::Test {
  protected:
-  TemporaryDirectory directory_;
+  support::ScratchDirectory directory_;
   const std::filesystem::path path_ = directory_.path() / "file.h5";
 };
 

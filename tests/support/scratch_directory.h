@@ -3,7 +3,9 @@
 #include <stdlib.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
+#include <string_view>
 
 #include "cllm/base/error.h"
 
@@ -24,6 +26,12 @@ class ScratchDirectory {
     std::filesystem::remove_all(path_, ignored);
   }
   const std::filesystem::path& path() const { return path_; }
+  /// Writes a file, with the directories above it, and returns its path.
+  std::string write(const std::filesystem::path& name, std::string_view contents) const {
+    std::filesystem::create_directories((path_ / name).parent_path());
+    std::ofstream(path_ / name, std::ios::binary) << contents;
+    return (path_ / name).string();
+  }
 
  private:
   std::filesystem::path path_;

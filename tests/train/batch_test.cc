@@ -49,6 +49,8 @@ TEST(Batch, AMicroBatchThatDoesNotDivideIsRefusedWithTheOnesThatDo) {
   EXPECT_THAT([] { check_micro_batch(12, 5); },
               ThrowsMessage<Error>(HasSubstr("use one of 1, 2, 3, 4, 6, 12")));
   EXPECT_THAT([] { check_micro_batch(12, 0); }, ThrowsMessage<Error>(HasSubstr("--micro-batch 0")));
+  EXPECT_THAT([] { check_micro_batch(std::size_t{1} << 60, 1); },
+              ThrowsMessage<Error>(HasSubstr("from 1 to 1000000")));
   EXPECT_THAT([] { check_micro_batch(0, 1); }, ThrowsMessage<Error>(HasSubstr("--batch 0")));
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "cllm/base/error.h"
@@ -127,6 +128,7 @@ TEST(Optimizer, ErrorsNameTheOption) {
   expect({.beta2 = -0.1}, "--beta2 -0.1");
   expect({.weight_decay = -1}, "--weight-decay -1");
   expect({.clip = -1}, "--clip -1");
+  expect({.clip = std::numeric_limits<double>::infinity()}, "--clip inf");
 }
 
 }  // namespace

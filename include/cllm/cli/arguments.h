@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -13,17 +15,21 @@ namespace cllm::cli {
 /// A command-line argument list, without the program's name.
 using Arguments = std::vector<std::string>;
 
-/// Adds an option. Of one that is given twice, the later counts. CLI11 would take a negative number
-/// for a huge one where the variable has no sign, and write a fraction with six digits, which is
-/// not the number that was read.
+/// Adds an option. Of one that is given twice, the later counts. Where the variable has no sign,
+/// CLI11 would take a negative number for a huge one and a huge one for the largest; a fraction it
+/// would write with six digits, which is not the number that was read.
 template <typename T>
 CLI::Option* add_option(CLI::App& app, const char* name, T& variable, const std::string& help) {
   CLI::Option* option =
       app.add_option(name, variable, help)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   if constexpr (std::is_unsigned_v<T>) {
     option->check(
-        [](const std::string& text) {
-          return text.starts_with('-') ? text + ": give a whole number from 0 upward" : "";
+        [](const std::string& text) -> std::string {
+          T number = 0;
+          const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
+          if (code == std::errc() && end == text.data() + text.size()) return {};
+          return fmt::format("{}: give a whole number from 0 to {}", text,
+                             std::numeric_limits<T>::max());
         },
         "");
   }
@@ -33,9 +39,10 @@ CLI::Option* add_option(CLI::App& app, const char* name, T& variable, const std:
   return option;
 }
 
-/// Reads TOML, `key = value` in lines, as if each key were an option: {"--key=value", …}. `origin`
-/// names the text in errors. Throws Error for a key that `app` has no option for, with the nearest
-/// name.
+/// Reads the TOML that a run needs, lines of `key = value` and comments, as if each key were an
+/// option: {"--key=value", …}. `origin` names the text in errors. Throws Error that names the line:
+/// for one of another form, and for a key that stands twice or that `app` has no option for, with
+/// the nearest name.
 Arguments arguments_from_toml(const std::string& text, std::string_view origin,
                               const CLI::App& app);
 

@@ -23,14 +23,14 @@ struct LoadedModel {
 
   std::filesystem::path path;
   io::RunState run;
-  std::unique_ptr<data::Tokenizer> tokenizer;
+  std::unique_ptr<data::Tokenizer> tokenizer;  ///< null where the training data had none
   const kernels::Kernels& kernels;
   model::Gpt gpt;
   Slab<float> parameters;
 };
 
-/// The tokenizer that a checkpoint carries. Throws Error naming the file when it doesn't fit the
-/// model.
+/// The tokenizer that a checkpoint carries, or null: token files of other programs have none.
+/// Throws Error naming the file when it doesn't fit the model.
 std::unique_ptr<data::Tokenizer> tokenizer_of(const io::RunState& run,
                                               const std::filesystem::path& checkpoint);
 

@@ -49,7 +49,7 @@ class Generator {
   std::vector<std::uint32_t> past_;  // tokens whose keys and values are kept
   Slab<float> qkv_;                  // (L, T, 3C)
   Slab<float> x_, norm_, branch_;    // (T, C)
-  Slab<float> hidden_;               // (T, 4C)
+  Slab<float> hidden_, gelu_;        // (T, 4C)
   Slab<float> mean_, rstd_;          // (T)
   Slab<float> scores_;               // (query block, T)
   Slab<float> logits_;               // (V)

@@ -1,0 +1,100 @@
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "cllm/base/error.h"
+#include "cllm/cli/arguments.h"
+
+// Note [TOML]
+// CLI11 reads TOML too, but cuts a quoted text at '#' and keeps its backslashes, so that a run
+// whose path has one could not be resumed; toml++ reads all of it.
+
+namespace cllm::cli {
+namespace {
+
+/// A value as the command line would have it. Throws Error that goes on from the name of the key.
+std::string argument_of(const toml::node& value) {
+  if (const auto* text = value.as_string()) return text->get();
+  if (const auto* integer = value.as_integer()) return fmt::format("{}", integer->get());
+  if (const auto* number = value.as_floating_point()) return fmt::format("{}", number->get());
+  if (const auto* truth = value.as_boolean()) return truth->get() ? "true" : "false";
+  if (value.is_table()) fail("is a section; write all keys without one");
+  fail("takes one text or number");
+}
+
+/// Whether TOML reads the text without quotes as a number or truth value that says the same.
+bool is_bare(std::string_view value) {
+  if (value == "true" || value == "false") return true;
+  if (value.find_first_not_of("0123456789+-.e") != value.npos) return false;
+  try {
+    const toml::table table = toml::parse(fmt::format("value = {}", value));
+    return table["value"].is_number() && argument_of(*table.get("value")) == value;
+  } catch (const toml::parse_error&) {
+    return false;
+  }
+}
+
+std::string toml_value(std::string_view value) {
+  if (is_bare(value)) return std::string(value);
+  std::ostringstream text;
+  text << toml::toml_formatter(toml::value<std::string>(value),
+                               toml::format_flags::quote_dates_and_times);
+  return text.str();
+}
+
+[[noreturn]] void refuse_key(std::string_view origin, std::string_view key, const CLI::App& app) {
+  std::vector<std::string> keys;
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_name() != "--help" && option->get_name() != "--config") {
+      for (const std::string& name : option->get_lnames()) keys.push_back(name);
+    }
+  }
+  const std::string_view near = nearest(key, keys);
+  fail("{}: unknown key {}{}", origin, key,
+       near.empty() ? "" : fmt::format("; did you mean {}?", near));
+}
+
+toml::table parsed(const std::string& text, std::string_view origin) {
+  try {
+    return toml::parse(text, origin);
+  } catch (const toml::parse_error& error) {
+    fail("{}: line {}: {}; write lines of the form key = value, and text in quotes", origin,
+         error.source().begin.line, error.description());
+  }
+}
+
+}  // namespace
+
+Arguments arguments_from_toml(const std::string& text, std::string_view origin,
+                              const CLI::App& app) {
+  Arguments arguments;
+  for (const auto& [key, value] : parsed(text, origin)) {
+    const std::string name = "--" + std::string(key.str());
+    const bool is_option =
+        name != "--help" && name != "--config" && app.get_option_no_throw(name) != nullptr;
+    if (!is_option && !value.is_table()) refuse_key(origin, key.str(), app);
+    try {
+      arguments.push_back(fmt::format("{}={}", name, argument_of(value)));
+    } catch (const Error& error) {
+      fail("{}: line {}: {} {}", origin, value.source().begin.line, key.str(), error.what());
+    }
+  }
+  return arguments;
+}
+
+std::string toml_of(const CLI::App& app, const std::vector<std::string>& omitted) {
+  std::string text;
+  for (CLI::Option* option : const_cast<CLI::App&>(app).get_options()) {
+    if (option->get_lnames().empty()) continue;
+    const std::string& name = option->get_lnames().front();
+    option->capture_default_str();
+    const std::string value = option->get_default_str();
+    if (value.empty() || std::ranges::find(omitted, name) != omitted.end()) continue;
+    text += fmt::format("{} = {}\n", name, toml_value(value));
+  }
+  return text;
+}
+
+}  // namespace cllm::cli

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "support/child_process.h"
+#include "support/scratch_directory.h"
+
+namespace cllm::cli {
+
+using support::ChildResult;
+using Arguments = std::vector<std::string>;
+
+/// `first`, then `second`.
+Arguments operator+(Arguments first, const Arguments& second);
+
+/// Starts the program in a directory of its own, as its users do.
+class ProgramTest : public testing::Test {
+ protected:
+  /// Seconds that a call may take on a busy machine before it counts as a hang.
+  static constexpr double kPatience = 60;
+
+  /// The directory that the program is started in; paths in arguments are relative to it.
+  const std::filesystem::path& directory() const { return scratch_.path(); }
+  std::filesystem::path path(const std::string& name) const { return directory() / name; }
+
+  /// Runs a command to its end. One that does not end is a failure, and says so.
+  ChildResult run(const Arguments& command) const;
+  /// Runs the program, alone or on several ranks.
+  ChildResult program(const Arguments& arguments) const;
+  ChildResult program_on(int ranks, const Arguments& arguments) const;
+  /// The same, for what has to succeed.
+  ChildResult succeed(const Arguments& arguments) const;
+  ChildResult succeed_on(int ranks, const Arguments& arguments) const;
+
+  std::string write(const std::string& name, const std::string& contents) const;
+  std::string read(const std::string& name) const;
+  /// Paths of all files in a directory of the test, relative to it, sorted; none where it is
+  /// absent.
+  std::vector<std::string> files_in(const std::string& name) const;
+
+  /// The lines of a run's metrics.jsonl that have `key`, in order.
+  std::vector<nlohmann::json> metrics(const std::string& run, const std::string& key) const;
+  std::vector<double> values(const std::string& run, const std::string& key) const;
+  /// "path digest" of every tensor, as `inspect --tensors` says.
+  std::vector<std::string> digests(const std::string& checkpoint) const;
+
+ private:
+  support::ScratchDirectory scratch_;
+};
+
+/// Options of a run of a second: the smallest model on one thread.
+Arguments tiny(const std::string& out, int steps, const Arguments& more = {});
+
+/// mpirun's arguments up to the number of ranks.
+Arguments mpirun();
+
+/// Text of `lines` different lines of words.
+std::string sample_text(int lines);
+
+std::vector<std::string> lines_of(const std::string& text);
+/// How many of the lines begin so.
+std::ptrdiff_t count_lines(const std::string& text, const std::string& beginning);
+
+/// Whether the program refused: it failed by itself, with one sentence on stderr and no other.
+/// mpirun's own words don't count.
+void expect_one_sentence(const ChildResult& result, const std::string& regex);
+
+}  // namespace cllm::cli

@@ -1,0 +1,51 @@
+#include "program_fixture.h"
+
+#include <gtest/gtest-spi.h>
+
+#include <chrono>
+
+// The tests' own means must be able to fail.
+
+namespace cllm::cli {
+namespace {
+
+using support::ChildProcess;
+
+TEST_F(ProgramTest, AChildsExitCodeAndOutputAreSeen) {
+  const ChildResult result = run({"sh", "-c", "echo out; echo err >&2; pwd; exit 7"});
+  EXPECT_EQ(result.exit_code, 7);
+  EXPECT_EQ(result.out, "out\n" + directory().string() + "\n");
+  EXPECT_EQ(result.err, "err\n");
+  EXPECT_EQ(run({"sh", "-c", "kill -9 $$"}).exit_code, 128 + 9);
+  EXPECT_THROW(run({"no-such-program"}), Error);
+}
+
+TEST_F(ProgramTest, AChildThatHangsIsKilledWithItsOwnChildren) {
+  const auto start = std::chrono::steady_clock::now();
+  ChildProcess child({"sh", "-c", "sleep 100 & echo $!; wait"}, directory());
+  const ChildResult result = child.wait(0.3);
+  EXPECT_TRUE(result.timed_out);
+  EXPECT_EQ(result.exit_code, 128 + SIGTERM);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(50));
+  // Gone, or a zombie that nobody waits for.
+  const std::string process = "/proc/" + result.out.substr(0, result.out.find('\n')) + "/exe";
+  std::error_code absent;
+  EXPECT_TRUE(std::filesystem::read_symlink(process, absent).empty());
+}
+
+TEST(OneSentenceTest, RefusesAllElse) {
+  const std::string sentence = "cllm-dist: --steps 0: give at least 1\n";
+  expect_one_sentence({.exit_code = 1, .err = sentence + "mpirun says more\n"}, "--steps 0");
+  EXPECT_NONFATAL_FAILURE(expect_one_sentence({.exit_code = 0, .err = sentence}, "--steps 0"),
+                          "exit_code");
+  EXPECT_NONFATAL_FAILURE(expect_one_sentence({.exit_code = 139, .err = sentence}, "--steps 0"),
+                          "a signal ended it");
+  EXPECT_NONFATAL_FAILURE(
+      expect_one_sentence({.exit_code = 1, .err = sentence + sentence}, "--steps 0"),
+      "count_lines");
+  EXPECT_NONFATAL_FAILURE(expect_one_sentence({.exit_code = 1, .err = sentence}, "--steps 5"),
+                          "does not match");
+}
+
+}  // namespace
+}  // namespace cllm::cli

@@ -1,0 +1,166 @@
+#include "cllm/cli/settings.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "cli_errors.h"
+
+namespace cllm::cli {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(IntervalTest, IsStepsOrTime) {
+  const auto is = [](const char* text, std::uint64_t steps, double seconds) {
+    const Interval interval = parse_interval(text);
+    EXPECT_EQ(interval.steps, steps) << text;
+    EXPECT_EQ(interval.seconds, seconds) << text;
+  };
+  is("0", 0, 0);
+  is("500", 500, 0);
+  is("45s", 0, 45);
+  is("30m", 0, 1800);
+  is("1h30m", 0, 5400);
+  is("1h1m1s", 0, 3661);
+  is("90m", 0, 5400);
+}
+
+TEST(IntervalTest, RefusesWhatIsNeither) {
+  for (const char* text : {"", "m", "-5", "-5m", "5x", "1h30", "1.5h", "30 m", "30m ", "h30m",
+                           "99999999999999999999", "99999999999999999999m"}) {
+    const std::string message = error_of([&] { parse_interval(text); });
+    EXPECT_THAT(message,
+                AllOf(HasSubstr(std::string("--checkpoint-every ") + text), HasSubstr("30m")));
+  }
+}
+
+TEST(EvaluationSequencesTest, AreANumberOrAll) {
+  EXPECT_EQ(parse_evaluation_sequences("all"), 0u);
+  EXPECT_EQ(parse_evaluation_sequences("1"), 1u);
+  EXPECT_EQ(parse_evaluation_sequences("4096"), 4096u);
+  for (const char* text : {"", "0", "-1", "some", "8x", "All"}) {
+    EXPECT_THAT(error_of([&] { parse_evaluation_sequences(text); }), HasSubstr("--eval-sequences"));
+  }
+}
+
+/// What a command line comes to.
+struct Resolved {
+  explicit Resolved(const Arguments& arguments) {
+    declare_train_options(app, settings);
+    parse(app, arguments);
+    resolve(app, settings);
+  }
+  CLI::App app;
+  TrainSettings settings;
+};
+
+TrainSettings settings_of(const Arguments& arguments) { return Resolved(arguments).settings; }
+
+std::string refusal(const Arguments& arguments) {
+  const std::string message = error_of([&] { settings_of(arguments); });
+  EXPECT_THAT(message, Not(HasSubstr("\n")));
+  return message;
+}
+
+TEST(ResolveTest, TheShapeIsThePresetsWhereNoOptionSaysOtherwise) {
+  const model::ModelConfig tiny = model::find_preset("tiny").shape;
+  EXPECT_EQ(settings_of({"--preset", "tiny"}).shape, tiny);
+  model::ModelConfig changed = tiny;
+  changed.channels = 96;
+  changed.context = 32;
+  EXPECT_EQ(settings_of({"--preset=tiny", "--channels=96", "--context=32"}).shape, changed);
+  EXPECT_EQ(settings_of({"--context=32", "--channels=96", "--preset=tiny"}).shape, changed);
+  EXPECT_EQ(settings_of({}).shape, model::find_preset("mini").shape);
+}
+
+TEST(ResolveTest, DerivesWhatIsNotGiven) {
+  const TrainSettings s = settings_of({"--steps", "500", "--lr", "0.02"});
+  EXPECT_EQ(s.min_rate, 0.02 / 10);
+  EXPECT_EQ(s.warmup, 50u);
+  EXPECT_EQ(s.evaluate_every, 50u);
+  EXPECT_GE(s.micro_batch, 1u);
+  EXPECT_EQ(s.batch % s.micro_batch, 0u);
+  EXPECT_EQ(settings_of({"--steps", "5000"}).warmup, 100u);
+  const TrainSettings one = settings_of({"--steps", "1"});
+  EXPECT_EQ(one.warmup, 0u);
+  EXPECT_EQ(one.evaluate_every, 1u);
+}
+
+TEST(ResolveTest, WhatIsGivenStays) {
+  const TrainSettings s = settings_of({"--steps=500", "--lr=0.02", "--min-lr=0.01", "--warmup=3",
+                                       "--eval-every=0", "--micro-batch=8", "--threads=3"});
+  EXPECT_EQ(s.min_rate, 0.01);
+  EXPECT_EQ(s.warmup, 3u);
+  EXPECT_EQ(s.evaluate_every, 0u);
+  EXPECT_EQ(s.micro_batch, 8u);
+  EXPECT_EQ(s.threads, 3);
+}
+
+TEST(ResolveTest, PathsBecomeAbsoluteAndWordsStay) {
+  const std::string here = std::filesystem::current_path().string();
+  const TrainSettings s =
+      settings_of({"--data=a.txt", "--validation-data=b/c.txt", "--tokenizer=d.model"});
+  EXPECT_EQ(s.data, here + "/a.txt");
+  EXPECT_EQ(s.validation_data, here + "/b/c.txt");
+  EXPECT_EQ(s.tokenizer, here + "/d.model");
+  const TrainSettings words = settings_of({"--tokenizer=bpe:512"});
+  EXPECT_EQ(words.data, "builtin");
+  EXPECT_EQ(words.validation_data, "");
+  EXPECT_EQ(words.tokenizer, "bpe:512");
+}
+
+TEST(ResolveTest, RefusesValuesThatMakeNoSense) {
+  EXPECT_THAT(refusal({"--steps=0"}), HasSubstr("--steps 0"));
+  EXPECT_THAT(refusal({"--batch=0"}), HasSubstr("--batch 0"));
+  EXPECT_THAT(refusal({"--threads=0"}), HasSubstr("--threads 0"));
+  EXPECT_THAT(refusal({"--threads=-1"}), HasSubstr("--threads -1"));
+  EXPECT_THAT(refusal({"--batch=6", "--micro-batch=4"}), HasSubstr("use one of 1, 2, 3, 6"));
+  EXPECT_THAT(refusal({"--micro-batch=0"}), HasSubstr("--micro-batch 0"));
+  for (const char* rate : {"0", "-1", "nan", "inf"}) {
+    EXPECT_THAT(refusal({"--lr", rate}), HasSubstr("--lr"));
+  }
+  EXPECT_THAT(refusal({"--lr=0.1", "--min-lr=0.2"}), HasSubstr("--min-lr"));
+  EXPECT_THAT(refusal({"--min-lr=-1"}), HasSubstr("--min-lr"));
+  EXPECT_THAT(refusal({"--steps=5", "--warmup=5"}), HasSubstr("--warmup"));
+  EXPECT_THAT(refusal({"--schedule=cosin"}), HasSubstr("--schedule cosin"));
+  EXPECT_THAT(refusal({"--beta1=1"}), HasSubstr("--beta1"));
+  EXPECT_THAT(refusal({"--beta2=-0.1"}), HasSubstr("--beta2"));
+  EXPECT_THAT(refusal({"--weight-decay=-1"}), HasSubstr("--weight-decay"));
+  EXPECT_THAT(refusal({"--clip=-1"}), HasSubstr("--clip"));
+  EXPECT_THAT(refusal({"--eval-sequences=0"}), HasSubstr("--eval-sequences"));
+  EXPECT_THAT(refusal({"--checkpoint-every=soon"}), HasSubstr("--checkpoint-every"));
+  EXPECT_THAT(refusal({"--preset=tini"}), AllOf(HasSubstr("--preset tini"), HasSubstr("tiny")));
+}
+
+TEST(ConfigTest, SaysAllThatTheRunNeedsAndNothingOfThisStart) {
+  const Resolved asked({"--preset=tiny", "--steps=50", "--lr=0.00123456789", "--beta2=0.987654321",
+                        "--data=my text.txt", "--out=there", "--seed=18446744073709551615"});
+  const std::string text = config_toml(asked.app);
+  for (const char* absent : {"out", "resume", "config", "help", "threads"}) {
+    EXPECT_THAT(text, Not(testing::ContainsRegex(std::string("(^|\n)") + absent + " = ")));
+  }
+  CLI::App app;
+  TrainSettings unused;
+  declare_train_options(app, unused);
+  const Resolved again(arguments_from_toml(text, "config.toml", app));
+  const TrainSettings &a = asked.settings, &b = again.settings;
+  EXPECT_EQ(a.shape, b.shape);
+  EXPECT_EQ(a.rate, b.rate);
+  EXPECT_EQ(a.min_rate, b.min_rate);
+  EXPECT_EQ(a.optimizer.beta2, b.optimizer.beta2);
+  EXPECT_EQ(a.data, b.data);
+  EXPECT_EQ(a.seed, b.seed);
+  EXPECT_EQ(config_toml(again.app), text);
+}
+
+TEST(ConfigTest, ThreadsAreSaidWhereTheyWereAskedFor) {
+  const Resolved asked({"--threads=3"});
+  EXPECT_THAT(config_toml(asked.app), HasSubstr("threads = 3\n"));
+}
+
+}  // namespace
+}  // namespace cllm::cli

@@ -1,0 +1,201 @@
+#include "cllm/mpi/world.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstdlib>
+#include <new>
+#include <numeric>
+
+#include "cllm/base/error.h"
+#include "cllm/mpi/environment.h"
+
+namespace cllm::mpi {
+namespace {
+
+using testing::HasSubstr;
+
+/// Elements of the largest sum; beyond 2^28, World sends more than one piece.
+std::size_t most_elements() {
+  const char* text = std::getenv("CLLM_MPI_ELEMENTS");
+  return text == nullptr ? (std::size_t{1} << 22) + 3 : std::stoull(text);
+}
+
+class WorldTest : public testing::Test {
+ protected:
+  bool is_last() const { return world_.rank() == world_.size() - 1; }
+  /// 1 + 2 + … + size.
+  std::int64_t triangle() const { return std::int64_t{world_.size()} * (world_.size() + 1) / 2; }
+
+  World world_;
+};
+
+class SumTest : public WorldTest, public testing::WithParamInterface<std::size_t> {};
+
+INSTANTIATE_TEST_SUITE_P(Sizes, SumTest, testing::Values(0, 1, 2, 1023, 65537, most_elements()));
+
+TEST_F(WorldTest, RanksAreNumbered) {
+  EXPECT_GE(world_.rank(), 0);
+  EXPECT_LT(world_.rank(), world_.size());
+  std::vector<std::int64_t> ranks(static_cast<std::size_t>(world_.size()));
+  ranks[static_cast<std::size_t>(world_.rank())] = 1;
+  world_.sum(ranks);
+  EXPECT_EQ(ranks, std::vector<std::int64_t>(ranks.size(), 1));
+}
+
+// Every addend and every partial sum is a whole number below 2^24, so the float sum is exact.
+TEST_P(SumTest, FloatsAreTheSumOfAllRanks) {
+  std::vector<float> values(GetParam());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = static_cast<float>((world_.rank() + 1) * static_cast<int>(i % 1000 + 1));
+  }
+  world_.sum(values);
+  std::size_t wrong = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    wrong += values[i] != static_cast<float>(triangle() * static_cast<std::int64_t>(i % 1000 + 1));
+  }
+  EXPECT_EQ(wrong, 0u);
+}
+
+TEST_P(SumTest, IntegersAreTheSumOfAllRanksInAll64Bits) {
+  constexpr std::int64_t kLarge = std::int64_t{1} << 55;
+  std::vector<std::int64_t> values(GetParam());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = (world_.rank() + 1) * (static_cast<std::int64_t>(i) - kLarge);
+  }
+  world_.sum(values);
+  std::size_t wrong = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    wrong += values[i] != triangle() * (static_cast<std::int64_t>(i) - kLarge);
+  }
+  EXPECT_EQ(wrong, 0u);
+}
+
+// Fractions round, and may do so in another order than ours; but all ranks must have the same bits,
+// each within the bound of n-1 roundings: (n-1) * epsilon/2 * sum of magnitudes, which are below 1
+// per rank.
+TEST_P(SumTest, RoundedSumsHaveTheSameBitsOnEveryRank) {
+  const auto value = [](int rank, std::size_t i) {
+    return std::sin(static_cast<float>(i % 5000) + 0.37f * static_cast<float>(rank));
+  };
+  std::vector<float> values(GetParam());
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = value(world_.rank(), i);
+  world_.sum(values);
+  const double bound = (world_.size() - 1) * 0x1p-24 * world_.size();
+  std::uint64_t hash = 0;
+  std::size_t wrong = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    double exact = 0;
+    for (int rank = 0; rank < world_.size(); ++rank) exact += double{value(rank, i)};
+    wrong += !(std::abs(double{values[i]} - exact) <= bound);
+    hash = hash * 0x9E3779B97F4A7C15u + std::bit_cast<std::uint32_t>(values[i]);
+  }
+  EXPECT_EQ(wrong, 0u);
+  const std::string mine = std::to_string(hash);
+  for (const std::string& other : world_.all_gather(mine)) EXPECT_EQ(other, mine);
+}
+
+TEST_F(WorldTest, BroadcastGivesRank0sBytes) {
+  for (const std::size_t size : {0, 1, 5, 100'000}) {
+    std::string expected(size, '\0');
+    std::iota(expected.begin(), expected.end(), '\x7f');  // every value of a byte, also NUL
+    // What other ranks hand in has another length, and counts for nothing.
+    const std::string mine =
+        world_.rank() == 0 ? expected : std::string(static_cast<std::size_t>(world_.rank()), 'x');
+    EXPECT_EQ(world_.broadcast(mine), expected) << size;
+  }
+}
+
+TEST_F(WorldTest, AllGatherGivesEveryRanksBytesInOrder) {
+  const auto bytes = [](int rank) {  // rank 0 has none, and each another number
+    return std::string(static_cast<std::size_t>(rank) * 1000, static_cast<char>('a' + rank)) +
+           std::string(rank % 2 == 0 ? 0 : 2, '\0');
+  };
+  const std::vector<std::string> all = world_.all_gather(bytes(world_.rank()));
+  ASSERT_EQ(all.size(), static_cast<std::size_t>(world_.size()));
+  for (int rank = 0; rank < world_.size(); ++rank) {
+    EXPECT_EQ(all[static_cast<std::size_t>(rank)], bytes(rank)) << rank;
+  }
+}
+
+TEST_F(WorldTest, AllGatherOfNothingIsNothing) {
+  const std::vector<std::string> all = world_.all_gather("");
+  EXPECT_EQ(all, std::vector<std::string>(static_cast<std::size_t>(world_.size())));
+}
+
+/// The message of the ReplicatedError that `work` ends in on this rank; empty where it ends in
+/// none.
+std::string agreed_error(World& world, const std::function<void()>& work) {
+  try {
+    train::in_agreement(world, work);
+  } catch (const ReplicatedError& error) {
+    return error.what();
+  }
+  return {};
+}
+
+TEST_F(WorldTest, AgreementThatAllIsWell) {
+  int calls = 0;
+  EXPECT_EQ(agreed_error(world_, [&] { ++calls; }), "");
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(WorldTest, AFailureOfOneRankIsThrownOnAll) {
+  const std::string name = world_.size() == 1 ? "" : fmt::format("rank {}: ", world_.size() - 1);
+  EXPECT_EQ(agreed_error(world_,
+                         [&] {
+                           if (is_last()) fail("the file is missing");
+                         }),
+            name + "the file is missing");
+}
+
+TEST_F(WorldTest, AFailureOfRank0IsThrownOnAllWithoutItsNumber) {
+  EXPECT_EQ(agreed_error(world_,
+                         [&] {
+                           if (world_.rank() == 0) fail("the disk is full");
+                         }),
+            "the disk is full");
+}
+
+TEST_F(WorldTest, AFailureThatAllMeetIsSaidOnce) {
+  EXPECT_EQ(agreed_error(world_, [] { fail("--steps 0"); }), "--steps 0");
+}
+
+TEST_F(WorldTest, OfDifferentFailuresTheFirstRanksIsSaid) {
+  EXPECT_EQ(agreed_error(world_, [&] { fail("failure {}", world_.rank()); }), "failure 0");
+}
+
+TEST_F(WorldTest, LackOfMemoryOnOneRankIsThrownOnAll) {
+  EXPECT_THAT(agreed_error(world_,
+                           [&] {
+                             if (is_last()) throw std::bad_alloc();
+                           }),
+              HasSubstr("out of memory"));
+}
+
+TEST_F(WorldTest, AfterAFailureTheRanksAreStillInStep) {
+  agreed_error(world_, [&] {
+    if (is_last()) fail("something");
+  });
+  std::vector<std::int64_t> votes = {1};
+  world_.sum(votes);
+  EXPECT_EQ(votes[0], world_.size());
+}
+
+TEST(ControlTest, DISABLED_FirstRankFails) { EXPECT_NE(World().rank(), 0); }
+
+TEST(ControlTest, DISABLED_LastRankFails) {
+  const World world;
+  EXPECT_NE(world.rank(), world.size() - 1);
+}
+
+}  // namespace
+}  // namespace cllm::mpi
+
+int main(int argc, char** argv) {
+  cllm::mpi::Environment environment(argc, argv);
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}

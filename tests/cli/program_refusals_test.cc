@@ -76,12 +76,12 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Options, RefusalTest,
     testing::Values(
-        Refusal{"NoSteps", {"--steps", "0"}, "--steps 0: give at least 1", true},
+        Refusal{"NoSteps", {"--steps", "0"}, "--steps 0: give a number from 1", true},
         Refusal{"NegativeSteps", {"--steps", "-5"}, "--steps: -5: give a whole number", true},
         Refusal{"HugeSteps", {"--steps", "99999999999999999999"}, "--steps: 9{20}: give a whole"},
         Refusal{"FractionOfSteps", {"--steps", "1.5"}, "--steps: 1\\.5: give a whole number"},
         Refusal{"NegativeBatch", {"--batch", "-4"}, "--batch: -4: give a whole number"},
-        Refusal{"NoBatch", {"--batch", "0"}, "--batch 0: give at least 1"},
+        Refusal{"NoBatch", {"--batch", "0"}, "--batch 0: give a number from 1"},
         Refusal{"MicroBatch",
                 {"--batch", "4", "--micro-batch", "3"},
                 "--micro-batch 3 does not divide --batch 4; use one of 1, 2, 4"},

@@ -10,15 +10,16 @@
 #include <utility>
 
 #include "cllm/base/error.h"
+#include "cllm/base/processors.h"
 
 namespace cllm {
 namespace {
 
-/// A file descriptor that closes itself.
+/// A file descriptor that closes itself. Opening a pipe that nobody writes does not wait.
 class Descriptor {
  public:
   Descriptor(const std::filesystem::path& path, int flags)
-      : fd_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
+      : fd_(::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0666)) {
     if (fd_ < 0) fail("cannot open {}: {}", path.string(), std::strerror(errno));
   }
   Descriptor(const Descriptor&) = delete;
@@ -85,9 +86,10 @@ std::string read_file(const std::filesystem::path& path) {
 
 void write_atomically(const std::filesystem::path& path,
                       const std::function<void(const std::filesystem::path&)>& write) {
-  // The process number keeps two writers of one path apart; the rename decides between them.
+  // Host and process keep two writers of one path apart; the rename decides between them.
   const std::filesystem::path temporary =
-      path.parent_path() / fmt::format(".{}.{}.tmp", path.filename().string(), ::getpid());
+      path.parent_path() /
+      fmt::format(".{}.{}.{}.tmp", path.filename().string(), host_name(), ::getpid());
   try {
     write(temporary);
     sync(temporary, O_RDONLY, path);

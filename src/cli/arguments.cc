@@ -79,6 +79,11 @@ void parse(CLI::App& app, const Arguments& arguments) {
     throw;
   } catch (const CLI::ExtrasError&) {
     refuse_unknown(app, app.remaining(true).front());
+  } catch (const CLI::RequiredError& error) {
+    // A required option may be missing because its name has a typing error.
+    const std::vector<std::string> unknown = app.remaining(true);
+    if (!unknown.empty()) refuse_unknown(app, unknown.front());
+    fail("{} (--help explains the options)", error.what());
   } catch (const CLI::Error& error) {
     std::string message = error.what();
     std::ranges::replace(message, '\n', ' ');

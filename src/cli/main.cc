@@ -32,7 +32,8 @@ int main(int argc, char** argv) {
     cllm::mpi::World world;
     try {
       cllm::cli::run_program({argv + 1, argv + argc}, world);
-      return 0;
+      if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+      say(world, "cannot write to standard output; what was to be printed is lost");
     } catch (const cllm::ReplicatedError& error) {
       if (world.rank() == 0) say(world, error.what());
       return kFailure;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "cllm/base/error.h"
 #include "cllm/cli/commands.h"
@@ -23,12 +24,25 @@ void require_same_arguments(const Arguments& arguments, train::Collective& colle
       other - all.begin()));
 }
 
+/// Configurations and metrics are UTF-8, and hold paths.
+void require_utf8(const Arguments& arguments) {
+  for (const std::string& argument : arguments) {
+    try {
+      [[maybe_unused]] const std::string text = nlohmann::json(argument).dump();
+    } catch (const nlohmann::json::exception&) {
+      throw ReplicatedError(
+          fmt::format("the argument {:?} is not UTF-8; rename the path", argument));
+    }
+  }
+}
+
 }  // namespace
 
 std::string_view version() { return CLLM_VERSION; }
 
 void run_program(const Arguments& arguments, train::Collective& collective) {
   require_same_arguments(arguments, collective);
+  require_utf8(arguments);
   CLI::App app(
       "Trains language models on CPU clusters.\n"
       "  cllm-dist [options]                train; every option has a default\n"
@@ -39,7 +53,6 @@ void run_program(const Arguments& arguments, train::Collective& collective) {
   app.allow_extras(false);
   app.require_subcommand(0, 1);
   app.get_formatter()->column_width(34);
-  app.get_formatter()->label("SUBCOMMANDS", "COMMANDS");
 
   TrainSettings train;
   SampleSettings sample;

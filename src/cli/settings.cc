@@ -120,6 +120,9 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   if (!given("--heads")) s.shape.heads = preset.heads;
   if (!given("--channels")) s.shape.channels = preset.channels;
   if (!given("--context")) s.shape.context = preset.context;
+  model::ModelConfig shape = s.shape;
+  shape.vocabulary = 1;  // is known once the data is
+  model::validate(shape);
   train::check_micro_batch(s.batch, 1);
   if (!given("--micro-batch")) {
     s.micro_batch = train::default_micro_batch(s.batch, s.shape.context);
@@ -137,6 +140,7 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   parse_evaluation_sequences(s.evaluation_sequences);
   parse_interval(s.checkpoint_every);
 
+  while (s.out.size() > 1 && s.out.ends_with('/')) s.out.pop_back();
   if (is_file_path(s.data, {"builtin"})) make_absolute(s.data);
   if (is_file_path(s.validation_data, {})) make_absolute(s.validation_data);
   if (s.tokenizer.ends_with(".model")) make_absolute(s.tokenizer);
@@ -155,10 +159,14 @@ train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
 }
 
 std::string config_toml(const CLI::App& app) {
+  // What follows from other options is to follow from them again when one of those is changed.
+  std::vector<std::string> derived = {"layers",      "heads",  "channels", "context",
+                                      "micro-batch", "min-lr", "warmup",   "eval-every"};
+  std::erase_if(derived, [&](const std::string& name) { return app.count("--" + name) > 0; });
   std::vector<std::string> omitted = {"help", "version", "config", "out", "resume"};
   // How many threads a rank has is the machine's business, unless it was asked for.
   if (app.count("--threads") == 0) omitted.emplace_back("threads");
-  return toml_of(app, omitted);
+  return toml_of(app, omitted, derived);
 }
 
 std::uint64_t parse_evaluation_sequences(const std::string& text) {

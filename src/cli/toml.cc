@@ -76,7 +76,8 @@ Arguments arguments_from_toml(const std::string& text, std::string_view origin,
         name != "--help" && name != "--config" && app.get_option_no_throw(name) != nullptr;
     if (!is_option && !value.is_table()) refuse_key(origin, key.str(), app);
     try {
-      arguments.push_back(fmt::format("{}={}", name, argument_of(value)));
+      const std::string argument = argument_of(value);
+      if (!argument.empty()) arguments.push_back(fmt::format("{}={}", name, argument));
     } catch (const Error& error) {
       fail("{}: line {}: {} {}", origin, value.source().begin.line, key.str(), error.what());
     }
@@ -84,7 +85,8 @@ Arguments arguments_from_toml(const std::string& text, std::string_view origin,
   return arguments;
 }
 
-std::string toml_of(const CLI::App& app, const std::vector<std::string>& omitted) {
+std::string toml_of(const CLI::App& app, const std::vector<std::string>& omitted,
+                    const std::vector<std::string>& derived) {
   std::string text;
   for (CLI::Option* option : const_cast<CLI::App&>(app).get_options()) {
     if (option->get_lnames().empty()) continue;
@@ -92,7 +94,8 @@ std::string toml_of(const CLI::App& app, const std::vector<std::string>& omitted
     option->capture_default_str();
     const std::string value = option->get_default_str();
     if (value.empty() || std::ranges::find(omitted, name) != omitted.end()) continue;
-    text += fmt::format("{} = {}\n", name, toml_value(value));
+    const bool is_comment = std::ranges::find(derived, name) != derived.end();
+    text += fmt::format("{}{} = {}\n", is_comment ? "# " : "", name, toml_value(value));
   }
   return text;
 }

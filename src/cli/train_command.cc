@@ -1,14 +1,17 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <ctime>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
+#include "cllm/base/memory.h"
 #include "cllm/base/processors.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/cli/checkpoints.h"
@@ -44,71 +47,120 @@ std::string on_rank_0(Collective& collective, const std::function<std::string()>
 struct Request {
   CLI::App app;
   TrainSettings settings;
-  std::string resumed;  ///< the checkpoint; empty for a new run
+  std::string resumed;           ///< the checkpoint; empty for a new run
+  bool keeps_tokenizer = false;  ///< of the checkpoint: no other was asked for
 };
+
+/// The checkpoint that `settings` ask to go on from, and its configuration; both empty where
+/// --resume auto finds none.
+std::pair<std::string, std::string> find_resumed(const TrainSettings& s) {
+  if (s.resume == "auto") {
+    if (s.out.empty()) fail("--resume auto looks in the run's directory; give it with --out");
+    if (!fs::exists(s.out) || !io::find_newest_checkpoint(s.out)) return {};
+  }
+  const fs::path checkpoint = find_checkpoint(s.resume == "auto" ? s.out : s.resume);
+  return {fs::absolute(checkpoint).string(), io::read_run_state(checkpoint).config};
+}
 
 void read_request(const Arguments& command_line, Collective& collective, Request& request) {
   TrainSettings& s = request.settings;
   declare_train_options(request.app, s);
   parse(request.app, command_line);
-
-  Arguments arguments;
-  if (!s.resume.empty()) {
-    const auto found = nlohmann::json::parse(on_rank_0(collective, [&] {
-      if (s.resume == "auto") {
-        if (s.out.empty()) fail("--resume auto looks in the run's directory; give it with --out");
-        if (!fs::exists(s.out) || !io::find_newest_checkpoint(s.out)) {
-          return nlohmann::json({"", ""}).dump();
-        }
-      }
-      const fs::path checkpoint = find_checkpoint(s.resume == "auto" ? s.out : s.resume);
-      return nlohmann::json(
-                 {fs::absolute(checkpoint).string(), io::read_run_state(checkpoint).config})
-          .dump();
-    }));
-    request.resumed = found.at(0);
-    arguments = arguments_from_toml(found.at(1), request.resumed, request.app);
-  }
+  Arguments arguments = command_line;
+  const auto put_before = [&](const Arguments& earlier) {
+    arguments.insert(arguments.begin(), earlier.begin(), earlier.end());
+    parse(request.app, arguments);
+  };
   if (!s.config.empty()) {
     const std::string config = s.config;
     const std::string text = on_rank_0(collective, [&] { return read_file(config); });
-    const Arguments more = arguments_from_toml(text, config, request.app);
-    arguments.insert(arguments.end(), more.begin(), more.end());
+    put_before(arguments_from_toml(text, config, request.app));
   }
-  if (!arguments.empty()) {
-    arguments.insert(arguments.end(), command_line.begin(), command_line.end());
-    parse(request.app, arguments);
+  if (!s.resume.empty()) {
+    const auto found = nlohmann::json::parse(
+        on_rank_0(collective, [&] { return nlohmann::json(find_resumed(s)).dump(); }));
+    request.resumed = found.at(0);
+    const Arguments stored = arguments_from_toml(found.at(1), request.resumed, request.app);
+    put_before(stored);
+    const bool is_stored = std::ranges::find(stored, "--tokenizer=" + s.tokenizer) != stored.end();
+    request.keeps_tokenizer = !request.resumed.empty() && (is_stored || s.tokenizer.empty());
   }
   resolve(request.app, s);
 }
 
+/// Whether `path` is `directory` or lies in it.
+bool is_below(const fs::path& path, const fs::path& directory) {
+  const auto plain = [](const fs::path& p) { return fs::weakly_canonical(fs::absolute(p)); };
+  const fs::path relative = plain(path).lexically_relative(plain(directory));
+  return !relative.empty() && *relative.begin() != "..";
+}
+
 /// The directory of the run, which is that of the checkpoint unless --out says otherwise. Refuses
-/// one that already holds another run.
-fs::path directory_of_run(const Request& request) {
+/// one that already holds another run. Makes it, and tells whether it was not there.
+fs::path directory_of_run(const Request& request, bool& is_new) {
   const TrainSettings& s = request.settings;
   if (s.out.empty()) {
     if (!request.resumed.empty()) return fs::path(request.resumed).parent_path();
-    return fs::path("checkpoints") /
-           fmt::format("{:%Y%m%d-%H%M%S}-{}", fmt::localtime(std::time(nullptr)), s.preset);
+    const std::string name =
+        fmt::format("{:%Y%m%d-%H%M%S}-{}", fmt::localtime(std::time(nullptr)), s.preset);
+    make_directories("checkpoints");
+    // Of two runs that start in one second, the first to make the directory has it.
+    fs::path directory = fs::path("checkpoints") / name;
+    std::error_code code;
+    for (int i = 2; !fs::create_directory(directory, code); ++i) {
+      if (code)
+        fail("cannot create {}: {}; give another --out", directory.string(), code.message());
+      directory = fs::path("checkpoints") / fmt::format("{}-{}", name, i);
+    }
+    is_new = true;
+    return directory;
   }
-  const bool holds_a_run =
-      fs::exists(fs::path(s.out) / "config.toml") || fs::exists(fs::path(s.out) / "latest");
+  const fs::path out = s.out;
+  if (fs::is_directory(s.data) && is_below(out, s.data)) {
+    fail("--out {} lies in --data {}, whose files would then be read as text; give another", s.out,
+         s.data);
+  }
+  const bool holds_a_run = fs::is_directory(out) &&
+                           (fs::exists(out / "config.toml") || !io::list_checkpoints(out).empty());
   // With --resume auto, a run that ended before its first checkpoint begins anew.
   const bool goes_on =
       request.resumed.empty()
           ? s.resume == "auto"
-          : holds_a_run && fs::equivalent(fs::path(request.resumed).parent_path(), s.out);
+          : fs::exists(out) && fs::equivalent(fs::path(request.resumed).parent_path(), out);
   if (holds_a_run && !goes_on) {
     fail("--out {} already holds a run; go on with it by --resume {}, or give another directory",
          s.out, s.out);
   }
-  return s.out;
+  is_new = !fs::exists(out);
+  make_directories(out);
+  return out;
 }
 
-data::PreparedData prepare(const TrainSettings& s, const fs::path& directory, int threads,
+/// A run's directory, which goes again, if it was made for the run, when nothing was written to it.
+class RunDirectory {
+ public:
+  RunDirectory(fs::path path, bool is_new) : path_(std::move(path)), is_new_(is_new) {}
+  RunDirectory(const RunDirectory&) = delete;
+  RunDirectory& operator=(const RunDirectory&) = delete;
+  ~RunDirectory() {
+    std::error_code ignored;
+    if (is_new_) fs::remove(path_, ignored);  // fails where it holds anything
+  }
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+  bool is_new_;
+};
+
+data::PreparedData prepare(const Request& request, const fs::path& directory, int threads,
                            Collective& collective) {
   return data::PreparedData::parse(on_rank_0(collective, [&] {
+    const TrainSettings& s = request.settings;
     data::DataOptions options;
+    if (request.keeps_tokenizer) {
+      options.known_tokenizer = tokenizer_of(io::read_run_state(request.resumed), request.resumed);
+    }
     options.data = s.data;
     options.validation = s.validation_data;
     if (!s.tokenizer.empty()) options.tokenizer = data::parse_tokenizer_spec(s.tokenizer);
@@ -122,6 +174,25 @@ data::PreparedData prepare(const TrainSettings& s, const fs::path& directory, in
                               })
         .serialize();
   }));
+}
+
+/// Throws Error unless the host has memory for what its ranks are about to allocate.
+void check_memory(const TrainSettings& s, const std::vector<train::Site>& sites, int rank) {
+  using model::Workspace;
+  const train::Site& mine = sites[static_cast<std::size_t>(rank)];
+  const auto here = static_cast<double>(std::ranges::count(sites, mine.host, &train::Site::host));
+  const auto threads = static_cast<double>(mine.threads);
+  const double slab = static_cast<double>(model::Layout(s.shape).slab_size() * sizeof(float));
+  const double workspace = static_cast<double>(
+      Workspace::bytes_for(s.shape, s.micro_batch, s.shape.context, Workspace::Purpose::kTraining));
+  const double needed = here * (3 * slab + threads * (slab + workspace));
+  const auto available = static_cast<double>(available_memory());
+  if (needed > available) {
+    fail(
+        "host {}: the run needs about {:.1f} GB and {:.1f} GB are free; make the model smaller, or "
+        "give fewer --threads, a smaller --micro-batch or more hosts",
+        mine.host, needed / 1e9, available / 1e9);
+  }
 }
 
 /// What a resumed checkpoint must agree with. Throws Error that has both values.
@@ -139,6 +210,12 @@ void check_resumable(const std::string& checkpoint, const io::RunState& run,
   }
 }
 
+/// The digest of the data that a checkpoint was trained on.
+std::string data_digest_of(const std::string& checkpoint) {
+  const auto state = nlohmann::json::parse(io::read_run_state(checkpoint).state, nullptr, false);
+  return state.is_object() ? state.value("data", "") : "";
+}
+
 void load_state(const std::string& checkpoint, const model::Layout& layout, train::State& state) {
   const io::RunState run = io::read_run_state(checkpoint);
   io::read_parameters(checkpoint, layout, state.parameters.span());
@@ -151,11 +228,10 @@ void save_state(const fs::path& directory, io::RunState run, const model::Layout
                 const train::State& state) {
   run.step = state.step;
   run.tokens_seen = state.tokens_seen;
-  const fs::path name = io::checkpoint_name(state.step);
-  io::write_checkpoint(directory / name, run, layout, state.parameters.span(), state.m.span(),
+  const fs::path checkpoint = directory / io::checkpoint_name(state.step);
+  io::write_checkpoint(checkpoint, run, layout, state.parameters.span(), state.m.span(),
                        state.v.span());
-  const std::string line = name.string() + "\n";
-  write_atomically(directory / "latest", std::as_bytes(std::span(line)));
+  io::set_newest_checkpoint(checkpoint);
 }
 
 std::string part_text(const data::DataPart& part) {
@@ -187,9 +263,12 @@ void train_command(const Arguments& command_line, Collective& collective) {
   in_agreement(collective, [&] { kernels::prepare_blas(threads); });
 
   // The data, prepared by rank 0 and opened by all.
-  const fs::path directory =
-      on_rank_0(collective, [&] { return directory_of_run(request).string(); });
-  const data::PreparedData prepared = prepare(s, directory, threads, collective);
+  bool is_new = false;
+  const std::string where =
+      on_rank_0(collective, [&] { return directory_of_run(request, is_new).string(); });
+  const RunDirectory run_directory(where, is_new);
+  const fs::path& directory = run_directory.path();
+  const data::PreparedData prepared = prepare(request, directory, threads, collective);
   data::Dataset data;
   in_agreement(collective, [&] { data = data::open_dataset(prepared, threads); });
   s.shape.vocabulary = data.vocabulary;
@@ -203,13 +282,15 @@ void train_command(const Arguments& command_line, Collective& collective) {
   std::optional<train::Evaluator> evaluator;
   in_agreement(collective, [&] {
     kernels = &kernels::select_kernels();
+    model::validate(s.shape);
+    check_memory(s, sites, collective.rank());
     gpt.emplace(s.shape, *kernels);
     if (!request.resumed.empty()) {
       check_resumable(request.resumed, io::read_run_state(request.resumed), s.shape, prepared);
     }
     state.emplace(gpt->layout());
     if (request.resumed.empty()) {
-      model::initialize(gpt->layout(), s.seed, state->parameters.span());
+      model::initialize(gpt->layout(), s.seed, state->parameters.span(), threads);
     } else {
       load_state(request.resumed, gpt->layout(), *state);
     }
@@ -234,10 +315,10 @@ void train_command(const Arguments& command_line, Collective& collective) {
       "batch   {} x {} tokens in units of {}; the run reads the data {:.2f} times", s.batch,
       s.shape.context, s.micro_batch,
       static_cast<double>(s.steps * s.batch) / static_cast<double>(sampler->windows_per_epoch())));
-  if (s.data == "builtin" && bytes_per_token > 0) {
+  if (s.data == "builtin" && s.validation_data.empty()) {
     say(fmt::format(
-        "floor   {:.4f}: the corpus' entropy in nats per token, which no model's mean loss "
-        "goes below",
+        "floor   {:.4f}: the entropy of the corpus in nats per token, which is the mean "
+        "loss of a model that knows its grammar",
         data::builtin_entropy_rate() * bytes_per_token));
   }
   int all_threads = 0;
@@ -255,6 +336,11 @@ void train_command(const Arguments& command_line, Collective& collective) {
   }
   if (!request.resumed.empty()) {
     say(fmt::format("resumed from {} at step {}", request.resumed, state->step));
+    if (data_digest_of(request.resumed) != prepared.digest()) {
+      say("note    the data is not that of the checkpoint; what validates now may have been "
+          "trained "
+          "on");
+    }
   }
   if (speaks) {
     for (const std::string& warning : train::placement_warnings(sites)) {
@@ -270,7 +356,7 @@ void train_command(const Arguments& command_line, Collective& collective) {
   io::RunState run_state{.model = s.shape,
                          .seed = s.seed,
                          .config = config_toml(request.app),
-                         .state = "{}",
+                         .state = nlohmann::json({{"data", prepared.digest()}}).dump(),
                          .tokenizer_kind = prepared.tokenizer_kind,
                          .tokenizer_blob = prepared.tokenizer_blob,
                          .program_version = std::string(version())};
@@ -279,7 +365,6 @@ void train_command(const Arguments& command_line, Collective& collective) {
   std::optional<train::RunOutputs> outputs;
   in_agreement(collective, [&] {
     if (!speaks) return;
-    make_directories(directory);
     write_atomically(directory / "config.toml", std::as_bytes(std::span(run_state.config)));
     metrics.emplace(directory / "metrics.jsonl", state->step);
     progress.emplace(s.steps, step_tokens, bytes_per_token, train::output_is_terminal());
@@ -303,7 +388,9 @@ void train_command(const Arguments& command_line, Collective& collective) {
       state->step - first_step, train::duration_text(seconds),
       count_text(static_cast<double>((state->step - first_step) * step_tokens) / seconds),
       last.loss));
-  say(fmt::format("try: cllm-dist sample --checkpoint {}", directory.string()));
+  const bool quoted = directory.string().find(' ') != std::string::npos;
+  say(fmt::format("try: cllm-dist sample --checkpoint {1}{0}{1}", directory.string(),
+                  quoted ? "'" : ""));
 }
 
 }  // namespace cllm::cli

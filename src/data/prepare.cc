@@ -73,6 +73,7 @@ TextSource open_text(const DataOptions& options) {
 /// trained on; but nothing of the built-in corpus is.
 TokenizerPtr tokenizer_for_text(const DataOptions& options, std::string_view training_text,
                                 Reporter& reporter) {
+  if (options.known_tokenizer) return options.known_tokenizer;
   const TokenizerSpec spec = options.tokenizer.value_or(TokenizerSpec{});
   if (!spec.is_trained()) return build_tokenizer(spec, training_text);
   const std::string training =
@@ -173,6 +174,12 @@ TokenizerPtr tokenizer_for_tokens(const DataOptions& options, const TokenFileInf
       fail("{} is corrupt: its vocabulary is {}, but its tokenizer's {}", options.data,
            info.vocabulary, carried->vocabulary());
     }
+  }
+  if (options.known_tokenizer) {
+    if (carried && carried->digest() != options.known_tokenizer->digest()) {
+      fail("{} was made with another tokenizer than the run's: give the text itself", options.data);
+    }
+    return options.known_tokenizer;
   }
   if (!options.tokenizer) return carried;
   if (options.tokenizer->is_trained()) {

@@ -299,7 +299,19 @@ std::optional<std::filesystem::path> find_newest_checkpoint(
     const std::filesystem::path& directory) {
   const std::vector<std::filesystem::path> paths = list_checkpoints(directory);
   if (paths.empty()) return std::nullopt;
+  // A run that went back to an earlier step leaves files with higher numbers behind.
+  if (const std::filesystem::path latest = directory / kLatestName; exists(latest)) {
+    std::string name = read_file(latest);
+    while (!name.empty() && name.back() == '\n') name.pop_back();
+    const auto named = std::ranges::find(paths, directory / name);
+    if (named != paths.end()) return *named;
+  }
   return paths.back();
+}
+
+void set_newest_checkpoint(const std::filesystem::path& checkpoint) {
+  const std::string line = checkpoint.filename().string() + "\n";
+  write_atomically(checkpoint.parent_path() / kLatestName, std::as_bytes(std::span(line)));
 }
 
 }  // namespace cllm::io

@@ -13,9 +13,9 @@ namespace {
 constexpr std::size_t kChunk = std::size_t{1} << 16;
 
 void draw_normal(const Tensor& tensor, std::size_t index, std::uint64_t seed, double deviation,
-                 float* values) {
+                 float* values, int threads) {
   const std::size_t chunks = (tensor.size() + kChunk - 1) / kChunk;
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
   for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
     RandomStream random(seed, static_cast<std::uint64_t>(index) << 32 | chunk);
     const std::size_t end = std::min(tensor.size(), (chunk + 1) * kChunk);
@@ -27,7 +27,8 @@ void draw_normal(const Tensor& tensor, std::size_t index, std::uint64_t seed, do
 
 }  // namespace
 
-void initialize(const Layout& layout, std::uint64_t seed, std::span<float> parameters) {
+void initialize(const Layout& layout, std::uint64_t seed, std::span<float> parameters,
+                int threads) {
   std::ranges::fill(parameters, 0.0f);
   const double residual = 0.02 / std::sqrt(2.0 * static_cast<double>(layout.config().layers));
   for (std::size_t index = 0; index < layout.tensors().size(); ++index) {
@@ -40,10 +41,10 @@ void initialize(const Layout& layout, std::uint64_t seed, std::span<float> param
         std::fill_n(values, tensor.size(), 1.0f);
         break;
       case Initial::kNormal:
-        draw_normal(tensor, index, seed, 0.02, values);
+        draw_normal(tensor, index, seed, 0.02, values, threads);
         break;
       case Initial::kResidualNormal:
-        draw_normal(tensor, index, seed, residual, values);
+        draw_normal(tensor, index, seed, residual, values, threads);
         break;
     }
   }

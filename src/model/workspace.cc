@@ -39,49 +39,59 @@ Workspace::Workspace(const ModelConfig& config, std::size_t sequences, std::size
     : rows_(sequences * positions),
       purpose_(purpose),
       head_rows_(rows_of_head(rows_, config.vocabulary)) {
-  const bool training = purpose == Purpose::kTraining;
+  slab_ = Slab<float>(place(config, positions, nullptr));
+  place(config, positions, slab_.data());
+}
+
+std::size_t Workspace::bytes_for(const ModelConfig& config, std::size_t sequences,
+                                 std::size_t positions, Purpose purpose) {
+  Workspace sketch;
+  sketch.rows_ = sequences * positions;
+  sketch.purpose_ = purpose;
+  sketch.head_rows_ = rows_of_head(sketch.rows_, config.vocabulary);
+  return sketch.place(config, positions, nullptr) * sizeof(float);
+}
+
+std::size_t Workspace::place(const ModelConfig& config, std::size_t positions, float* base) {
+  const bool training = purpose_ == Purpose::kTraining;
   const std::size_t r = rows_, c = config.channels;
   const std::size_t queries = std::min(kQueryBlock, positions);
-  const auto place = [&](float* base) {
-    Carver carve(base);
-    layers.assign(config.layers, {});
-    for (std::size_t l = 0; l < config.layers; ++l) {
-      if (!training && l > 0) {
-        layers[l] = layers[0];
-        continue;
-      }
-      LayerActivations& a = layers[l];
-      a.input = carve.take(r * c);
-      a.ln_1 = carve.take(r * c);
-      a.mean_1 = carve.take(r);
-      a.rstd_1 = carve.take(r);
-      a.qkv = carve.take(r * 3 * c);
-      a.log_sum_exp = carve.take(r * config.heads);
-      a.attention = carve.take(r * c);
-      a.middle = carve.take(r * c);
-      a.ln_2 = carve.take(r * c);
-      a.mean_2 = carve.take(r);
-      a.rstd_2 = carve.take(r);
-      a.fc = carve.take(r * 4 * c);
-      a.gelu = carve.take(r * 4 * c);
+  Carver carve(base);
+  layers.assign(config.layers, {});
+  for (std::size_t l = 0; l < config.layers; ++l) {
+    if (!training && l > 0) {
+      layers[l] = layers[0];
+      continue;
     }
-    last = training ? carve.take(r * c) : layers[0].input;
-    ln_f = training ? carve.take(r * c) : layers[0].ln_1;
-    mean_f = carve.take(r);
-    rstd_f = carve.take(r);
-    branch = carve.take(r * c);
-    logits = carve.take(head_rows_ * config.vocabulary);
-    losses = carve.take(r);
-    scores = carve.take(queries * positions);
-    dscores = training ? carve.take(queries * positions) : nullptr;
-    delta = training ? carve.take(queries) : nullptr;
-    dresidual = training ? carve.take(r * c) : nullptr;
-    dhidden = training ? carve.take(r * 4 * c) : nullptr;
-    dnorm = training ? carve.take(r * c) : nullptr;
-    return carve.used();
-  };
-  slab_ = Slab<float>(place(nullptr));
-  place(slab_.data());
+    LayerActivations& a = layers[l];
+    a.input = carve.take(r * c);
+    a.ln_1 = carve.take(r * c);
+    a.mean_1 = carve.take(r);
+    a.rstd_1 = carve.take(r);
+    a.qkv = carve.take(r * 3 * c);
+    a.log_sum_exp = carve.take(r * config.heads);
+    a.attention = carve.take(r * c);
+    a.middle = carve.take(r * c);
+    a.ln_2 = carve.take(r * c);
+    a.mean_2 = carve.take(r);
+    a.rstd_2 = carve.take(r);
+    a.fc = carve.take(r * 4 * c);
+    a.gelu = carve.take(r * 4 * c);
+  }
+  last = training ? carve.take(r * c) : layers[0].input;
+  ln_f = training ? carve.take(r * c) : layers[0].ln_1;
+  mean_f = carve.take(r);
+  rstd_f = carve.take(r);
+  branch = carve.take(r * c);
+  logits = carve.take(head_rows_ * config.vocabulary);
+  losses = carve.take(r);
+  scores = carve.take(queries * positions);
+  dscores = training ? carve.take(queries * positions) : nullptr;
+  delta = training ? carve.take(queries) : nullptr;
+  dresidual = training ? carve.take(r * c) : nullptr;
+  dhidden = training ? carve.take(r * 4 * c) : nullptr;
+  dnorm = training ? carve.take(r * c) : nullptr;
+  return carve.used();
 }
 
 }  // namespace cllm::model

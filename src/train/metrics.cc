@@ -19,9 +19,9 @@ std::string lines_up_to(const std::string& text, std::uint64_t last_step) {
   std::istringstream stream(text);
   for (std::string line; std::getline(stream, line);) {
     const auto object = nlohmann::json::parse(line, nullptr, false);
-    if (object.is_object() && object.value("step", std::uint64_t{0}) <= last_step) {
+    const auto step = object.find("step");
+    if (step != object.end() && step->is_number_unsigned() && *step <= last_step)
       kept += line + '\n';
-    }
   }
   return kept;
 }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "cllm/base/error.h"
 
@@ -31,18 +30,19 @@ void validate(const AdamWOptions& options) {
   }
 }
 
-double gradient_norm(const kernels::Kernels& kernels, std::span<const float> gradient,
-                     int threads) {
+std::size_t norm_parts(std::size_t slab_size) { return chunks_of(slab_size); }
+
+double gradient_norm(const kernels::Kernels& kernels, std::span<const float> gradient, int threads,
+                     std::span<double> parts) {
   const std::size_t chunks = chunks_of(gradient.size());
-  std::vector<double> squares(chunks);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (std::size_t i = 0; i < chunks; ++i) {
     const std::size_t first = i * kChunk;
-    squares[i] =
+    parts[i] =
         kernels.sum_of_squares(gradient.data() + first, std::min(kChunk, gradient.size() - first));
   }
   double sum = 0;
-  for (const double square : squares) sum += square;
+  for (const double part : parts.first(chunks)) sum += part;
   return std::sqrt(sum);
 }
 

@@ -61,9 +61,10 @@ std::vector<std::string> placement_warnings(const std::vector<Site>& sites) {
     if (warnings.empty() && host.threads > static_cast<int>(host.processors.size())) {
       warnings.push_back(
           fmt::format("host {}: {} ranks with {} threads in all share {} processor{}; start fewer "
-                      "ranks, or with mpirun --bind-to none",
+                      "ranks or give fewer --threads{}",
                       name, host.ranks, host.threads, host.processors.size(),
-                      host.processors.size() == 1 ? "" : "s"));
+                      host.processors.size() == 1 ? "" : "s",
+                      host.processors.size() == 1 ? ", or start with mpirun --bind-to none" : ""));
     }
   }
   return warnings;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cmath>
@@ -19,11 +20,23 @@ constexpr double kRepaintSeconds = 0.1;
 /// Weight of the newest step in the smoothed time of a step.
 constexpr double kNewest = 0.1;
 
+/// A live line that is longer than the terminal's would leave its beginning behind at each repaint.
+std::size_t terminal_columns() {
+  winsize size{};
+  if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  return size.ws_col;
+}
+
 }  // namespace
 
 Progress::Progress(std::uint64_t steps, std::uint64_t step_tokens, double bytes_per_token,
                    bool live)
     : steps_(steps), step_tokens_(step_tokens), bytes_per_token_(bytes_per_token), live_(live) {}
+
+Progress::~Progress() {
+  if (painted_) std::fputc('\n', stdout);
+  std::fflush(stdout);
+}
 
 void Progress::step(std::uint64_t state_step, const StepReport& r) {
   const double seconds = r.compute_seconds + r.communication_seconds + r.update_seconds;
@@ -38,8 +51,9 @@ void Progress::step(std::uint64_t state_step, const StepReport& r) {
                   r.gradient_norm, count_text(static_cast<double>(step_tokens_) / step_seconds_),
                   duration_text(step_seconds_ * static_cast<double>(steps_ - state_step)));
   if (live_) {
-    fmt::print("\r\x1b[K{}", text);
+    fmt::print("\r\x1b[K{}", text.substr(0, terminal_columns() - 1));
     std::fflush(stdout);
+    painted_ = true;
   } else {
     line(text);
   }
@@ -47,7 +61,7 @@ void Progress::step(std::uint64_t state_step, const StepReport& r) {
 
 void Progress::evaluation(std::uint64_t state_step, const Evaluation& e) {
   std::string text =
-      fmt::format("step {:>{}}/{}  validation loss {:.4f}  perplexity {:.2f}", state_step,
+      fmt::format("step {:>{}}/{}  validation loss {:.4f}  perplexity {:.6g}", state_step,
                   std::to_string(steps_).size(), steps_, e.loss, std::exp(e.loss));
   if (bytes_per_token_ > 0) {
     text += fmt::format("  {:.3f} bits/byte", e.loss / bytes_per_token_ / std::numbers::ln2);
@@ -56,6 +70,7 @@ void Progress::evaluation(std::uint64_t state_step, const Evaluation& e) {
 }
 
 void Progress::line(const std::string& text) {
+  painted_ = false;
   fmt::print("{}{}\n", live_ ? "\r\x1b[K" : "", text);
   std::fflush(stdout);
 }

@@ -33,13 +33,6 @@ Decay parse_decay(std::string_view name) {
   fail("--schedule {}: choose cosine, linear, wsd or constant", name);
 }
 
-std::string_view name_of(Decay decay) {
-  for (const auto& [name, known] : kNames) {
-    if (known == decay) return name;
-  }
-  return "";
-}
-
 double Schedule::at(std::uint64_t step) const {
   if (step < warmup) return rate * static_cast<double>(step + 1) / static_cast<double>(warmup);
   if (decay == Decay::kConstant) return rate;

@@ -26,7 +26,8 @@ Trainer::Trainer(const model::Gpt& gpt, const kernels::Kernels& kernels,
       options_(options),
       tokens_(tokens),
       sampler_(sampler),
-      collective_(collective) {
+      collective_(collective),
+      norm_parts_(norm_parts(gpt.layout().slab_size())) {
   validate(options.optimizer);
   validate(options.schedule);
   check_micro_batch(options.batch, options.micro_batch);
@@ -75,11 +76,11 @@ StepReport Trainer::step(State& state) {
 
   report.loss = loss.mean();
   report.rate = options_.schedule.at(state.step);
-  report.gradient_norm = gradient_norm(kernels_, gradient(), options_.threads);
+  report.gradient_norm = gradient_norm(kernels_, gradient(), options_.threads, norm_parts_.span());
   if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
     throw ReplicatedError(
         fmt::format("the loss or its gradient is not a number at step {}; lower --lr, lengthen "
-                    "--warmup or lower --clip, and go on with --resume from the last checkpoint",
+                    "--warmup or lower --clip, and start anew or from the last checkpoint",
                     state.step + 1));
   }
   update(gpt_.layout(), kernels_, options_.optimizer, report.rate,

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <fstream>
 #include <string>
@@ -53,6 +54,13 @@ TEST(File, AWriterThatFailsLeavesWhatWasThere) {
                Error);
   EXPECT_EQ(read_file(path), "old");
   EXPECT_EQ(files_in(scratch.path()), 1u);
+}
+
+TEST(File, APipeThatNobodyWritesIsRefusedAndNotWaitedFor) {
+  const support::ScratchDirectory scratch;
+  const fs::path pipe = scratch.path() / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THAT([&] { read_file(pipe); }, ThrowsMessage<Error>(HasSubstr("not a regular file")));
 }
 
 TEST(File, ErrorsNameTheFile) {

@@ -30,6 +30,7 @@ class RefusalTest : public ProgramTest, public testing::WithParamInterface<Refus
     write("bad.toml", "stpes = 5\n");
     write("odd.bin", "abc");
     // nanoGPT's: 16-bit tokens of GPT-2's 50257.
+    write("range.bin.model", "no SentencePiece model");
     write("range.bin", std::string(2000, '\0') + "\xff\xff" + std::string(2000, '\0'));
     std::filesystem::create_directory(path("empty"));
   }
@@ -98,9 +99,16 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"NoLayers", {"--layers", "0"}, "--layers 0: give a number from 1"},
         Refusal{"NoChannels", {"--channels", "0"}, "--channels 0: give a number from 1"},
         Refusal{"TooLargeForMemory",
-                {"--channels", "8000000"},
-                "out of memory; use a smaller model",
+                {"--channels", "800000"},
+                "the run needs about [0-9.]+ GB and [0-9.]+ GB are free; make the model smaller",
                 true},
+        Refusal{"OutInsideData",
+                {"--data", ".", "--out", "run/below"},
+                "--out run/below lies in --data"},
+        Refusal{"NotUtf8", {"--data", "lat\xe9.txt"}, "is not UTF-8"},
+        Refusal{"MistypedRequiredOption",
+                {"sample", "--checkpint", "x"},
+                "--checkpint; did you mean --checkpoint\\?"},
         Refusal{"UnknownOption", {"--stpes", "5"}, "--stpes; did you mean --steps\\?", true},
         Refusal{"UnknownPreset", {"--preset", "tini"}, "--preset tini: .*the presets are tiny, "},
         Refusal{"UnknownSchedule", {"--schedule", "cosin"}, "--schedule cosin: choose cosine, "},

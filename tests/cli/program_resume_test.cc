@@ -75,6 +75,38 @@ TEST_F(ResumeTest, MetricsHaveEachStepOnceAfterGoingBack) {
   EXPECT_THAT(steps_with("run", "loss"), ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11));
   EXPECT_THAT(steps_with("run", "val_loss"), ElementsAre(5, 10, 11));
   EXPECT_EQ(values("run", "loss"), std::vector<double>(losses.begin(), losses.end() - 1));
+  // The newest is what was written last, not what has the highest number.
+  EXPECT_THAT(succeed({"inspect", "run"}).out, HasSubstr("step-00000011.h5"));
+  EXPECT_THAT(succeed({"--resume", "run", "--steps", "12"}).out, HasSubstr("at step 11"));
+}
+
+TEST_F(ResumeTest, AConfigurationMaySayWhatToResume) {
+  succeed(tiny("run", 10, kConstant));
+  write("again.toml", "resume = \"auto\"\nout = \"run\"\nsteps = 4\n");
+  const auto before = files_in("run");
+  EXPECT_THAT(succeed({"--config", "again.toml"}).out, HasSubstr("nothing to do: 10 steps"));
+  EXPECT_EQ(files_in("run"), before);
+  EXPECT_THAT(succeed({"--config", "again.toml", "--steps", "12"}).out, HasSubstr("at step 10"));
+}
+
+TEST_F(ResumeTest, WhatFollowsFromOtherOptionsFollowsAgain) {
+  succeed(tiny("run", 10, {"--lr", "0.01"}));
+  EXPECT_THAT(read("run/config.toml"), HasSubstr("# min-lr = 0.001"));
+  // The stored rate was 0.01 and the least a tenth of it, which is more than the rate given now.
+  succeed({"--resume", "run", "--steps", "12", "--lr", "0.0001"});
+  succeed({"--config", "run/config.toml", "--steps", "3", "--preset", "mini", "--out", "wide"});
+  EXPECT_THAT(succeed({"inspect", "wide"}).out, HasSubstr("4 layers, 4 heads, 128 channels"));
+}
+
+TEST_F(ResumeTest, OtherDataGoesOnWithTheTokenizerOfTheCheckpointAndSaysSo) {
+  write("one.txt", sample_text(300));
+  write("two.txt", sample_text(400));
+  const Arguments data = {"--data", "one.txt", "--tokenizer", "bpe:320"};
+  EXPECT_THAT(succeed(tiny("run", 4, data)).out, Not(HasSubstr("not that of the checkpoint")));
+  EXPECT_THAT(succeed({"--resume", "run", "--steps", "6"}).out,
+              Not(HasSubstr("not that of the checkpoint")));
+  EXPECT_THAT(succeed({"--resume", "run", "--steps", "8", "--data", "two.txt"}).out,
+              HasSubstr("the data is not that of the checkpoint"));
 }
 
 TEST_F(ResumeTest, ACheckpointMayGoOnInAnotherDirectory) {

@@ -214,6 +214,11 @@ TEST_F(CheckpointTest, NamesSortByStep) {
               ElementsAre(directory / "step-00000007.h5", directory / "step-99999999.h5",
                           directory / "step-100000000.h5"));
   EXPECT_EQ(find_newest_checkpoint(directory), directory / "step-100000000.h5");
+  const std::filesystem::path earlier = list_checkpoints(directory).front();
+  set_newest_checkpoint(earlier);
+  EXPECT_EQ(find_newest_checkpoint(directory), earlier);
+  set_newest_checkpoint(directory / "step-00000099.h5");  // one that is gone
+  EXPECT_EQ(find_newest_checkpoint(directory), directory / "step-100000000.h5");
   const std::filesystem::path absent = directory / "absent";
   EXPECT_THAT(error_of(absent, [&] { list_checkpoints(absent); }), HasSubstr("No such file"));
 }

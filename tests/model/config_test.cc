@@ -71,7 +71,7 @@ TEST(Initialize, GivesEachTensorItsDistribution) {
   const Layout layout(
       {.layers = 2, .heads = 2, .channels = 64, .context = 128, .vocabulary = 2000});
   std::vector<float> parameters(layout.slab_size(), 9.0f);
-  initialize(layout, 1, parameters);
+  initialize(layout, 1, parameters, 2);
   for (const Tensor& tensor : layout.tensors()) {
     const auto n = static_cast<double>(tensor.size());
     double sum = 0, squares = 0;
@@ -91,8 +91,8 @@ TEST(Initialize, GivesEachTensorItsDistribution) {
         << tensor.name;
   }
   std::vector<float> again(layout.slab_size()), other(layout.slab_size());
-  initialize(layout, 1, again);
-  initialize(layout, 2, other);
+  initialize(layout, 1, again, 2);
+  initialize(layout, 2, other, 2);
   EXPECT_EQ(parameters, again);
   EXPECT_NE(parameters, other);
 }

@@ -61,7 +61,8 @@ TEST(MetricsLog, DropsWhatAResumedRunDoesAgain) {
     MetricsLog log(path, 0);
     for (std::uint64_t step = 1; step <= 5; ++step) log.step(step, step, 1, {});
   }
-  std::ofstream(path, std::ios::app) << R"({"step":6,"lo)";  // a line that was cut off
+  std::ofstream(path, std::ios::app)
+      << "{\"step\":\"x\"}\n[]\n{\"step\":6,\"lo";  // not ours, and cut off
   MetricsLog log(path, 3);
   log.step(4, 4, 1, {});
   EXPECT_THAT(steps_in(path), ElementsAre(1, 2, 3, 4));

@@ -33,6 +33,7 @@ Distance distance_from_pytorch(const AdamWOptions& options, const support::Golde
   State state(layout);
   std::ranges::copy(golden.start.parameters, state.parameters.data());
   Slab<float> gradient(layout.slab_size());
+  std::vector<double> parts(norm_parts(layout.slab_size()));
   Distance distance;
   for (const support::GoldenStep& step : golden.steps) {
     const model::Unit unit{step.inputs.data(), step.targets.data(), golden.start.sequences,
@@ -40,7 +41,7 @@ Distance distance_from_pytorch(const AdamWOptions& options, const support::Golde
     gradient.fill(0);
     gpt.loss_and_gradient(state.parameters.data(), unit, 1 / static_cast<float>(unit.rows()),
                           workspace, gradient.data());
-    const double norm = gradient_norm(kernels::select_kernels(), gradient.span(), 2);
+    const double norm = gradient_norm(kernels::select_kernels(), gradient.span(), 2, parts);
     distance.norms =
         std::max(distance.norms, std::abs(norm - step.gradient_norm) / step.gradient_norm);
     update(layout, kernels::select_kernels(), options, step.learning_rate,
@@ -100,7 +101,8 @@ TEST(Optimizer, GivesTheSameBitsForAnyNumberOfThreads) {
   const auto run = [&](int threads) {
     State state(layout);
     std::ranges::copy(gradient.span(), state.parameters.data());
-    const double norm = gradient_norm(kernels::select_kernels(), gradient.span(), threads);
+    std::vector<double> parts(norm_parts(layout.slab_size()));
+    const double norm = gradient_norm(kernels::select_kernels(), gradient.span(), threads, parts);
     update(layout, kernels::select_kernels(), {}, 1e-3, clip_scale(norm, 1.0), gradient.span(),
            state, threads);
     std::vector<double> result(state.parameters.span().begin(), state.parameters.span().end());

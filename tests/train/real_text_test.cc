@@ -67,7 +67,7 @@ TEST(RealText, HeldOutLossIsBelowUnigramAndBigram) {
   SoloCollective solo;
   const model::Gpt gpt(config, kernels::select_kernels());
   State state(gpt.layout());
-  model::initialize(gpt.layout(), 1, state.parameters.span());
+  model::initialize(gpt.layout(), 1, state.parameters.span(), 2);
   const data::TokenView train_view{std::span<const std::uint32_t>(training)};
   const data::TokenView validation_view{std::span<const std::uint32_t>(validation)};
   const data::WindowSampler sampler(1, training.size(), config.context);

@@ -39,7 +39,7 @@ struct Bench {
         state(gpt.layout()),
         trainer(gpt, kernels::select_kernels(), options, view, sampler, solo) {
     kernels::prepare_blas(options.threads);
-    model::initialize(gpt.layout(), 1, state.parameters.span());
+    model::initialize(gpt.layout(), 1, state.parameters.span(), 2);
   }
   std::vector<std::uint32_t> tokens;
   data::TokenView view;
@@ -155,7 +155,7 @@ TEST(Evaluator, MeanIsTheSameForAnySplit) {
   const data::TokenView view{std::span<const std::uint32_t>(tokens)};
   const model::Gpt gpt(kConfig, kernels::select_kernels());
   State state(gpt.layout());
-  model::initialize(gpt.layout(), 1, state.parameters.span());
+  model::initialize(gpt.layout(), 1, state.parameters.span(), 2);
   for (const std::uint64_t sequences : {0u, 7u}) {
     SoloCollective solo;
     const Evaluation whole =

@@ -30,7 +30,8 @@ std::string read_file(const std::filesystem::path& path);
 
 /// Makes `path` appear whole or not at all: `write` fills a temporary file in the same directory,
 /// which is then fsynced and renamed, and the directory fsynced. On any failure the temporary file
-/// is removed, `path` is as it was, and the error goes on. Throws Error naming `path`.
+/// is removed and the error goes on; `path` is as it was, or whole where only the directory could
+/// not be synced. Throws Error naming `path`.
 void write_atomically(const std::filesystem::path& path,
                       const std::function<void(const std::filesystem::path& temporary)>& write);
 

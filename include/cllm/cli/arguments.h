@@ -47,8 +47,9 @@ Arguments arguments_from_toml(const std::string& text, std::string_view origin,
                               const CLI::App& app);
 
 /// TOML of the options of `app` that have a value, as their variables stand now, but for those in
-/// `omitted`.
-std::string toml_of(const CLI::App& app, const std::vector<std::string>& omitted);
+/// `omitted`; those in `derived` as comments, to be read by people alone.
+std::string toml_of(const CLI::App& app, const std::vector<std::string>& omitted,
+                    const std::vector<std::string>& derived = {});
 
 /// Parses, and throws Error with one sentence where CLI11 would print several; unknown options and
 /// subcommands come with the nearest known name. Help and version throw CLI::Success's kin as ever.

@@ -55,7 +55,8 @@ void resolve(const CLI::App& app, TrainSettings& settings);
 /// What the trainer needs of them; `threads` of this rank.
 train::TrainerOptions trainer_options(const TrainSettings& settings, int threads);
 
-/// The settings as TOML that --config reads; without what belongs to this start of the run alone.
+/// The settings as TOML that --config reads, with what was derived as comments; without what
+/// belongs to this start of the run alone.
 std::string config_toml(const CLI::App& app);
 
 /// Sequences to evaluate on: "all" is 0. Throws Error, naming --eval-sequences.

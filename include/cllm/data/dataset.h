@@ -24,9 +24,11 @@ struct DataOptions {
   std::string data = "builtin";
   std::string validation;                  ///< a text or token file; empty: a part of `data`
   std::optional<TokenizerSpec> tokenizer;  ///< none: what a token file carries; bytes for text
-  std::filesystem::path cache;             ///< directory for tokenizers and token files
-  std::uint64_t context = 1;               ///< T: the training part must hold T+1 tokens
-  int threads = 1;                         ///< for encoding
+  std::shared_ptr<const Tokenizer>
+      known_tokenizer;          ///< of a run that goes on; wins over `tokenizer`
+  std::filesystem::path cache;  ///< directory for tokenizers and token files
+  std::uint64_t context = 1;    ///< T: the training part must hold T+1 tokens
+  int threads = 1;              ///< for encoding
   std::uint64_t builtin_seed = 1;
   std::size_t builtin_bytes = std::size_t{4} << 20;
 };

@@ -14,11 +14,13 @@ namespace cllm::io {
 
 // A checkpoint is one HDF5 file that exists whole or not at all:
 //
-//   /params/<tensor>   float32, (rows, columns) of a matrix, (rows) of a vector, named by the
-//   layout /adam/m/<tensor>   AdamW's first moments, the same names and shapes /adam/v/<tensor>
-//   AdamW's second moments /run               attributes: format_version, layers, heads, channels,
-//   context, vocabulary,
+// clang-format off
+//   /params/<tensor>   float32, (rows, columns) of a matrix, (rows) of a vector, named by the layout
+//   /adam/m/<tensor>   AdamW's first moments, the same names and shapes
+//   /adam/v/<tensor>   AdamW's second moments
+//   /run               attributes: format_version, layers, heads, channels, context, vocabulary,
 //                      step, tokens_seen, seed (uint64); program_version, tokenizer_kind (text)
+// clang-format on
 //   /run/config        text: the configuration of the run, TOML
 //   /run/state         text: whatever else resuming needs, JSON
 //   /run/tokenizer     uint8: the tokenizer's own file
@@ -40,7 +42,7 @@ struct RunState {
   std::uint64_t seed = 0;
   std::string config;           ///< TOML: the options as they ran
   std::string state;            ///< JSON: what has no field of its own
-  std::string tokenizer_kind;   ///< "bytes", "bpe", …
+  std::string tokenizer_kind;   ///< "bytes" or "sentencepiece"; empty where there is none
   std::string tokenizer_blob;   ///< bytes that restore the tokenizer
   std::string program_version;  ///< of the program that wrote the checkpoint
 
@@ -96,7 +98,13 @@ std::filesystem::path checkpoint_name(std::uint64_t step);
 /// content is not looked at. Throws Error when the directory can't be read.
 std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& directory);
 
-/// The last of `list_checkpoints`, if any.
+/// The file of a run's directory that names its newest checkpoint.
+inline constexpr const char* kLatestName = "latest";
+
+/// Makes `checkpoint` the newest of its directory. Throws Error.
+void set_newest_checkpoint(const std::filesystem::path& checkpoint);
+
+/// The one that was made the newest, else the last of `list_checkpoints`, if any.
 std::optional<std::filesystem::path> find_newest_checkpoint(const std::filesystem::path& directory);
 
 }  // namespace cllm::io

@@ -25,7 +25,6 @@ void validate(const ModelConfig& config);
 /// A named shape, without a vocabulary.
 struct Preset {
   std::string_view name;
-  std::string_view description;
   ModelConfig shape;
 };
 

@@ -50,8 +50,9 @@ class Workspace {
   Purpose purpose() const { return purpose_; }
   /// Rows of the head that are taken at a time, so that logits stay bounded whatever V and R are.
   std::size_t head_rows() const { return head_rows_; }
-  /// Bytes that a workspace of these arguments holds.
-  std::size_t bytes() const { return slab_.size() * sizeof(float); }
+  /// Bytes that a workspace of these arguments allocates.
+  static std::size_t bytes_for(const ModelConfig& config, std::size_t sequences,
+                               std::size_t positions, Purpose purpose);
 
   std::vector<LayerActivations> layers;
   float* last;                    ///< (R, C): the residual stream after the last layer
@@ -67,10 +68,14 @@ class Workspace {
   float* dnorm;                   ///< (R, C)
 
  private:
+  Workspace() = default;
+  /// Points every view into `base`, or to nothing where it is null; returns the floats needed.
+  std::size_t place(const ModelConfig& config, std::size_t positions, float* base);
+
   Slab<float> slab_;
-  std::size_t rows_;
-  Purpose purpose_;
-  std::size_t head_rows_;
+  std::size_t rows_ = 0;
+  Purpose purpose_ = Purpose::kTraining;
+  std::size_t head_rows_ = 0;
 };
 
 /// The model as functions of parameters; holds no state but its layout. Thread-safe for distinct

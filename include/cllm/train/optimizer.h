@@ -20,8 +20,13 @@ struct AdamWOptions {
 /// Throws Error, naming the option, for values that make no sense.
 void validate(const AdamWOptions& options);
 
+/// How many partial sums gradient_norm makes of a slab.
+std::size_t norm_parts(std::size_t slab_size);
+
 /// The Euclidean norm of a slab, with `threads` threads: the same bits for any number of them.
-double gradient_norm(const kernels::Kernels& kernels, std::span<const float> gradient, int threads);
+/// `parts` has room for norm_parts(gradient.size()).
+double gradient_norm(const kernels::Kernels& kernels, std::span<const float> gradient, int threads,
+                     std::span<double> parts);
 
 /// What the gradient is multiplied with, so that its norm is at most `clip`.
 double clip_scale(double norm, double clip);

@@ -17,6 +17,10 @@ class Progress {
   /// token into bits per byte, 0 where it isn't known. `live`: whether standard output is a
   /// terminal.
   Progress(std::uint64_t steps, std::uint64_t step_tokens, double bytes_per_token, bool live);
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  /// Ends the live line, so that what comes after stands on a line of its own.
+  ~Progress();
 
   void step(std::uint64_t state_step, const StepReport& report);
   void evaluation(std::uint64_t state_step, const Evaluation& evaluation);
@@ -31,6 +35,7 @@ class Progress {
   double step_seconds_ = 0;  // smoothed
   Stopwatch since_line_;
   bool first_ = true;
+  bool painted_ = false;  // the live line stands, without its end
 };
 
 /// Whether standard output ends on a terminal, also behind mpirun, which gives its ranks a terminal

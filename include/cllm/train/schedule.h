@@ -15,7 +15,6 @@ enum class Decay {
 
 /// Throws Error, naming --schedule, for an unknown name.
 Decay parse_decay(std::string_view name);
-std::string_view name_of(Decay decay);
 
 /// The learning rate as a function of the step.
 struct Schedule {

@@ -73,6 +73,7 @@ class Trainer {
   Collective& collective_;
   Share units_;  // of this rank
   std::vector<Worker> workers_;
+  Slab<double> norm_parts_;
 };
 
 }  // namespace cllm::train

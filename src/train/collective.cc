@@ -27,4 +27,12 @@ void in_agreement(Collective& collective, const std::function<void()>& work) {
   throw ReplicatedError(fmt::format("rank {}: {}", first - messages.begin(), *first));
 }
 
+std::string on_rank_0(Collective& collective, const std::function<std::string()>& work) {
+  std::string result;
+  in_agreement(collective, [&] {
+    if (collective.rank() == 0) result = work();
+  });
+  return collective.broadcast(result);
+}
+
 }  // namespace cllm::train

@@ -41,4 +41,7 @@ class SoloCollective final : public Collective {
 /// ReplicatedError with the first failing rank's message, so that no rank is left waiting.
 void in_agreement(Collective& collective, const std::function<void()>& work);
 
+/// Runs `work` on rank 0 and gives its result to all. Where it throws, every rank throws.
+std::string on_rank_0(Collective& collective, const std::function<std::string()>& work);
+
 }  // namespace cllm::train

@@ -3,10 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "cli_errors.h"
+#include "support/error_of.h"
 
 namespace cllm::cli {
 namespace {
+
+using support::error_of;
 
 using testing::AllOf;
 using testing::HasSubstr;

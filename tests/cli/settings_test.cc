@@ -5,10 +5,12 @@
 
 #include <filesystem>
 
-#include "cli_errors.h"
+#include "support/error_of.h"
 
 namespace cllm::cli {
 namespace {
+
+using support::error_of;
 
 using testing::AllOf;
 using testing::HasSubstr;

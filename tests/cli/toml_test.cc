@@ -3,11 +3,13 @@
 
 #include <limits>
 
-#include "cli_errors.h"
 #include "cllm/cli/arguments.h"
+#include "support/error_of.h"
 
 namespace cllm::cli {
 namespace {
+
+using support::error_of;
 
 using testing::AllOf;
 using testing::HasSubstr;

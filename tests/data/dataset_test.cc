@@ -6,12 +6,14 @@
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/base/random.h"
-#include "error_of.h"
 #include "support/environment.h"
+#include "support/error_of.h"
 #include "support/scratch_directory.h"
 
 namespace cllm::data {
 namespace {
+
+using support::error_of;
 
 using testing::HasSubstr;
 

@@ -7,12 +7,14 @@
 #include <vector>
 
 #include "cllm/base/error.h"
-#include "error_of.h"
 #include "support/environment.h"
+#include "support/error_of.h"
 #include "support/scratch_directory.h"
 
 namespace cllm::data {
 namespace {
+
+using support::error_of;
 
 using testing::HasSubstr;
 

@@ -6,7 +6,7 @@
 
 #include "cllm/base/error.h"
 
-namespace cllm::data {
+namespace cllm::support {
 
 /// The message of the Error that `action` throws; a failed test where it throws none.
 template <typename Action>
@@ -20,4 +20,4 @@ std::string error_of(Action&& action) {
   return {};
 }
 
-}  // namespace cllm::data
+}  // namespace cllm::support

@@ -4,7 +4,19 @@
 namespace cllm::kernels {
 namespace {
 
-[[gnu::flatten]] void adamw(float* parameter, float* m, float* v, const float* gradient,
+template <typename Part>
+auto load_gradient(const Part& part, const float* from) {
+  return part.load(from);
+}
+
+template <typename Part>
+auto load_gradient(const Part& part, const std::int32_t* from) {
+  return bits_to_float(part.load(from));
+}
+
+/// Gradient: float, or int32 for coordinates.
+template <typename Gradient>
+[[gnu::flatten]] void adamw(float* parameter, float* m, float* v, const Gradient* gradient,
                             std::size_t n, const AdamWStep& step) {
   const float beta1 = step.beta1;
   const float beta2 = step.beta2;
@@ -15,7 +27,7 @@ namespace {
   const float rate = step.learning_rate;
   const float decay = step.weight_decay;
   for_each_pack<2>(n, [=](std::size_t i, auto part) {
-    const auto g = part.load(gradient + i) * scale;
+    const auto g = load_gradient(part, gradient + i) * scale;
     const auto m_new = fma(part.load(m + i), beta1, g * (1 - beta1));
     const auto v_new = fma(part.load(v + i), beta2, g * g * (1 - beta2));
     part.store(m + i, m_new);
@@ -28,6 +40,9 @@ namespace {
 
 }  // namespace
 
-void avx2::set_optimizer(Kernels& table) { table.adamw = adamw; }
+void avx2::set_optimizer(Kernels& table) {
+  table.adamw = adamw<float>;
+  table.adamw_integers = adamw<std::int32_t>;
+}
 
 }  // namespace cllm::kernels

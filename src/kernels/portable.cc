@@ -69,6 +69,54 @@ double sum_of_squares(const float* x, std::size_t n) {
   return sum;
 }
 
+// --- Integer sums --------------------------------------------------------------------------------
+
+/// Unsigned, because signed overflow is undefined.
+std::int32_t add_modulo(std::int32_t a, std::int32_t b) {
+  return static_cast<std::int32_t>(static_cast<std::uint32_t>(a) + static_cast<std::uint32_t>(b));
+}
+
+/// Whether it could: the product is exact but for overflow, which is refused, and underflow, whose
+/// integer is 0. What is refused need not have an integer, so it must not be converted.
+bool round_product(float x, float scale, float limit, std::int32_t* result) {
+  const float product = x * scale;
+  if (!(std::abs(product) <= limit)) return false;
+  *result = static_cast<std::int32_t>(std::nearbyint(product));
+  return true;
+}
+
+bool encode(const float* x, float scale, float limit, std::int32_t* sums, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) {
+    if (!round_product(x[i], scale, limit, &sums[i])) return false;
+  }
+  return true;
+}
+
+bool encode_add(const float* x, float scale, float limit, std::int32_t* sums, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) {
+    std::int32_t coordinate = 0;
+    if (!round_product(x[i], scale, limit, &coordinate)) return false;
+    sums[i] = add_modulo(sums[i], coordinate);
+  }
+  return true;
+}
+
+void add_integers(const std::int32_t* x, std::int32_t* y, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) {
+    y[i] = add_modulo(y[i], x[i]);
+  }
+}
+
+IntegerNorm integer_norm(const std::int32_t* x, std::size_t n) {
+  IntegerNorm norm = {};
+  for (std::size_t i = 0; i < n; ++i) {
+    const double value = x[i];
+    norm.squares += value * value;
+    norm.largest = std::max(norm.largest, static_cast<std::uint32_t>(std::abs(value)));
+  }
+  return norm;
+}
+
 // --- GELU ----------------------------------------------------------------------------------------
 
 constexpr double kRootTwoOverPi = 0.79788456080286535588;
@@ -249,12 +297,14 @@ void cross_entropy_backward(float* logits, const std::uint32_t* targets, float* 
 
 // --- Optimizer -----------------------------------------------------------------------------------
 
-void adamw(float* parameter, float* m, float* v, const float* gradient, std::size_t n,
+/// Gradient: float, or int32 for coordinates.
+template <typename Gradient>
+void adamw(float* parameter, float* m, float* v, const Gradient* gradient, std::size_t n,
            const AdamWStep& step) {
   const double beta1 = step.beta1;
   const double beta2 = step.beta2;
   for (std::size_t i = 0; i < n; ++i) {
-    const double g = wide(gradient[i]) * wide(step.gradient_scale);
+    const double g = wide(static_cast<float>(gradient[i])) * wide(step.gradient_scale);
     const double m_new = beta1 * wide(m[i]) + (1 - beta1) * g;
     const double v_new = beta2 * wide(v[i]) + (1 - beta2) * g * g;
     const double root = std::sqrt(v_new / wide(step.bias_correction2));
@@ -278,6 +328,10 @@ const Kernels& portable_kernels() {
       .add_bias = add_bias,
       .add_column_sums = add_column_sums,
       .sum_of_squares = sum_of_squares,
+      .encode = encode,
+      .encode_add = encode_add,
+      .add_integers = add_integers,
+      .integer_norm = integer_norm,
       .bias_gelu = bias_gelu,
       .gelu_backward = gelu_backward,
       .layernorm = layernorm,
@@ -289,7 +343,8 @@ const Kernels& portable_kernels() {
       .row_dots = row_dots,
       .cross_entropy = cross_entropy,
       .cross_entropy_backward = cross_entropy_backward,
-      .adamw = adamw,
+      .adamw = adamw<float>,
+      .adamw_integers = adamw<std::int32_t>,
   };
   return table;
 }

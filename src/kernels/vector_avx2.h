@@ -79,6 +79,10 @@ struct Pack {
   friend Pack not_less(const Pack& a, const Pack& b) {
     return map([&](std::size_t k) { return _mm256_cmp_ps(a.v[k], b.v[k], _CMP_NLT_UQ); });
   }
+  /// Not a <= b; true for NaN.
+  friend Pack exceeds(const Pack& a, const Pack& b) {
+    return map([&](std::size_t k) { return _mm256_cmp_ps(a.v[k], b.v[k], _CMP_NLE_UQ); });
+  }
   friend Pack operator==(const Pack& a, const Pack& b) {
     return map([&](std::size_t k) { return _mm256_cmp_ps(a.v[k], b.v[k], _CMP_EQ_OQ); });
   }
@@ -123,12 +127,17 @@ struct Pack {
   friend Pack bits_to_float(const Pack& a) {
     return map([&](std::size_t k) { return _mm256_cvtepi32_ps(_mm256_castps_si256(a.v[k])); });
   }
+  /// To the nearest, and to the even one of two; -2^31 for what has no such integer.
+  friend Pack round_to_bits(const Pack& a) {
+    return map([&](std::size_t k) { return _mm256_castsi256_ps(_mm256_cvtps_epi32(a.v[k])); });
+  }
 };
 
 using Vector = Pack<1>;
 
 /// 8 kCount elements of a row. `Whole` and `Part` have the same members, so that the body of a loop
-/// is written once and gives every element the same bits, wherever in its row it stands.
+/// is written once and gives every element the same bits, wherever in its row it stands. Integers
+/// are loaded and stored as the bits of a Value's elements.
 template <std::size_t kCount>
 struct Whole {
   using Value = Pack<kCount>;
@@ -140,6 +149,19 @@ struct Whole {
 #pragma GCC unroll 8
     for (std::size_t k = 0; k < kCount; ++k) {
       _mm256_storeu_ps(to + k * kLanes, value.v[k]);
+    }
+  }
+  Value load(const std::int32_t* from) const {
+    return Value::map([=](std::size_t k) {
+      return _mm256_castsi256_ps(
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + k * kLanes)));
+    });
+  }
+  void store(std::int32_t* to, const Value& value) const {
+#pragma GCC unroll 8
+    for (std::size_t k = 0; k < kCount; ++k) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + k * kLanes),
+                          _mm256_castps_si256(value.v[k]));
     }
   }
   /// `value` where there are elements, `other` in lanes past the end of the row.
@@ -158,6 +180,10 @@ class Part {
   Value load(const float* from) const {
     return Value::map([=, this](std::size_t) { return _mm256_maskload_ps(from, mask_); });
   }
+  Value load(const std::int32_t* from) const {
+    return Value::map(
+        [=, this](std::size_t) { return _mm256_castsi256_ps(_mm256_maskload_epi32(from, mask_)); });
+  }
 
   /// In pieces, because a masked store takes ten times as long on some processors.
   void store(float* to, const Value& value) const {
@@ -174,6 +200,23 @@ class Part {
     }
     if (count_ & 1) {
       _mm_store_ss(to, rest);
+    }
+  }
+  void store(std::int32_t* to, const Value& value) const {
+    const __m256i bits = _mm256_castps_si256(value.v[0]);
+    __m128i rest = _mm256_castsi256_si128(bits);
+    if (count_ & 4) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to), rest);
+      to += 4;
+      rest = _mm256_extracti128_si256(bits, 1);
+    }
+    if (count_ & 2) {
+      _mm_storel_epi64(reinterpret_cast<__m128i*>(to), rest);
+      to += 2;
+      rest = _mm_unpackhi_epi64(rest, rest);
+    }
+    if (count_ & 1) {
+      *to = _mm_cvtsi128_si32(rest);
     }
   }
 

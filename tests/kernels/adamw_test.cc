@@ -1,3 +1,4 @@
+#include <bit>
 #include <cmath>
 
 #include "kernels/twins.h"
@@ -63,18 +64,22 @@ State step_error(const State& before, const State& after, double gradient, const
   return error;
 }
 
-TEST(AdamWTest, Twins) {
-  for (const std::size_t n : lengths()) {
-    const Array parameter = normal_array(n, 1, 1);
-    const Array m = normal_array(n, 0.1, 2);
-    Array v = normal_array(n, 0.1, 3);
+/// The arguments of one step.
+struct Example {
+  explicit Example(std::size_t n)
+      : parameter(normal_array(n, 1, 1)),
+        m(normal_array(n, 0.1, 2)),
+        v(normal_array(n, 0.1, 3)),
+        gradient(normal_array(n, 1, 4)) {
     for (float& each : v) {
       each *= each;
     }
-    const Array gradient = normal_array(n, 1, 4);
-    const AdamWStep step = step_number(7);
+  }
+
+  /// Of parameter, m and v; the gradient must stay.
+  std::vector<std::vector<double>> tolerances() const {
     std::vector<std::vector<double>> allowed(4);
-    for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t i = 0; i < parameter.size(); ++i) {
       const State before = {parameter[i], m[i], v[i]};
       const State error =
           step_error(before, reference_step(before, gradient[i], step), gradient[i], step);
@@ -82,12 +87,75 @@ TEST(AdamWTest, Twins) {
       allowed[1].push_back(error.m);
       allowed[2].push_back(error.v);
     }
+    return allowed;
+  }
+
+  Array parameter;
+  Array m;
+  Array v;
+  Array gradient;
+  AdamWStep step = step_number(7);
+};
+
+TEST(AdamWTest, Twins) {
+  for (const std::size_t n : lengths()) {
+    const Example example(n);
     expect_twins_agree({.name = "adamw",
-                        .arrays = {parameter, m, v, gradient},
-                        .tolerances = allowed,
-                        .call = [=](const Kernels& k, float* const* p) {
-                          k.adamw(p[0], p[1], p[2], p[3], n, step);
+                        .arrays = {example.parameter, example.m, example.v, example.gradient},
+                        .tolerances = example.tolerances(),
+                        .call = [&](const Kernels& k, float* const* p) {
+                          k.adamw(p[0], p[1], p[2], p[3], n, example.step);
                         }});
+  }
+}
+
+// To the twins' tolerances of adamw, whose bits are the next test's.
+TEST(AdamWTest, IntegerTwins) {
+  for (const std::size_t n : lengths()) {
+    Example example(n);
+    example.step.gradient_scale = 0x1.8p-24f;
+    Array sums(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      const auto sum = static_cast<std::int32_t>(0x1p26f * example.gradient[i]);
+      example.gradient[i] = static_cast<float>(sum);
+      sums[i] = std::bit_cast<float>(sum);
+    }
+    expect_twins_agree({.name = "adamw_integers",
+                        .arrays = {example.parameter, example.m, example.v, sums},
+                        .tolerances = example.tolerances(),
+                        .call = [&](const Kernels& k, float* const* p) {
+                          k.adamw_integers(p[0], p[1], p[2],
+                                           reinterpret_cast<const std::int32_t*>(p[3]), n,
+                                           example.step);
+                        }});
+  }
+}
+
+TEST(AdamWTest, IntegersGiveTheBitsOfTheirFloats) {
+  // Beyond 2^24 an integer is rounded: ties to even, and the largest to 2^31.
+  constexpr std::int32_t kSums[] = {0,          1,         -1,         12345,      16777217,
+                                    16777219,   -16777217, 2147483647, 2147483584, -2147483648,
+                                    2147483583, 100000001, -7};
+  for (const Kernels* kernels : all_kernels()) {
+    for (const std::size_t n : lengths()) {
+      Example floats(n);
+      floats.step.gradient_scale = 0x1.8p-24f;
+      std::vector<std::int32_t> sums(n);
+      for (std::size_t i = 0; i < n; ++i) {
+        sums[i] = kSums[i % std::size(kSums)];
+        floats.gradient[i] = static_cast<float>(sums[i]);
+      }
+      Example integers = floats;
+      kernels->adamw(floats.parameter.data(), floats.m.data(), floats.v.data(),
+                     floats.gradient.data(), n, floats.step);
+      kernels->adamw_integers(integers.parameter.data(), integers.m.data(), integers.v.data(),
+                              sums.data(), n, integers.step);
+      // Nothing here is NaN or -0, so equal numbers have equal bits.
+      ASSERT_EQ(integers.parameter, floats.parameter) << kernels->name << " n " << n;
+      ASSERT_EQ(integers.m, floats.m) << kernels->name << " n " << n;
+      ASSERT_EQ(integers.v, floats.v) << kernels->name << " n " << n;
+      ASSERT_TRUE(n == 0 || floats.parameter != Example(n).parameter) << "nothing was updated";
+    }
   }
 }
 

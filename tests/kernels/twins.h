@@ -26,7 +26,7 @@ inline constexpr double kTanhUlps = 2.65;
 using Array = std::vector<float>;
 
 /// One call of a kernel. `call` is given pointers to copies of `arrays`, and works on them in
-/// place.
+/// place. Integers stand in an array as the floats that have their bits.
 struct Operation {
   std::string name;
   std::vector<Array> arrays;

@@ -18,6 +18,12 @@ struct AdamWStep {
   float gradient_scale;    ///< multiplies the gradient first: clipping by global norm
 };
 
+/// What `Kernels::integer_norm` finds.
+struct IntegerNorm {
+  double squares;         ///< the sum of x[i]^2
+  std::uint32_t largest;  ///< the largest |x[i]|, which may be 2^31; 0 for n = 0
+};
+
 /// The elementwise and row-wise work of a training step, in one table: an AVX2 and a portable twin
 /// with the same signatures. Everything that is not a matrix product is here.
 ///
@@ -46,6 +52,19 @@ struct Kernels {
   void (*add_column_sums)(const float* x, float* sums, std::size_t rows, std::size_t columns);
   /// The sum of x[i]^2, in double.
   double (*sum_of_squares)(const float* x, std::size_t n);
+
+  // --- Integer sums: gradients as int32 coordinates with a power-of-two scale, because sums of
+  // integers, taken modulo 2^32, are the same in any order
+  /// sums[i] = round(x[i] * scale), to nearest even. True where |x[i] * scale| <= limit for every
+  /// i; else, also for a NaN, false, and what `sums` holds is then unspecified. scale is a power of
+  /// two, 0 < limit < 2^31.
+  bool (*encode)(const float* x, float scale, float limit, std::int32_t* sums, std::size_t n);
+  /// The same, added to `sums` modulo 2^32.
+  bool (*encode_add)(const float* x, float scale, float limit, std::int32_t* sums, std::size_t n);
+  /// y[i] += x[i] modulo 2^32.
+  void (*add_integers)(const std::int32_t* x, std::int32_t* y, std::size_t n);
+  /// The sum of x[i]^2, in double and in an order fixed by n, and the largest |x[i]|.
+  IntegerNorm (*integer_norm)(const std::int32_t* x, std::size_t n);
 
   // --- GELU, tanh form: gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
   /// x (R, N) += bias (N); y (R, N) = gelu(x).
@@ -101,6 +120,10 @@ struct Kernels {
   /// parameter -= lr (m/bc1 / (sqrt(v/bc2) + eps) + weight_decay * parameter).
   void (*adamw)(float* parameter, float* m, float* v, const float* gradient, std::size_t n,
                 const AdamWStep& step);
+  /// The same bits as adamw with gradient[i] = sums[i] rounded to float; step.gradient_scale undoes
+  /// the scale of the coordinates as well.
+  void (*adamw_integers)(float* parameter, float* m, float* v, const std::int32_t* sums,
+                         std::size_t n, const AdamWStep& step);
 };
 
 /// The twin that runs on any processor, written for clarity.

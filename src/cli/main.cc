@@ -5,6 +5,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/cli/program.h"
+#include "cllm/kernels/blas.h"
 #include "cllm/mpi/environment.h"
 #include "cllm/mpi/world.h"
 
@@ -28,8 +29,10 @@ void say(const cllm::mpi::World& world, const char* what) {
 /// it.
 int main(int argc, char** argv) {
   try {
+    const auto slow_blas = cllm::kernels::restart_with_better_blas_core(argv);
     cllm::mpi::Environment environment(argc, argv);
     cllm::mpi::World world;
+    if (slow_blas && world.rank() == 0) say(world, slow_blas->c_str());
     try {
       cllm::cli::run_program({argv + 1, argv + argc}, world);
       if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;

@@ -47,7 +47,10 @@ void check(const Product& product) {
   const std::size_t ldc = n + 2;
   const Array a = with_padding(normal_array(m * k, 1, 1), a_shape.rows, a_shape.columns, lda);
   const Array b = with_padding(normal_array(k * n, 1, 2), b_shape.rows, b_shape.columns, ldb);
-  const Array before = with_padding(normal_array(m * n, 1, 3), m, n, ldc);
+  // With beta = 0, C must not be read, so it may be all NaN.
+  const Array before = with_padding(
+      beta == 0 ? Array(m * n, std::numeric_limits<float>::quiet_NaN()) : normal_array(m * n, 1, 3),
+      m, n, ldc);
   Array c = before;
   sgemm(transpose_a, transpose_b, m, n, k, alpha, a.data(), lda, b.data(), ldb, beta, c.data(),
         ldc);
@@ -62,7 +65,8 @@ void check(const Product& product) {
         magnitude += std::abs(x * y);
       }
       const double scale = static_cast<double>(alpha);
-      const double kept = static_cast<double>(beta) * static_cast<double>(before[i * ldc + j]);
+      const double kept =
+          beta == 0 ? 0 : static_cast<double>(beta) * static_cast<double>(before[i * ldc + j]);
       // Higham, section 3.5: k products and additions, then alpha, beta and their sum.
       const double tolerance =
           kRoundoff * (static_cast<double>(k) + 4) * (std::abs(scale) * magnitude + std::abs(kept));
@@ -85,6 +89,40 @@ TEST(BlasTest, MatchesTheDefinition) {
         check({a, b, m, n, k, 1, 0});
         check({a, b, m, n, k, 1, 1});
         check({a, b, m, n, k, -0.5f, 0.25f});
+      }
+    }
+  }
+}
+
+/// Every remainder of a kernel's tiles in each dimension, and for each a few of the others.
+TEST(BlasTest, MatchesTheDefinitionInOddShapes) {
+  constexpr std::size_t kMost = 70;
+  prepare_blas(1);
+  for (std::size_t i = 0; i < 4 * kMost; ++i) {
+    const std::size_t m = i % kMost + 1;
+    const std::size_t n = (i * 29 + 11 * (i / kMost)) % kMost + 1;
+    const std::size_t k = (i * 43 + 31 * (i / kMost)) % kMost + 1;
+    for (const Transpose a : {Transpose::kNo, Transpose::kYes}) {
+      for (const Transpose b : {Transpose::kNo, Transpose::kYes}) {
+        check({a, b, m, n, k, 1, 0});
+        check({a, b, m, n, k, 1, 1});
+        check({a, b, m, n, k, 0.125f, 0});
+        check({a, b, m, n, k, -3, 0.5f});
+      }
+    }
+  }
+}
+
+/// Longer than the blocks that a product is divided into.
+TEST(BlasTest, MatchesTheDefinitionInLongShapes) {
+  constexpr std::array<std::size_t, 3> kSizes[] = {
+      {1, 1, 3000}, {35, 17, 1999}, {1501, 13, 37}, {9, 3001, 20}, {257, 193, 769}};
+  prepare_blas(1);
+  for (const auto& [m, n, k] : kSizes) {
+    for (const Transpose a : {Transpose::kNo, Transpose::kYes}) {
+      for (const Transpose b : {Transpose::kNo, Transpose::kYes}) {
+        check({a, b, m, n, k, 1, 0});
+        check({a, b, m, n, k, 0.5f, 1});
       }
     }
   }
@@ -152,6 +190,7 @@ TEST(BlasTest, RefusesMoreCallersThanBuffers) {
 
 TEST(BlasTest, DescribesItself) {
   EXPECT_THAT(blas_description(), ::testing::HasSubstr("OpenBLAS"));
+  EXPECT_THAT(blas_description(), ::testing::HasSubstr(openblas_get_corename()));
 }
 
 }  // namespace

@@ -1,6 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
 
 namespace cllm::kernels {
 
@@ -18,7 +21,38 @@ void sgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::siz
 /// Call once at start-up. Throws Error that says what to install or change.
 void prepare_blas(int caller_threads);
 
-/// What was loaded, as the library describes itself.
+/// What was loaded, as the library describes itself: version, build, and the core (OpenBLAS' word
+/// for a kind of processor) whose kernels it computes with.
 const char* blas_description();
+
+/// Of a processor's instructions, those that decide which BLAS kernels suit it.
+struct VectorUnits {
+  bool avx2 = false;    ///< with FMA
+  bool avx512 = false;  ///< F, DQ, BW, VL and CD: what OpenBLAS' AVX-512 kernels need
+};
+
+/// Of this processor.
+VectorUnits vector_units();
+
+/// Note [BLAS core]: OpenBLAS chooses its kernels by the processor's model number, and a version
+/// that is older than the processor falls back to SSE3: a quarter of the speed or less. It can be
+/// told better by OPENBLAS_CORETYPE, but reads that while it is loaded, so a program has to set it
+/// and start itself again.
+///
+/// The core to tell it: one of `units`' width, where `core` is for processors without AVX2 and
+/// `units` has it. Nothing where OpenBLAS knew the processor; where `requested`, the variable's
+/// value, says that the user or an earlier start has chosen (nullptr: has not); and where the build
+/// with this `description` has one core only.
+std::optional<std::string> better_blas_core(std::string_view description, std::string_view core,
+                                            const VectorUnits& units, const char* requested);
+
+/// The same, of the library, processor and environment at hand.
+std::optional<std::string> better_blas_core();
+
+/// Where there is a better core, starts the program again with OPENBLAS_CORETYPE set, once: the
+/// variable is also what prevents a second time. To be called first in main, with its argv: open
+/// files and the environment are kept, threads and MPI would not be. Returns where there is nothing
+/// to do, or, with a sentence for the user, where the system refused.
+std::optional<std::string> restart_with_better_blas_core(char** argv);
 
 }  // namespace cllm::kernels

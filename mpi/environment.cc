@@ -10,9 +10,9 @@ namespace cllm::mpi {
 
 Environment::Environment(int& argc, char**& argv) {
   int provided = 0;
-  checked(MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided), "MPI_Init_thread");
-  if (provided < MPI_THREAD_FUNNELED) {
-    fail("this MPI library does not allow threads; use one built with MPI_THREAD_FUNNELED");
+  checked(MPI_Init_thread(&argc, &argv, MPI_THREAD_SERIALIZED, &provided), "MPI_Init_thread");
+  if (provided < MPI_THREAD_SERIALIZED) {
+    fail("this MPI library lets only one thread communicate; use one with MPI_THREAD_SERIALIZED");
   }
   checked(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
 }

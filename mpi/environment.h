@@ -2,8 +2,9 @@
 
 namespace cllm::mpi {
 
-/// MPI from construction to destruction; one for a process, made and destroyed by the thread that
-/// calls MPI. Without a launcher the process is a world of one rank.
+/// MPI from construction to destruction; one for a process, made and destroyed by the main thread.
+/// In between any thread may call MPI, but only one at a time (MPI_THREAD_SERIALIZED). Without a
+/// launcher the process is a world of one rank.
 class Environment {
  public:
   /// Throws Error when MPI can't start.

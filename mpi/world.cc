@@ -39,8 +39,29 @@ World::World() {
   checked(MPI_Comm_size(MPI_COMM_WORLD, &size_), "MPI_Comm_size");
 }
 
+void World::use(train::Allreduce method) {
+  if (method == train::Allreduce::kMpi || size_ == 1) {
+    ring_.reset();
+  } else if (!ring_) {
+    ring_.emplace(MPI_COMM_WORLD);
+  }
+}
+
 void World::sum(std::span<float> values) {
-  if (size_ > 1) all_reduce(values, MPI_FLOAT);
+  if (ring_) {
+    ring_->sum(values);
+  } else if (size_ > 1) {
+    all_reduce(values, MPI_FLOAT);
+  }
+}
+
+void World::sum(std::span<std::int32_t> values) {
+  if (ring_) {
+    ring_->sum(values);
+  } else if (size_ > 1) {
+    // Unsigned, because nobody promises how signed integers overflow.
+    all_reduce(values, MPI_UINT32_T);
+  }
 }
 
 void World::sum(std::span<std::int64_t> values) {

@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <new>
 #include <numeric>
+#include <thread>
+#include <tuple>
 
 #include "cllm/base/error.h"
 #include "cllm/mpi/environment.h"
@@ -16,6 +18,7 @@ namespace cllm::mpi {
 namespace {
 
 using testing::HasSubstr;
+using train::Allreduce;
 
 /// Elements of the largest sum; beyond 2^28, World sends more than one piece.
 std::size_t most_elements() {
@@ -32,9 +35,25 @@ class WorldTest : public testing::Test {
   World world_;
 };
 
-class SumTest : public WorldTest, public testing::WithParamInterface<std::size_t> {};
+/// Sums by either method, of arrays from empty to longer than what goes at once.
+class SumTest : public WorldTest,
+                public testing::WithParamInterface<std::tuple<Allreduce, std::size_t>> {
+ protected:
+  SumTest() { world_.use(std::get<0>(GetParam())); }
+  std::size_t size() const { return std::get<1>(GetParam()); }
+};
 
-INSTANTIATE_TEST_SUITE_P(Sizes, SumTest, testing::Values(0, 1, 2, 1023, 65537, most_elements()));
+std::string name_of(const testing::TestParamInfo<SumTest::ParamType>& test) {
+  return (std::get<0>(test.param) == Allreduce::kMpi ? "Mpi" : "Ring") +
+         std::to_string(std::get<1>(test.param));
+}
+
+// With up to 5 ranks, the small ones include an element less and one more than there are ranks.
+INSTANTIATE_TEST_SUITE_P(Sizes, SumTest,
+                         testing::Combine(testing::Values(Allreduce::kMpi, Allreduce::kRing),
+                                          testing::Values(0, 1, 2, 3, 4, 5, 6, 1023, 65537,
+                                                          most_elements())),
+                         name_of);
 
 TEST_F(WorldTest, RanksAreNumbered) {
   EXPECT_GE(world_.rank(), 0);
@@ -47,7 +66,7 @@ TEST_F(WorldTest, RanksAreNumbered) {
 
 // Every addend and every partial sum is a whole number below 2^24, so the float sum is exact.
 TEST_P(SumTest, FloatsAreTheSumOfAllRanks) {
-  std::vector<float> values(GetParam());
+  std::vector<float> values(size());
   for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] = static_cast<float>((world_.rank() + 1) * static_cast<int>(i % 1000 + 1));
   }
@@ -61,7 +80,7 @@ TEST_P(SumTest, FloatsAreTheSumOfAllRanks) {
 
 TEST_P(SumTest, IntegersAreTheSumOfAllRanksInAll64Bits) {
   constexpr std::int64_t kLarge = std::int64_t{1} << 55;
-  std::vector<std::int64_t> values(GetParam());
+  std::vector<std::int64_t> values(size());
   for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] = (world_.rank() + 1) * (static_cast<std::int64_t>(i) - kLarge);
   }
@@ -73,6 +92,43 @@ TEST_P(SumTest, IntegersAreTheSumOfAllRanksInAll64Bits) {
   EXPECT_EQ(wrong, 0u);
 }
 
+// Every rank's addend is near the largest int32, so with two ranks or more all sums wrap.
+TEST_P(SumTest, IntegersWrapIn32Bits) {
+  const auto value = [](int rank, std::size_t i) {
+    return 0x7FFFFFFFu - static_cast<std::uint32_t>(rank) * 12345u - static_cast<std::uint32_t>(i);
+  };
+  std::vector<std::int32_t> values(size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = static_cast<std::int32_t>(value(world_.rank(), i));
+  }
+  world_.sum(values);
+  std::size_t wrong = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    std::uint32_t expected = 0;
+    for (int rank = 0; rank < world_.size(); ++rank) expected += value(rank, i);
+    wrong += values[i] != static_cast<std::int32_t>(expected);
+  }
+  EXPECT_EQ(wrong, 0u);
+}
+
+// As in a training step: a thread sums while this one waits for it, then this one does.
+TEST_P(SumTest, ThreadsTakeTurns) {
+  std::vector<std::int32_t> values(size(), 1);
+  std::vector<float> floats(size(), 1);
+  std::int32_t expected = 1;
+  for (int round = 0; round < 3; ++round) {
+    std::thread([&] {
+      world_.sum(values);
+      world_.sum(floats);
+    }).join();
+    world_.sum(values);
+    world_.sum(floats);
+    expected *= world_.size() * world_.size();
+  }
+  EXPECT_EQ(values, std::vector<std::int32_t>(size(), expected));
+  EXPECT_EQ(floats, std::vector<float>(size(), static_cast<float>(expected)));
+}
+
 // Fractions round, and may do so in another order than ours; but all ranks must have the same bits,
 // each within the bound of n-1 roundings: (n-1) * epsilon/2 * sum of magnitudes, which are below 1
 // per rank.
@@ -80,7 +136,7 @@ TEST_P(SumTest, RoundedSumsHaveTheSameBitsOnEveryRank) {
   const auto value = [](int rank, std::size_t i) {
     return std::sin(static_cast<float>(i % 5000) + 0.37f * static_cast<float>(rank));
   };
-  std::vector<float> values(GetParam());
+  std::vector<float> values(size());
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = value(world_.rank(), i);
   world_.sum(values);
   const double bound = (world_.size() - 1) * 0x1p-24 * world_.size();
@@ -95,6 +151,18 @@ TEST_P(SumTest, RoundedSumsHaveTheSameBitsOnEveryRank) {
   EXPECT_EQ(wrong, 0u);
   const std::string mine = std::to_string(hash);
   for (const std::string& other : world_.all_gather(mine)) EXPECT_EQ(other, mine);
+}
+
+TEST_F(WorldTest, TheMethodMayChangeBetweenSums) {
+  std::int32_t expected = 1;
+  std::vector<std::int32_t> values(1000, 1);
+  for (const Allreduce method :
+       {Allreduce::kRing, Allreduce::kRing, Allreduce::kMpi, Allreduce::kRing}) {
+    world_.use(method);
+    world_.sum(values);
+    expected *= world_.size();
+  }
+  EXPECT_EQ(values, std::vector<std::int32_t>(1000, expected));
 }
 
 TEST_F(WorldTest, BroadcastGivesRank0sBytes) {

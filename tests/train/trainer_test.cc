@@ -134,7 +134,9 @@ class RankOf final : public Collective {
   RankOf(int rank, int size) : rank_(rank), size_(size) {}
   int rank() const override { return rank_; }
   int size() const override { return size_; }
+  void use(Allreduce) override {}
   void sum(std::span<float>) override {}
+  void sum(std::span<std::int32_t>) override {}
   void sum(std::span<std::int64_t> values) override {
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (sums.size() <= i) sums.push_back(0);

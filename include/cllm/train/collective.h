@@ -8,8 +8,16 @@
 
 namespace cllm::train {
 
+/// How the gradients of the ranks are summed.
+enum class Allreduce {
+  kMpi,   ///< MPI_Allreduce: blocks, and keeps a processor busy while it waits
+  kRing,  ///< a ring of our own that sleeps while it waits, and leaves the processors to others
+};
+
 /// What training needs of the other ranks. All ranks call the same functions in the same order.
-/// One thread at a time. Throws Error when communication fails.
+/// One thread at a time, but not always the same one: whoever calls next must have seen the call
+/// before it return. Throws Error when communication fails; what was being summed is then
+/// undefined, and must stay alive until the job has been aborted.
 class Collective {
  public:
   virtual ~Collective() = default;
@@ -17,8 +25,12 @@ class Collective {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  /// In place: the sum over all ranks, the same bits on each.
+  /// The way in which `sum` goes about float and int32 from now on; until then, MPI's. May allocate.
+  virtual void use(Allreduce method) = 0;
+
+  /// In place: the sum over all ranks, the same bits on each. Integers wrap modulo their size.
   virtual void sum(std::span<float> values) = 0;
+  virtual void sum(std::span<std::int32_t> values) = 0;
   virtual void sum(std::span<std::int64_t> values) = 0;
   /// Rank 0's bytes.
   virtual std::string broadcast(std::string bytes) = 0;
@@ -31,7 +43,9 @@ class SoloCollective final : public Collective {
  public:
   int rank() const override { return 0; }
   int size() const override { return 1; }
+  void use(Allreduce) override {}
   void sum(std::span<float>) override {}
+  void sum(std::span<std::int32_t>) override {}
   void sum(std::span<std::int64_t>) override {}
   std::string broadcast(std::string bytes) override { return bytes; }
   std::vector<std::string> all_gather(const std::string& bytes) override { return {bytes}; }

@@ -1,0 +1,93 @@
+#include "cllm/mpi/ring.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <tuple>
+#include <vector>
+
+#include "cllm/mpi/world.h"
+
+namespace cllm::mpi {
+namespace {
+
+/// Rings with segments of one element or a few, and one or several under way, so that short arrays
+/// take all turns that long ones take.
+class RingTest : public testing::TestWithParam<std::tuple<std::size_t, int>> {
+ protected:
+  /// As every rank knows it of every other.
+  static float value(int rank, std::size_t i) {
+    return std::sin(static_cast<float>(i % 997) + 0.37f * static_cast<float>(rank));
+  }
+
+  /// The sum of element i by the order that the ring promises.
+  float expected(std::size_t i, std::size_t count) const {
+    const auto ranks = static_cast<std::size_t>(world_.size());
+    std::size_t part = 0, end = 0;
+    for (;; ++part) {
+      end += count / ranks + (part < count % ranks ? 1 : 0);
+      if (i < end) break;
+    }
+    const int first = static_cast<int>(part);
+    float sum = value(first, i);
+    for (int k = 1; k < world_.size(); ++k) sum += value((first + k) % world_.size(), i);
+    return sum;
+  }
+
+  std::size_t wrong_after(Ring& ring, std::size_t count) const {
+    // One element more, which nobody may touch.
+    std::vector<float> values(count + 1);
+    for (std::size_t i = 0; i <= count; ++i) values[i] = value(world_.rank(), i);
+    ring.sum(std::span(values).first(count));
+    std::size_t wrong = values[count] != value(world_.rank(), count);
+    for (std::size_t i = 0; i < count; ++i) {
+      wrong += std::bit_cast<std::uint32_t>(values[i]) !=
+               std::bit_cast<std::uint32_t>(expected(i, count));
+    }
+    return wrong;
+  }
+
+  World world_;
+  Ring ring_{MPI_COMM_WORLD,
+             {.segment_bytes = std::get<0>(GetParam()) * sizeof(float),
+              .in_flight = std::get<1>(GetParam())}};
+};
+
+INSTANTIATE_TEST_SUITE_P(Tunings, RingTest,
+                         testing::Combine(testing::Values(1, 2, 7), testing::Values(1, 2, 5)));
+
+TEST_P(RingTest, FloatsAreAddedInThePromisedOrder) {
+  for (const std::size_t count : {0, 1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 28, 29, 64, 211}) {
+    EXPECT_EQ(wrong_after(ring_, count), 0u) << count;
+  }
+}
+
+// Nothing of an earlier sum may be left over for the next, also where ranks are late.
+TEST_P(RingTest, SumsFollowEachOtherAtOnce) {
+  const std::vector<std::int32_t> ones(64, 1);
+  std::vector<std::int32_t> values = ones;
+  std::uint32_t expected = 1;
+  for (int i = 0; i < 100; ++i) {
+    ring_.sum(std::span(values).first(static_cast<std::size_t>(i % 3 == 0 ? 64 : 0)));
+    if (i % 3 == 0) expected *= static_cast<std::uint32_t>(world_.size());
+  }
+  EXPECT_EQ(values, std::vector<std::int32_t>(64, static_cast<std::int32_t>(expected)));
+}
+
+// The order matters: added up from rank 0 on, some elements would have other bits. (Of two numbers
+// the order does not matter, of three it does.)
+TEST_P(RingTest, AnotherOrderWouldBeSeen) {
+  if (world_.size() < 3) GTEST_SKIP() << "needs 3 ranks";
+  std::size_t other = 0;
+  for (std::size_t i = 0; i < 211; ++i) {
+    float sum = value(0, i);
+    for (int rank = 1; rank < world_.size(); ++rank) sum += value(rank, i);
+    other += sum != expected(i, 211);
+  }
+  EXPECT_GT(other, 0u);
+}
+
+}  // namespace
+}  // namespace cllm::mpi

@@ -14,6 +14,23 @@ bool allows(const Site& site, int processor) {
   return std::ranges::binary_search(site.processors, processor);
 }
 
+/// What the ranks of a host come to.
+struct Host {
+  int ranks = 0, threads = 0;
+  std::set<int> processors;
+};
+
+std::map<std::string, Host> hosts_of(const std::vector<Site>& sites) {
+  std::map<std::string, Host> hosts;
+  for (const Site& site : sites) {
+    Host& host = hosts[site.host];
+    host.ranks += 1;
+    host.threads += site.threads;
+    host.processors.insert(site.processors.begin(), site.processors.end());
+  }
+  return hosts;
+}
+
 }  // namespace
 
 std::vector<int> threads_of(const std::vector<Site>& sites) {
@@ -36,18 +53,9 @@ std::vector<int> threads_of(const std::vector<Site>& sites) {
 }
 
 std::vector<std::string> placement_warnings(const std::vector<Site>& sites) {
-  struct Host {
-    int ranks = 0, threads = 0;
-    std::set<int> processors;
-  };
-  std::map<std::string, Host> hosts;
   std::vector<std::string> warnings;
   for (std::size_t rank = 0; rank < sites.size(); ++rank) {
     const Site& site = sites[rank];
-    Host& host = hosts[site.host];
-    host.ranks += 1;
-    host.threads += site.threads;
-    host.processors.insert(site.processors.begin(), site.processors.end());
     if (site.threads > static_cast<int>(site.processors.size()) && warnings.empty()) {
       warnings.push_back(fmt::format(
           "rank {} has {} threads on the {} its affinity mask allows; give fewer --threads, or "
@@ -57,7 +65,7 @@ std::vector<std::string> placement_warnings(const std::vector<Site>& sites) {
                                       : fmt::format("{} processors", site.processors.size())));
     }
   }
-  for (const auto& [name, host] : hosts) {
+  for (const auto& [name, host] : hosts_of(sites)) {
     if (warnings.empty() && host.threads > static_cast<int>(host.processors.size())) {
       warnings.push_back(
           fmt::format("host {}: {} ranks with {} threads in all share {} processor{}; start fewer "
@@ -68,6 +76,20 @@ std::vector<std::string> placement_warnings(const std::vector<Site>& sites) {
     }
   }
   return warnings;
+}
+
+Allreduce allreduce_for(const std::vector<Site>& sites) {
+  const auto rank_has_room = [](const Site& site) {
+    return site.threads + 1 <= static_cast<int>(site.processors.size());
+  };
+  const auto host_has_room = [](const auto& host) {
+    return host.second.threads + host.second.ranks <=
+           static_cast<int>(host.second.processors.size());
+  };
+  return std::ranges::all_of(sites, rank_has_room) &&
+                 std::ranges::all_of(hosts_of(sites), host_has_room)
+             ? Allreduce::kMpi
+             : Allreduce::kRing;
 }
 
 std::vector<Site> gather_sites(Site mine, Collective& collective) {

@@ -11,8 +11,8 @@ isn't there is skipped.
 
 All have the same number of threads. Variables of the environment that set threads or processor
 types are removed first. Debian's OpenBLAS 0.3.21 doesn't know newer processors and takes its
-slowest kernels for them; cllm-dist mends that for itself, so here OPENBLAS_CORETYPE is set for PyTorch 1.13
-where a test shows that it is faster with it.
+slowest kernels for them; cllm-dist mends that for itself, so here OPENBLAS_CORETYPE is set for
+PyTorch 1.13 where a test shows that it is faster with it.
 
 Others on the machine spoil a measurement: "busy" is how many processors were busy in the half
 second before a run, "others" how many other processes used during it. Both should be near 0.
@@ -22,6 +22,7 @@ import json
 import os
 import platform
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -89,6 +90,7 @@ def run(command, variables, threads):
             _, status, usage = os.wait4(process.pid, 0)
         except KeyboardInterrupt:
             process.kill()
+            process.wait()
             raise
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - start
@@ -330,6 +332,8 @@ def parse(arguments):
 
 def main():
     options = parse(sys.argv[1:])
+    # Being ended is like being interrupted: what was started ends too, and results are kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     facts, tests, runs, failures = machine(options), [], [], 0
     print(f"{facts['processor']}, {facts['processors']} processors, {facts['time']}, "
           f"load {facts['load'][0]:.2f}")

@@ -56,17 +56,15 @@ class Ring::Pass {
   }
 
   void run() {
-    int idle = 0;
+    std::size_t absorbed_before = 0;
     while (to_absorb_.step < steps() || to_complete_.step < steps()) {
       bool moved = post_receives();
       moved |= post_sends();
       moved |= absorb_arrival();
       moved |= complete_send();
-      if (moved) {
-        idle = 0;
-      } else if (++idle > ring_.tuning_.spins) {
-        std::this_thread::sleep_for(std::chrono::microseconds(ring_.tuning_.sleep_microseconds));
-      }
+      if (moved) continue;
+      ring_.wait(absorbed_ - absorbed_before);
+      absorbed_before = absorbed_;
     }
   }
 
@@ -176,12 +174,23 @@ class Ring::Pass {
 
 Ring::Ring(MPI_Comm communicator, RingTuning tuning)
     : tuning_(tuning),
+      sleep_microseconds_(tuning.shortest_sleep_microseconds),
       sends_(static_cast<std::size_t>(tuning.in_flight), MPI_REQUEST_NULL),
       receives_(static_cast<std::size_t>(tuning.in_flight), MPI_REQUEST_NULL),
       arrivals_(static_cast<std::size_t>(tuning.in_flight) * tuning.segment_bytes) {
   checked(MPI_Comm_rank(communicator, &rank_), "MPI_Comm_rank");
   checked(MPI_Comm_size(communicator, &size_), "MPI_Comm_size");
   checked(MPI_Comm_dup(communicator, &communicator_), "MPI_Comm_dup");
+}
+
+/// Sleeps after `arrived` segments since the last sleep. Links differ by factors of a hundred, so
+/// what arrives says how long: long enough that compute threads are not disturbed for every bit,
+/// and short enough that there is always a message under way.
+void Ring::wait(std::size_t arrived) {
+  sleep_microseconds_ = arrived > receives_.size() / 4
+                            ? std::max(sleep_microseconds_ / 2, tuning_.shortest_sleep_microseconds)
+                            : std::min(sleep_microseconds_ * 2, tuning_.longest_sleep_microseconds);
+  std::this_thread::sleep_for(std::chrono::microseconds(sleep_microseconds_));
 }
 
 // There is nothing to do about a failure here, and nobody to tell.

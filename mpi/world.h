@@ -19,6 +19,7 @@ class World final : public train::Collective {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   void use(train::Allreduce method) override;
+  std::uint64_t buffer_bytes() const override { return ring_ ? ring_->bytes() : 0; }
   void sum(std::span<float> values) override;
   void sum(std::span<std::int32_t> values) override;
   void sum(std::span<std::int64_t> values) override;

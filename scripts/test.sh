@@ -36,6 +36,8 @@ export OMP_WAIT_POLICY=passive
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:fast_unwind_on_malloc=0}
 suppressions="suppressions='$project_root/scripts/lsan.supp':print_suppressions=0"
 export LSAN_OPTIONS=${LSAN_OPTIONS:-$suppressions}
+openmp="suppressions='$project_root/scripts/tsan.supp'"
+export TSAN_OPTIONS=${TSAN_OPTIONS:-$openmp}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 
 say "Testing build/$preset"

@@ -13,6 +13,12 @@
 namespace cllm::cli {
 namespace {
 
+/// OpenBLAS has buffers for as many.
+constexpr std::uint64_t kMostTeamThreads = 64;
+
+/// Room of a thread's recorder: some steps of a model with a hundred layers.
+constexpr std::size_t kTraceEvents = std::size_t{1} << 16;
+
 /// The whole of `text` as a number, or nothing.
 bool read_number(std::string_view text, std::uint64_t& number) {
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -31,17 +37,40 @@ bool is_file_path(const std::string& value, std::initializer_list<std::string_vi
   return !value.empty() && std::ranges::find(words, std::string_view(value)) == words.end();
 }
 
+/// Adds options to a group of the help text.
+auto group(CLI::App& app, const char* name) {
+  return [&app, name](const char* option, auto& variable, const std::string& help) {
+    return add_option(app, option, variable, help)->group(name);
+  };
+}
+
 void make_absolute(std::string& path) { path = std::filesystem::absolute(path).string(); }
 
 }  // namespace
 
+void declare_model_options(CLI::App& app, TrainSettings& s) {
+  const auto model = group(app, "Model");
+  model("--preset", s.preset, preset_names())->type_name("NAME")->capture_default_str();
+  model("--layers", s.shape.layers, "transformer layers [the preset's]")->type_name("N");
+  model("--heads", s.shape.heads, "attention heads [the preset's]")->type_name("N");
+  model("--channels", s.shape.channels, "width of the model [the preset's]")->type_name("N");
+  model("--context", s.shape.context, "tokens of a sequence [the preset's]")->type_name("N");
+}
+
+void declare_machine_options(CLI::App& app, TrainSettings& s) {
+  const auto machine = group(app, "Machine");
+  machine("--threads", s.threads, "threads of each rank [its share of the host's processors]")
+      ->type_name("N");
+  machine("--team", s.team, "threads that share a unit: auto or N")
+      ->type_name("K")
+      ->capture_default_str();
+  machine("--allreduce", s.allreduce, "auto|mpi|ring: how ranks add up gradients")
+      ->type_name("KIND")
+      ->capture_default_str();
+}
+
 void declare_train_options(CLI::App& app, TrainSettings& s) {
-  const auto group = [&](const char* name) {
-    return [&app, name](const char* option, auto& variable, const std::string& help) {
-      return add_option(app, option, variable, help)->group(name);
-    };
-  };
-  const auto data = group("Data");
+  const auto data = group(app, "Data");
   data("--data", s.data, "text FILE, DIR of text files, token FILE, or builtin")
       ->type_name("PATH")
       ->capture_default_str();
@@ -52,14 +81,9 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
        "bytes, bpe:N, unigram:N, or a SentencePiece FILE.model [bytes, or a token file's own]")
       ->type_name("KIND");
 
-  const auto model = group("Model");
-  model("--preset", s.preset, preset_names())->type_name("NAME")->capture_default_str();
-  model("--layers", s.shape.layers, "transformer layers [the preset's]")->type_name("N");
-  model("--heads", s.shape.heads, "attention heads [the preset's]")->type_name("N");
-  model("--channels", s.shape.channels, "width of the model [the preset's]")->type_name("N");
-  model("--context", s.shape.context, "tokens of a sequence [the preset's]")->type_name("N");
+  declare_model_options(app, s);
 
-  const auto training = group("Training");
+  const auto training = group(app, "Training");
   training("--steps", s.steps, "optimizer steps")->type_name("N")->capture_default_str();
   training("--batch", s.batch, "sequences of a step, over all ranks")
       ->type_name("N")
@@ -91,11 +115,16 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
       ->type_name("X")
       ->capture_default_str();
 
-  const auto machine = group("Machine");
-  machine("--threads", s.threads, "threads of each rank [its share of the host's processors]")
+  training("--row-block", s.row_block,
+           "positions of a unit that one thread of a team takes at a time [from batch]")
       ->type_name("N");
+  training("--reduce", s.reduce, "exact: gradients add up to the same bits on any machine; fp32")
+      ->type_name("KIND")
+      ->capture_default_str();
 
-  const auto run = group("Run");
+  declare_machine_options(app, s);
+
+  const auto run = group(app, "Run");
   run("--eval-every", s.evaluate_every, "steps between evaluations [a tenth of --steps]")
       ->type_name("N");
   run("--eval-sequences", s.evaluation_sequences, "sequences of an evaluation: N or all")
@@ -109,12 +138,17 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
       "go on from a checkpoint FILE, the newest in DIR, or the newest in --out "
       "if there is one (auto)")
       ->type_name("PATH");
+  run("--trace", s.trace, "record steps A to B in trace.json, for Perfetto or chrome://tracing")
+      ->type_name("A:B");
   run("--config", s.config, "read options from a TOML file; the command line wins")
       ->type_name("FILE");
 }
 
 void resolve(const CLI::App& app, TrainSettings& s) {
-  const auto given = [&](const char* option) { return app.count(option) > 0; };
+  const auto given = [&](const char* option) {
+    const CLI::Option* declared = app.get_option_no_throw(option);
+    return declared != nullptr && declared->count() > 0;
+  };
   const model::ModelConfig& preset = model::find_preset(s.preset).shape;
   if (!given("--layers")) s.shape.layers = preset.layers;
   if (!given("--heads")) s.shape.heads = preset.heads;
@@ -127,6 +161,10 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   if (!given("--micro-batch")) {
     s.micro_batch = train::default_micro_batch(s.batch, s.shape.context);
   }
+  if (!given("--row-block")) {
+    s.row_block =
+        train::default_row_block(s.batch * s.shape.context, s.micro_batch * s.shape.context);
+  }
   if (!given("--min-lr")) s.min_rate = s.rate / 10;
   if (!given("--warmup")) s.warmup = std::min<std::uint64_t>(100, s.steps / 10);
   if (!given("--eval-every")) s.evaluate_every = std::max<std::uint64_t>(1, s.steps / 10);
@@ -137,6 +175,9 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   train::validate(options.optimizer);
   train::validate(options.schedule);
   train::check_micro_batch(s.batch, s.micro_batch);
+  train::check_row_block(s.row_block);
+  parse_allreduce(s.allreduce, {});
+  parse_trace(s.trace);
   parse_evaluation_sequences(s.evaluation_sequences);
   parse_interval(s.checkpoint_every);
 
@@ -155,18 +196,51 @@ train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
                        .steps = s.steps},
           .batch = s.batch,
           .micro_batch = s.micro_batch,
-          .threads = threads};
+          .row_block = std::min(s.row_block, s.micro_batch * s.shape.context),
+          .reduce = train::parse_reduce(s.reduce),
+          .threads = threads,
+          .team = parse_team(s.team),
+          .trace_events = s.trace.empty() ? 0 : kTraceEvents};
 }
 
 std::string config_toml(const CLI::App& app) {
   // What follows from other options is to follow from them again when one of those is changed.
-  std::vector<std::string> derived = {"layers",      "heads",  "channels", "context",
-                                      "micro-batch", "min-lr", "warmup",   "eval-every"};
+  std::vector<std::string> derived = {"layers",    "heads",  "channels", "context",   "micro-batch",
+                                      "row-block", "min-lr", "warmup",   "eval-every"};
   std::erase_if(derived, [&](const std::string& name) { return app.count("--" + name) > 0; });
-  std::vector<std::string> omitted = {"help", "version", "config", "out", "resume"};
+  std::vector<std::string> omitted = {"help", "version", "config", "out", "resume", "trace"};
   // How many threads a rank has is the machine's business, unless it was asked for.
   if (app.count("--threads") == 0) omitted.emplace_back("threads");
   return toml_of(app, omitted, derived);
+}
+
+train::Allreduce parse_allreduce(const std::string& text, const std::vector<train::Site>& sites) {
+  if (text == "auto") return train::allreduce_for(sites);
+  if (text == "mpi") return train::Allreduce::kMpi;
+  if (text == "ring") return train::Allreduce::kRing;
+  fail("--allreduce {}: choose auto, mpi or ring", text);
+}
+
+int parse_team(const std::string& text) {
+  if (text == "auto") return 0;
+  std::uint64_t threads = 0;
+  if (!read_number(text, threads) || threads < 1 || threads > kMostTeamThreads) {
+    fail("--team {}: give auto, or a number of threads from 1 to {}", text, kMostTeamThreads);
+  }
+  return static_cast<int>(threads);
+}
+
+StepRange parse_trace(const std::string& text) {
+  StepRange range;
+  if (text.empty()) return range;
+  const std::size_t colon = std::min(text.find(':'), text.size());
+  const std::string_view view = text;
+  if (!read_number(view.substr(0, colon), range.first) ||
+      !read_number(view.substr(std::min(colon + 1, text.size())), range.last) || range.first < 1 ||
+      range.last < range.first) {
+    fail("--trace {}: give the first and the last step, such as 10:12", text);
+  }
+  return range;
 }
 
 std::uint64_t parse_evaluation_sequences(const std::string& text) {

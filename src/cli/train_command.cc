@@ -20,6 +20,7 @@
 #include "cllm/io/checkpoint.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/model/initialize.h"
+#include "cllm/train/memory_budget.h"
 #include "cllm/train/placement.h"
 #include "cllm/train/run.h"
 
@@ -56,21 +57,17 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
 }
 
 /// Throws Error unless the host has memory for what its ranks are about to allocate.
-void check_memory(const TrainSettings& s, const std::vector<train::Site>& sites, int rank) {
-  using model::Workspace;
-  const train::Site& mine = sites[static_cast<std::size_t>(rank)];
-  const auto here = static_cast<double>(std::ranges::count(sites, mine.host, &train::Site::host));
-  const auto threads = static_cast<double>(mine.threads);
-  const double slab = static_cast<double>(model::Layout(s.shape).slab_size() * sizeof(float));
-  const double workspace = static_cast<double>(
-      Workspace::bytes_for(s.shape, s.micro_batch, s.shape.context, Workspace::Purpose::kTraining));
-  const double needed = here * (3 * slab + threads * (slab + workspace));
+void check_memory(const train::MemoryBudget& budget, const std::vector<train::Site>& sites,
+                  int rank) {
+  const std::string& host = sites[static_cast<std::size_t>(rank)].host;
+  const auto here = static_cast<double>(std::ranges::count(sites, host, &train::Site::host));
+  const double needed = here * static_cast<double>(budget.to_allocate());
   const auto available = static_cast<double>(available_memory());
   if (needed > available) {
     fail(
         "host {}: the run needs about {:.1f} GB and {:.1f} GB are free; make the model smaller, or "
         "give fewer --threads, a smaller --micro-batch or more hosts",
-        mine.host, needed / 1e9, available / 1e9);
+        host, needed / 1e9, available / 1e9);
   }
 }
 
@@ -99,6 +96,11 @@ void load_state(const std::string& checkpoint, const model::Layout& layout, trai
   const io::RunState run = io::read_run_state(checkpoint);
   io::read_parameters(checkpoint, layout, state.parameters.span());
   io::read_optimizer(checkpoint, layout, state.m.span(), state.v.span());
+  const auto more = nlohmann::json::parse(run.state, nullptr, false);
+  if (more.is_object() && more.contains("scales")) {
+    state.scale_exponents = more.at("scales").get<std::vector<std::int32_t>>();
+  }
+  if (state.scale_exponents.size() != layout.tensors().size()) state.scale_exponents.clear();
   state.step = run.step;
   state.tokens_seen = run.tokens_seen;
 }
@@ -107,10 +109,48 @@ void save_state(const fs::path& directory, io::RunState run, const model::Layout
                 const train::State& state) {
   run.step = state.step;
   run.tokens_seen = state.tokens_seen;
+  if (!state.scale_exponents.empty()) {
+    auto more = nlohmann::json::parse(run.state);
+    more["scales"] = state.scale_exponents;
+    run.state = more.dump();
+  }
   const fs::path checkpoint = directory / io::checkpoint_name(state.step);
   io::write_checkpoint(checkpoint, run, layout, state.parameters.span(), state.m.span(),
                        state.v.span());
   io::set_newest_checkpoint(checkpoint);
+}
+
+/// What to change so that every thread has something to do.
+std::vector<std::string> notes_on_sharing(const TrainSettings& s,
+                                          const std::vector<train::Site>& sites) {
+  const std::size_t rows = s.micro_batch * s.shape.context;
+  const std::size_t blocks = (rows + s.row_block - 1) / s.row_block;
+  int threads = 0, busy = 0, largest_team = 0;
+  for (std::size_t rank = 0; rank < sites.size(); ++rank) {
+    threads += sites[rank].threads;
+    const std::size_t units = train::share_of(s.batch / s.micro_batch, rank, sites.size()).count;
+    if (units == 0) continue;
+    for (const int team :
+         train::plan_teams(sites[rank].threads, units, blocks, parse_team(s.team))) {
+      busy += team;
+      largest_team = std::max(largest_team, team);
+    }
+  }
+  std::vector<std::string> notes;
+  if (busy < threads) {
+    notes.push_back(
+        fmt::format("note    {} of {} threads have no unit to compute; give a smaller "
+                    "--micro-batch, a larger --batch, or fewer threads",
+                    threads - busy, threads));
+  }
+  if (static_cast<std::size_t>(largest_team) > blocks) {
+    notes.push_back(fmt::format(
+        "note    {} threads share a unit of {} row block{}, and some wait; give a --row-block of "
+        "{} or less, a smaller --micro-batch, or fewer threads",
+        largest_team, blocks, blocks == 1 ? "" : "s",
+        std::max<std::size_t>(1, rows / static_cast<std::size_t>(largest_team))));
+  }
+  return notes;
 }
 
 std::string part_text(const data::DataPart& part) {
@@ -140,6 +180,8 @@ void train_command(const Arguments& command_line, Collective& collective) {
       collective);
   const int threads = sites[static_cast<std::size_t>(collective.rank())].threads;
   in_agreement(collective, [&] { kernels::prepare_blas(threads); });
+  // Of its own: it may itself be a matter of all ranks.
+  in_agreement(collective, [&] { collective.use(parse_allreduce(s.allreduce, sites)); });
 
   // The data, prepared by rank 0 and opened by all.
   bool is_new = false;
@@ -154,6 +196,7 @@ void train_command(const Arguments& command_line, Collective& collective) {
 
   // The model, from its first bits or from a checkpoint, and what trains it.
   const kernels::Kernels* kernels = nullptr;
+  std::string budget;
   std::optional<model::Gpt> gpt;
   std::optional<train::State> state;
   std::optional<data::WindowSampler> sampler;
@@ -162,7 +205,10 @@ void train_command(const Arguments& command_line, Collective& collective) {
   in_agreement(collective, [&] {
     kernels = &kernels::select_kernels();
     model::validate(s.shape);
-    check_memory(s, sites, collective.rank());
+    const train::MemoryBudget wanted =
+        train::memory_budget(s.shape, trainer_options(s, threads), collective);
+    check_memory(wanted, sites, collective.rank());
+    budget = wanted.text();
     gpt.emplace(s.shape, *kernels);
     if (!request.resumed.empty()) {
       check_resumable(request.resumed, io::read_run_state(request.resumed), s.shape, prepared);
@@ -194,21 +240,14 @@ void train_command(const Arguments& command_line, Collective& collective) {
       "batch   {} x {} tokens in units of {}; the run reads the data {:.2f} times", s.batch,
       s.shape.context, s.micro_batch,
       static_cast<double>(s.steps * s.batch) / static_cast<double>(sampler->windows_per_epoch())));
+  say(fmt::format("memory  {}", budget));
   if (s.data == "builtin" && s.validation_data.empty()) {
     say(fmt::format(
         "floor   {:.4f}: the entropy of the corpus in nats per token, which is the mean "
         "loss of a model that knows its grammar",
         data::builtin_entropy_rate() * bytes_per_token));
   }
-  int all_threads = 0;
-  for (const train::Site& site : sites) all_threads += site.threads;
-  if (const std::size_t units = s.batch / s.micro_batch;
-      units < static_cast<std::size_t>(all_threads)) {
-    say(fmt::format(
-        "note    {} of {} threads have no unit to compute; give a smaller --micro-batch, "
-        "a larger --batch, or fewer threads",
-        static_cast<std::size_t>(all_threads) - units, all_threads));
-  }
+  for (const std::string& note : notes_on_sharing(s, sites)) say(note);
   if (data.tokenizer && !data.tokenizer->lossless()) {
     say("note    the tokenizer normalises text or lacks byte tokens: not every text comes back as "
         "it was");
@@ -229,6 +268,12 @@ void train_command(const Arguments& command_line, Collective& collective) {
   if (state->step >= s.steps) {
     say(fmt::format("nothing to do: {} steps are taken; give more --steps to go on", state->step));
     return;
+  }
+
+  const StepRange traced = parse_trace(s.trace);
+  if (traced.last > 0 && (traced.first <= state->step || traced.last > s.steps)) {
+    throw ReplicatedError(fmt::format("--trace {}: this run takes steps {} to {}", s.trace,
+                                      state->step + 1, s.steps));
   }
 
   // The run's directory and its log, and then the run.
@@ -253,13 +298,14 @@ void train_command(const Arguments& command_line, Collective& collective) {
   });
   const Stopwatch clock;
   const std::uint64_t first_step = state->step;
+  train::Trace trace(directory / "trace.json", traced.first, traced.last);
   const Interval checkpoints = parse_interval(s.checkpoint_every);
   const train::Evaluation last =
       train::run({.steps = s.steps,
                   .evaluate_every = s.evaluate_every,
                   .checkpoint_steps = checkpoints.steps,
                   .checkpoint_seconds = checkpoints.seconds},
-                 *trainer, *evaluator, *state, outputs ? &*outputs : nullptr, collective);
+                 *trainer, *evaluator, *state, trace, outputs ? &*outputs : nullptr, collective);
 
   const double seconds = clock.elapsed();
   say(fmt::format(
@@ -267,6 +313,8 @@ void train_command(const Arguments& command_line, Collective& collective) {
       state->step - first_step, train::duration_text(seconds),
       count_text(static_cast<double>((state->step - first_step) * step_tokens) / seconds),
       last.loss));
+  say(fmt::format("peak    {:.2f} GB of memory on this rank",
+                  static_cast<double>(peak_resident_memory()) / 1e9));
   const bool quoted = directory.string().find(' ') != std::string::npos;
   say(fmt::format("try: cllm-dist sample --checkpoint {1}{0}{1}", directory.string(),
                   quoted ? "'" : ""));

@@ -33,6 +33,8 @@ bool encode_row(const float* x, float scale, float limit, std::size_t n, const S
 [[gnu::flatten]] bool encode_add(const float* x, float scale, float limit, std::int32_t* sums,
                                  std::size_t n) {
   return encode_row(x, scale, limit, n, [=](std::size_t i, auto part, const auto& coordinates) {
+    prefetch(sums + i, kNearAhead);
+    prefetch(sums + i, kNearAhead + 64);
     part.store(sums + i, add_bits(part.load(sums + i), coordinates));
   });
 }
@@ -78,7 +80,10 @@ std::uint32_t horizontal_largest(__m256i x) {
 
 [[gnu::flatten]] IntegerNorm integer_norm(const std::int32_t* x, std::size_t n) {
   RunningNorm norm;
-  for_each_pack<2>(n, [&](std::size_t i, auto part) { norm.take(part.load(x + i)); });
+  for_each_pack<2>(n, [&](std::size_t i, auto part) {
+    prefetch(x + i, kFarAhead);
+    norm.take(part.load(x + i));
+  });
   const __m256d sum = _mm256_add_pd(_mm256_add_pd(norm.sums[0], norm.sums[1]),
                                     _mm256_add_pd(norm.sums[2], norm.sums[3]));
   const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(sum), _mm256_extractf128_pd(sum, 1));

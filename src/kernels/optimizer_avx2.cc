@@ -26,7 +26,12 @@ template <typename Gradient>
   const float epsilon = step.epsilon;
   const float rate = step.learning_rate;
   const float decay = step.weight_decay;
+  // A pack of two vectors is a cache line.
   for_each_pack<2>(n, [=](std::size_t i, auto part) {
+    prefetch(gradient + i, kNearAhead);
+    prefetch(m + i, kNearAhead);
+    prefetch(v + i, kNearAhead);
+    prefetch(parameter + i, kNearAhead);
     const auto g = load_gradient(part, gradient + i) * scale;
     const auto m_new = fma(part.load(m + i), beta1, g * (1 - beta1));
     const auto v_new = fma(part.load(v + i), beta2, g * g * (1 - beta2));

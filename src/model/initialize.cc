@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 
+#include "cllm/base/parallel.h"
 #include "cllm/base/random.h"
 
 namespace cllm::model {
@@ -15,14 +16,16 @@ constexpr std::size_t kChunk = std::size_t{1} << 16;
 void draw_normal(const Tensor& tensor, std::size_t index, std::uint64_t seed, double deviation,
                  float* values, int threads) {
   const std::size_t chunks = (tensor.size() + kChunk - 1) / kChunk;
-#pragma omp parallel for num_threads(threads) schedule(dynamic)
-  for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
-    RandomStream random(seed, static_cast<std::uint64_t>(index) << 32 | chunk);
-    const std::size_t end = std::min(tensor.size(), (chunk + 1) * kChunk);
-    for (std::size_t i = chunk * kChunk; i < end; ++i) {
-      values[i] = static_cast<float>(deviation * random.normal());
+  parallel(threads, [&](int thread) {
+    for (auto chunk = static_cast<std::size_t>(thread); chunk < chunks;
+         chunk += static_cast<std::size_t>(threads)) {
+      RandomStream random(seed, static_cast<std::uint64_t>(index) << 32 | chunk);
+      const std::size_t end = std::min(tensor.size(), (chunk + 1) * kChunk);
+      for (std::size_t i = chunk * kChunk; i < end; ++i) {
+        values[i] = static_cast<float>(deviation * random.normal());
+      }
     }
-  }
+  });
 }
 
 }  // namespace

@@ -44,14 +44,33 @@ Layout::Layout(const ModelConfig& config) : config_(config) {
   }
   vector("ln_f.weight", c, Initial::kOne);
   vector("ln_f.bias", c);
+
+  begin_group("head");
+  place(wte(), wte() + 1);
+  place(ln_f_weight(), tensors_.size());
+  for (std::size_t l = config.layers; l-- > 0;) {
+    begin_group(fmt::format("h.{}", l));
+    place(layers_[l].ln_1_weight, layers_[l].mlp_proj_bias + 1);
+  }
+  begin_group("embeddings");
+  place(wpe(), wpe() + 1);
 }
 
 std::size_t Layout::add(std::string name, std::size_t rows, std::size_t columns, bool is_matrix,
                         Initial initial) {
-  tensors_.push_back({std::move(name), rows, columns, is_matrix, initial, slab_size_});
+  tensors_.push_back({std::move(name), rows, columns, is_matrix, initial, 0});
   parameter_count_ += rows * columns;
-  slab_size_ += (rows * columns + kAlign - 1) / kAlign * kAlign;
   return tensors_.size() - 1;
+}
+
+void Layout::begin_group(std::string name) { groups_.push_back({std::move(name), slab_size_, 0}); }
+
+void Layout::place(std::size_t first_tensor, std::size_t end_tensor) {
+  for (std::size_t index = first_tensor; index < end_tensor; ++index) {
+    tensors_[index].offset = slab_size_;
+    slab_size_ += (tensors_[index].size() + kAlign - 1) / kAlign * kAlign;
+  }
+  groups_.back().size = slab_size_ - groups_.back().offset;
 }
 
 }  // namespace cllm::model

@@ -1,19 +1,22 @@
+#include "cllm/model/workspace.h"
+
 #include <algorithm>
-#include <utility>
 
 #include "cllm/model/attention.h"
-#include "cllm/model/gpt.h"
+#include "cllm/model/layout.h"
 
 namespace cllm::model {
 namespace {
 
-/// Floats of logits that a workspace holds at most: enough rows for BLAS to be fast, small beside
+/// Floats of logits that a workspace holds at most: as many rows as make BLAS fast, small beside
 /// the activations of a model with that vocabulary.
-constexpr std::size_t kLogitFloats = std::size_t{16} << 20;
+constexpr std::size_t kLogitFloats = std::size_t{32} << 20;
 
+/// The unit's rows in passes of equal size, as few as memory allows.
 std::size_t rows_of_head(std::size_t rows, std::size_t vocabulary) {
   const std::size_t fitting = std::max<std::size_t>(kLogitFloats / vocabulary / 32 * 32, 32);
-  return std::min(rows, fitting);
+  const std::size_t passes = (rows + fitting - 1) / fitting;
+  return std::min(rows, ((rows + passes - 1) / passes + 31) / 32 * 32);
 }
 
 /// Hands out aligned pieces of a slab: first counts them, then places them.
@@ -34,28 +37,39 @@ class Carver {
 
 }  // namespace
 
-Workspace::Workspace(const ModelConfig& config, std::size_t sequences, std::size_t positions,
-                     Purpose purpose)
-    : rows_(sequences * positions),
-      purpose_(purpose),
-      head_rows_(rows_of_head(rows_, config.vocabulary)) {
-  slab_ = Slab<float>(place(config, positions, nullptr));
-  place(config, positions, slab_.data());
+Workspace::Workspace(const ModelConfig& config, const UnitShape& shape, Purpose purpose)
+    : shape_(shape), purpose_(purpose), head_rows_(rows_of_head(shape.rows(), config.vocabulary)) {
+  slab_ = Slab<float>(place(config, nullptr));
+  place(config, slab_.data());
+  if (purpose == Purpose::kTraining) order_ = Slab<std::uint64_t>(shape.rows());
+  token_order = order_.data();
 }
 
-std::size_t Workspace::bytes_for(const ModelConfig& config, std::size_t sequences,
-                                 std::size_t positions, Purpose purpose) {
+std::size_t Workspace::head_passes(const ModelConfig& config, std::size_t rows) {
+  const std::size_t each = rows_of_head(rows, config.vocabulary);
+  return (rows + each - 1) / each;
+}
+
+std::size_t Workspace::head_block() const {
+  const std::size_t blocks = (rows() + row_block() - 1) / row_block();
+  return ((head_rows_ + blocks - 1) / blocks + 15) / 16 * 16;
+}
+
+std::size_t Workspace::bytes_for(const ModelConfig& config, const UnitShape& shape,
+                                 Purpose purpose) {
   Workspace sketch;
-  sketch.rows_ = sequences * positions;
+  sketch.shape_ = shape;
   sketch.purpose_ = purpose;
-  sketch.head_rows_ = rows_of_head(sketch.rows_, config.vocabulary);
-  return sketch.place(config, positions, nullptr) * sizeof(float);
+  sketch.head_rows_ = rows_of_head(shape.rows(), config.vocabulary);
+  const std::size_t order =
+      purpose == Purpose::kTraining ? shape.rows() * sizeof(std::uint64_t) : 0;
+  return sketch.place(config, nullptr) * sizeof(float) + order;
 }
 
-std::size_t Workspace::place(const ModelConfig& config, std::size_t positions, float* base) {
+std::size_t Workspace::place(const ModelConfig& config, float* base) {
   const bool training = purpose_ == Purpose::kTraining;
-  const std::size_t r = rows_, c = config.channels;
-  const std::size_t queries = std::min(kQueryBlock, positions);
+  const std::size_t r = rows(), c = config.channels;
+  const std::size_t blocks = (r + row_block() - 1) / row_block();
   Carver carve(base);
   layers.assign(config.layers, {});
   for (std::size_t l = 0; l < config.layers; ++l) {
@@ -85,12 +99,35 @@ std::size_t Workspace::place(const ModelConfig& config, std::size_t positions, f
   branch = carve.take(r * c);
   logits = carve.take(head_rows_ * config.vocabulary);
   losses = carve.take(r);
+  for (std::size_t turn = 0; turn < 2; ++turn) {
+    dresidual[turn] = training ? carve.take(r * c) : nullptr;
+    dmiddle[turn] = training ? carve.take(r * c) : nullptr;
+    dhidden[turn] = training ? carve.take(r * 4 * c) : nullptr;
+  }
+  dqkv = training ? carve.take(r * 3 * c) : nullptr;
+  dnorm = training ? carve.take(r * c) : nullptr;
+  vectors = training ? carve.take((config.layers + 1) * blocks * kLayerVectors * c) : nullptr;
+  return carve.used();
+}
+
+Scratch::Scratch(std::size_t positions, std::size_t tile_floats, Purpose purpose) {
+  slab_ = Slab<float>(place(positions, tile_floats, purpose, nullptr));
+  place(positions, tile_floats, purpose, slab_.data());
+}
+
+std::size_t Scratch::bytes_for(std::size_t positions, std::size_t tile_floats, Purpose purpose) {
+  return Scratch().place(positions, tile_floats, purpose, nullptr) * sizeof(float);
+}
+
+std::size_t Scratch::place(std::size_t positions, std::size_t tile_floats, Purpose purpose,
+                           float* base) {
+  const bool training = purpose == Purpose::kTraining;
+  const std::size_t queries = std::min(kQueryBlock, positions);
+  Carver carve(base);
   scores = carve.take(queries * positions);
   dscores = training ? carve.take(queries * positions) : nullptr;
   delta = training ? carve.take(queries) : nullptr;
-  dresidual = training ? carve.take(r * c) : nullptr;
-  dhidden = training ? carve.take(r * 4 * c) : nullptr;
-  dnorm = training ? carve.take(r * c) : nullptr;
+  tile = training ? carve.take(tile_floats) : nullptr;
   return carve.used();
 }
 

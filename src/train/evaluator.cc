@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cllm/base/parallel.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/train/batch.h"
 
@@ -11,6 +12,13 @@ namespace {
 /// Positions of a unit, so that BLAS has rows enough. A function of the context alone: what is
 /// computed together must not depend on ranks and threads.
 constexpr std::size_t kUnitPositions = 256;
+
+constexpr model::Purpose kPurpose = model::Purpose::kEvaluation;
+
+model::UnitShape unit_shape(const model::ModelConfig& config) {
+  const std::size_t sequences = std::max<std::size_t>(1, kUnitPositions / config.context);
+  return {sequences, config.context, sequences * config.context};
+}
 
 }  // namespace
 
@@ -23,10 +31,10 @@ Evaluator::Evaluator(const model::Gpt& gpt, data::TokenView tokens, std::uint64_
   const model::ModelConfig& config = gpt.layout().config();
   const bool short_last = windows_[windows_.size() - 1].targets < config.context;
   full_windows_ = windows_.size() - (short_last ? 1 : 0);
-  unit_sequences_ = std::max<std::size_t>(1, kUnitPositions / config.context);
+  unit_sequences_ = unit_shape(config).sequences;
   for (int i = 0; i < threads; ++i) {
-    workers_.push_back({.workspace = model::Workspace(config, unit_sequences_, config.context,
-                                                      model::Workspace::Purpose::kEvaluation),
+    workers_.push_back({.workspace = model::Workspace(config, unit_shape(config), kPurpose),
+                        .scratch = model::Scratch(config.context, 0, kPurpose),
                         .inputs = Slab<std::uint32_t>(unit_sequences_ * config.context),
                         .targets = Slab<std::uint32_t>(unit_sequences_ * config.context)});
   }
@@ -37,18 +45,25 @@ Evaluation Evaluator::evaluate(const float* parameters) {
   const Share share = share_of(units(), static_cast<std::size_t>(collective_.rank()),
                                static_cast<std::size_t>(collective_.size()));
   std::vector<LossSum> losses(workers_.size());
-#pragma omp parallel for num_threads(static_cast <int>(workers_.size())) schedule(static, 1)
-  for (std::size_t w = 0; w < workers_.size(); ++w) {
+  parallel(static_cast<int>(workers_.size()), [&](int thread) {
+    const auto w = static_cast<std::size_t>(thread);
     const Share mine = share_of(share.count, w, workers_.size());
     for (std::size_t i = 0; i < mine.count; ++i) {
       const model::Unit unit = read_unit(share.first + mine.first + i, workers_[w]);
-      losses[w].add(gpt_.loss(parameters, unit, workers_[w].workspace), unit.rows());
+      losses[w].add(gpt_.loss(parameters, unit, workers_[w].workspace, workers_[w].scratch),
+                    unit.rows());
     }
-  }
+  });
   LossSum sum;
   for (const LossSum& loss : losses) sum.add(loss);
   collective_.sum(sum.values());
   return {.loss = sum.mean(), .positions = sum.positions(), .seconds = clock.elapsed()};
+}
+
+std::uint64_t Evaluator::bytes_for(const model::ModelConfig& config, int threads) {
+  return static_cast<std::uint64_t>(threads) *
+         (model::Workspace::bytes_for(config, unit_shape(config), kPurpose) +
+          model::Scratch::bytes_for(config.context, 0, kPurpose));
 }
 
 std::size_t Evaluator::units() const {

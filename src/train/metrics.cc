@@ -40,18 +40,18 @@ MetricsLog::MetricsLog(const std::filesystem::path& path, std::uint64_t last_ste
 
 void MetricsLog::step(std::uint64_t state_step, std::uint64_t tokens_seen,
                       std::uint64_t step_tokens, const StepReport& r) {
-  const double seconds = r.compute_seconds + r.communication_seconds + r.update_seconds;
-  const nlohmann::ordered_json object = {
-      {"step", state_step},
-      {"loss", r.loss},
-      {"lr", r.rate},
-      {"grad_norm", r.gradient_norm},
-      {"tokens", tokens_seen},
-      {"tokens_per_s", static_cast<double>(step_tokens) / seconds},
-      {"seconds",
-       {{"compute", r.compute_seconds},
-        {"communication", r.communication_seconds},
-        {"update", r.update_seconds}}}};
+  nlohmann::ordered_json object = {{"step", state_step},
+                                   {"loss", r.loss},
+                                   {"lr", r.rate},
+                                   {"grad_norm", r.gradient_norm},
+                                   {"tokens", tokens_seen},
+                                   {"tokens_per_s", static_cast<double>(step_tokens) / r.seconds()},
+                                   {"seconds",
+                                    {{"compute", r.compute_seconds},
+                                     {"communication", r.communication_seconds},
+                                     {"hidden_communication", r.hidden_communication_seconds},
+                                     {"update", r.update_seconds}}}};
+  if (!r.overflowed.empty()) object["overflowed"] = r.overflowed;
   write(object.dump());
 }
 

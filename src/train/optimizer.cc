@@ -8,10 +8,7 @@
 namespace cllm::train {
 namespace {
 
-/// Floats that a thread takes at a time. Fixed, so that partial sums don't depend on the threads.
 constexpr std::size_t kChunk = std::size_t{1} << 16;
-
-std::size_t chunks_of(std::size_t size) { return (size + kChunk - 1) / kChunk; }
 
 void check_beta(const char* option, double beta) {
   if (!(beta >= 0 && beta < 1)) fail("{} {}: give a number from 0 to below 1", option, beta);
@@ -30,49 +27,76 @@ void validate(const AdamWOptions& options) {
   }
 }
 
-std::size_t norm_parts(std::size_t slab_size) { return chunks_of(slab_size); }
+double clip_scale(double norm, double clip) { return clip > 0 && norm > clip ? clip / norm : 1.0; }
 
-double gradient_norm(const kernels::Kernels& kernels, std::span<const float> gradient, int threads,
-                     std::span<double> parts) {
-  const std::size_t chunks = chunks_of(gradient.size());
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (std::size_t i = 0; i < chunks; ++i) {
-    const std::size_t first = i * kChunk;
-    parts[i] =
-        kernels.sum_of_squares(gradient.data() + first, std::min(kChunk, gradient.size() - first));
+Optimizer::Optimizer(const model::Layout& layout, const kernels::Kernels& kernels,
+                     const AdamWOptions& options, Crew& crew)
+    : layout_(layout),
+      kernels_(kernels),
+      options_(options),
+      crew_(crew),
+      largest_(layout.tensors().size()) {
+  validate(options);
+  for (std::size_t index = 0; index < layout.tensors().size(); ++index) {
+    const model::Tensor& tensor = layout[index];
+    for (std::size_t first = 0; first < tensor.size(); first += kChunk) {
+      chunks_.push_back({index, tensor.offset + first, std::min(kChunk, tensor.size() - first)});
+    }
   }
+  parts_.resize(chunks_.size());
+}
+
+double Optimizer::norm(const SummedGradient& gradient) {
+  crew_.share(chunks_.size(), [&](std::size_t i, Recorder& recorder) {
+    const Span span(recorder, Activity::kUpdate);
+    const Chunk& chunk = chunks_[i];
+    if (gradient.floats != nullptr) {
+      parts_[i] = {kernels_.sum_of_squares(gradient.floats + chunk.offset, chunk.size), 0};
+    } else {
+      parts_[i] = kernels_.integer_norm(gradient.integers + chunk.offset, chunk.size);
+      const int exponent = -2 * gradient.exponents[chunk.tensor];
+      parts_[i].squares = std::ldexp(parts_[i].squares, exponent);
+    }
+  });
+  std::ranges::fill(largest_, 0u);
   double sum = 0;
-  for (const double part : parts.first(chunks)) sum += part;
+  for (std::size_t i = 0; i < chunks_.size(); ++i) {
+    sum += parts_[i].squares;
+    std::uint32_t& largest = largest_[chunks_[i].tensor];
+    largest = std::max(largest, parts_[i].largest);
+  }
   return std::sqrt(sum);
 }
 
-double clip_scale(double norm, double clip) { return clip > 0 && norm > clip ? clip / norm : 1.0; }
-
-void update(const model::Layout& layout, const kernels::Kernels& kernels,
-            const AdamWOptions& options, double rate, double gradient_scale,
-            std::span<const float> gradient, State& state, int threads) {
+void Optimizer::update(const SummedGradient& gradient, double rate, double scale, State& state) {
   const double taken = static_cast<double>(state.step) + 1;
-  kernels::AdamWStep step{
+  const kernels::AdamWStep common{
       .learning_rate = static_cast<float>(rate),
-      .beta1 = static_cast<float>(options.beta1),
-      .beta2 = static_cast<float>(options.beta2),
-      .epsilon = static_cast<float>(options.epsilon),
+      .beta1 = static_cast<float>(options_.beta1),
+      .beta2 = static_cast<float>(options_.beta2),
+      .epsilon = static_cast<float>(options_.epsilon),
       .weight_decay = 0.0f,
-      .bias_correction1 = static_cast<float>(1 - std::pow(options.beta1, taken)),
-      .bias_correction2 = static_cast<float>(1 - std::pow(options.beta2, taken)),
-      .gradient_scale = static_cast<float>(gradient_scale)};
-
-#pragma omp parallel num_threads(threads) firstprivate(step)
-  for (const model::Tensor& tensor : layout.tensors()) {
-    step.weight_decay = tensor.is_matrix ? static_cast<float>(options.weight_decay) : 0.0f;
-    const std::size_t chunks = chunks_of(tensor.size());
-#pragma omp for schedule(static) nowait
-    for (std::size_t i = 0; i < chunks; ++i) {
-      const std::size_t first = tensor.offset + i * kChunk;
-      kernels.adamw(state.parameters.data() + first, state.m.data() + first, state.v.data() + first,
-                    gradient.data() + first, std::min(kChunk, tensor.size() - i * kChunk), step);
+      .bias_correction1 = static_cast<float>(1 - std::pow(options_.beta1, taken)),
+      .bias_correction2 = static_cast<float>(1 - std::pow(options_.beta2, taken)),
+      .gradient_scale = static_cast<float>(scale)};
+  crew_.share(chunks_.size(), [&](std::size_t i, Recorder& recorder) {
+    const Span span(recorder, Activity::kUpdate);
+    const Chunk& chunk = chunks_[i];
+    kernels::AdamWStep step = common;
+    if (layout_[chunk.tensor].is_matrix) {
+      step.weight_decay = static_cast<float>(options_.weight_decay);
     }
-  }
+    float* const parameters = state.parameters.data() + chunk.offset;
+    float* const m = state.m.data() + chunk.offset;
+    float* const v = state.v.data() + chunk.offset;
+    if (gradient.floats != nullptr) {
+      kernels_.adamw(parameters, m, v, gradient.floats + chunk.offset, chunk.size, step);
+    } else {
+      step.gradient_scale =
+          static_cast<float>(std::ldexp(scale, -gradient.exponents[chunk.tensor]));
+      kernels_.adamw_integers(parameters, m, v, gradient.integers + chunk.offset, chunk.size, step);
+    }
+  });
 }
 
 }  // namespace cllm::train

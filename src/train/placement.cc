@@ -82,14 +82,11 @@ Allreduce allreduce_for(const std::vector<Site>& sites) {
   const auto rank_has_room = [](const Site& site) {
     return site.threads + 1 <= static_cast<int>(site.processors.size());
   };
-  const auto host_has_room = [](const auto& host) {
-    return host.second.threads + host.second.ranks <=
-           static_cast<int>(host.second.processors.size());
-  };
-  return std::ranges::all_of(sites, rank_has_room) &&
-                 std::ranges::all_of(hosts_of(sites), host_has_room)
-             ? Allreduce::kMpi
-             : Allreduce::kRing;
+  const std::map<std::string, Host> hosts = hosts_of(sites);
+  if (hosts.size() != 1 || !std::ranges::all_of(sites, rank_has_room)) return Allreduce::kRing;
+  const Host& host = hosts.begin()->second;
+  return host.threads + host.ranks <= static_cast<int>(host.processors.size()) ? Allreduce::kMpi
+                                                                               : Allreduce::kRing;
 }
 
 std::vector<Site> gather_sites(Site mine, Collective& collective) {

@@ -39,8 +39,13 @@ Progress::~Progress() {
 }
 
 void Progress::step(std::uint64_t state_step, const StepReport& r) {
-  const double seconds = r.compute_seconds + r.communication_seconds + r.update_seconds;
+  const double seconds = r.seconds();
   step_seconds_ = step_seconds_ == 0 ? seconds : (1 - kNewest) * step_seconds_ + kNewest * seconds;
+  if (!r.overflowed.empty()) {
+    line(
+        fmt::format("step {} was taken again with smaller scales: the gradient outgrew those of {}",
+                    state_step, fmt::join(r.overflowed, ", ")));
+  }
   const double interval = live_ ? kRepaintSeconds : kLineSeconds;
   if (!first_ && state_step != steps_ && since_line_.elapsed() < interval) return;
   first_ = false;

@@ -1,5 +1,7 @@
 #include "cllm/train/run.h"
 
+#include <fmt/format.h>
+
 #include <array>
 
 #include "cllm/base/stopwatch.h"
@@ -21,16 +23,23 @@ bool rank_0_says(bool wish, Collective& collective) {
 }  // namespace
 
 Evaluation run(const RunSchedule& schedule, Trainer& trainer, Evaluator& evaluator, State& state,
-               RunOutputs* outputs, Collective& collective) {
+               Trace& trace, RunOutputs* outputs, Collective& collective) {
   Evaluation evaluation{};
   Stopwatch since_checkpoint;
   while (state.step < schedule.steps) {
     const std::uint64_t seen = state.tokens_seen;
+    trace.before(state.step + 1, trainer, collective);
     const StepReport report = trainer.step(state);
+    const bool traced = trace.after(state.step, trainer, collective);
     const bool last = state.step == schedule.steps;
     if (outputs != nullptr) {
       outputs->metrics.step(state.step, state.tokens_seen, state.tokens_seen - seen, report);
       outputs->progress.step(state.step, report);
+      if (traced) {
+        outputs->progress.line(
+            fmt::format("trace   {}{}", trace.file().string(),
+                        trace.dropped() > 0 ? "; it ends early, give fewer steps" : ""));
+      }
     }
     if (last || is_multiple(state.step, schedule.evaluate_every)) {
       evaluation = evaluator.evaluate(state.parameters.data());

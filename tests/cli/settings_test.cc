@@ -49,6 +49,23 @@ TEST(EvaluationSequencesTest, AreANumberOrAll) {
   }
 }
 
+TEST(TraceTest, IsARangeOfSteps) {
+  EXPECT_EQ(parse_trace("3:7").first, 3u);
+  EXPECT_EQ(parse_trace("3:7").last, 7u);
+  EXPECT_EQ(parse_trace("").last, 0u);
+  for (const char* text : {"3", "3:", ":7", "7:3", "0:3", "a:b", "3:7:9"}) {
+    EXPECT_THAT(error_of([&] { parse_trace(text); }), HasSubstr(std::string("--trace ") + text));
+  }
+}
+
+TEST(TeamTest, IsAutoOrANumber) {
+  EXPECT_EQ(parse_team("auto"), 0);
+  EXPECT_EQ(parse_team("4"), 4);
+  for (const char* text : {"", "0", "65", "-1", "two"}) {
+    EXPECT_THAT(error_of([&] { parse_team(text); }), HasSubstr(std::string("--team ") + text));
+  }
+}
+
 /// What a command line comes to.
 struct Resolved {
   explicit Resolved(const Arguments& arguments) {

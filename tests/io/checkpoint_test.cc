@@ -7,6 +7,7 @@
 
 #include "checkpoint_fixture.h"
 #include "cllm/base/file.h"
+#include "support/by_place.h"
 
 namespace cllm::io {
 namespace {
@@ -67,7 +68,7 @@ TEST_F(CheckpointTest, FloatsBetweenTensorsStayAsTheyAre) {
   read.parameters.fill(-7.0F);
   read_parameters(path_, read.layout, read.parameters.span());
   std::size_t between = 0, end = 0;
-  for (const model::Tensor& tensor : read.layout.tensors()) {
+  for (const model::Tensor& tensor : support::by_place(read.layout)) {
     for (; end < tensor.offset; ++end, ++between) EXPECT_EQ(read.parameters[end], -7.0F);
     end += tensor.size();
   }

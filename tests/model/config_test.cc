@@ -3,13 +3,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "cllm/base/error.h"
+#include "cllm/model/gradient.h"
 #include "cllm/model/initialize.h"
 #include "cllm/model/layout.h"
+#include "support/by_place.h"
 
 namespace cllm::model {
 namespace {
@@ -53,7 +58,7 @@ TEST(Layout, TensorsAreAlignedAndApart) {
   const Layout layout({.layers = 3, .heads = 1, .channels = 5, .context = 7, .vocabulary = 11});
   std::set<std::string> names;
   std::size_t end = 0;
-  for (const Tensor& tensor : layout.tensors()) {
+  for (const Tensor& tensor : support::by_place(layout)) {
     EXPECT_EQ(tensor.offset % 16, 0u);
     EXPECT_GE(tensor.offset, end);
     end = tensor.offset + tensor.size();
@@ -65,6 +70,55 @@ TEST(Layout, TensorsAreAlignedAndApart) {
   EXPECT_EQ(layout[layout.ln_f_weight()].name, "ln_f.weight");
   EXPECT_EQ(layout[layout.ln_f_bias()].name, "ln_f.bias");
   EXPECT_EQ(layout[layout.layer(2).mlp_proj_weight].name, "h.2.mlp.c_proj.weight");
+}
+
+TEST(Layout, GroupsFollowEachOtherAndHoldEveryTensor) {
+  const Layout layout({.layers = 3, .heads = 1, .channels = 5, .context = 7, .vocabulary = 11});
+  std::vector<std::string> names;
+  std::size_t end = 0;
+  for (const Group& group : layout.groups()) {
+    names.push_back(group.name);
+    EXPECT_EQ(group.offset, end);
+    end += group.size;
+  }
+  EXPECT_EQ(end, layout.slab_size());
+  EXPECT_EQ(names, (std::vector<std::string>{"head", "h.2", "h.1", "h.0", "embeddings"}));
+  const auto group_of = [&](std::size_t tensor) {
+    const auto after =
+        std::ranges::upper_bound(layout.groups(), layout[tensor].offset, {}, &Group::offset);
+    return std::prev(after)->name;
+  };
+  EXPECT_EQ(group_of(layout.wte()), "head");
+  EXPECT_EQ(group_of(layout.ln_f_bias()), "head");
+  EXPECT_EQ(group_of(layout.layer(2).ln_1_weight), "h.2");
+  EXPECT_EQ(group_of(layout.layer(0).mlp_proj_bias), "h.0");
+  EXPECT_EQ(group_of(layout.wpe()), "embeddings");
+}
+
+// Every element of every tensor is in one tile.
+TEST(Tiling, CoversEveryTensorOnce) {
+  for (const ModelConfig& config :
+       {ModelConfig{.layers = 1, .heads = 1, .channels = 5, .context = 7, .vocabulary = 11},
+        ModelConfig{.layers = 1, .heads = 2, .channels = 800, .context = 40, .vocabulary = 1000}}) {
+    const Layout layout(config);
+    const Tiling tiling(layout);
+    for (std::size_t index = 0; index < layout.tensors().size(); ++index) {
+      const Tensor& tensor = layout[index];
+      const std::size_t columns = tensor.is_matrix ? tensor.columns : tensor.size();
+      std::vector<int> covered(tensor.size());
+      for (std::size_t i = tiling.first_of(index); i < tiling.end_of(index); ++i) {
+        const Tile& tile = tiling[i];
+        EXPECT_EQ(tile.tensor, index);
+        EXPECT_LE(tile.size(), tiling.scratch());
+        for (std::size_t row = tile.row; row < tile.row + tile.rows; ++row) {
+          for (std::size_t c = tile.column; c < tile.column + tile.columns; ++c) {
+            ++covered[row * columns + c];
+          }
+        }
+      }
+      EXPECT_EQ(std::ranges::count(covered, 1), std::ssize(covered)) << tensor.name;
+    }
+  }
 }
 
 TEST(Initialize, GivesEachTensorItsDistribution) {

@@ -12,12 +12,14 @@
 #include "support/golden.h"
 #include "support/reference_gradients.h"
 #include "support/reference_model.h"
+#include "support/slab_sink.h"
 #include "support/tolerance.h"
 
 namespace cllm {
 namespace {
 
 using model::ModelConfig;
+using model::Purpose;
 using model::Workspace;
 using support::Example;
 
@@ -36,7 +38,7 @@ std::vector<Shape> shapes() {
       // More positions than a block of queries, and a part of one left over.
       {{.layers = 1, .heads = 2, .channels = 16, .context = 300, .vocabulary = 40}, 1, 275},
       // More rows than the head takes at a time.
-      {{.layers = 1, .heads = 1, .channels = 4, .context = 48, .vocabulary = 300000}, 1, 48},
+      {{.layers = 1, .heads = 1, .channels = 4, .context = 48, .vocabulary = 600000}, 1, 48},
   };
 }
 
@@ -67,12 +69,11 @@ TEST(FastModel, LossAndGradientsAreThoseOfTheReference) {
     for (const kernels::Kernels* kernels : twins()) {
       SCOPED_TRACE(std::string(kernels->name) + ", V = " + std::to_string(shape.config.vocabulary));
       const model::Gpt gpt(shape.config, *kernels);
-      Workspace workspace(shape.config, e.sequences, e.positions, Workspace::Purpose::kTraining);
+      support::TrainingRoom room(gpt, {e.sequences, e.positions, e.sequences * e.positions});
       Slab<float> gradient(e.layout.slab_size());
       const auto rows = static_cast<double>(e.sequences * e.positions);
-      const double fast =
-          gpt.loss_and_gradient(e.parameters.data(), unit_of(e), static_cast<float>(1 / rows),
-                                workspace, gradient.data());
+      const double fast = room.loss_and_gradient(e.parameters.data(), unit_of(e),
+                                                 static_cast<float>(1 / rows), gradient.data());
       EXPECT_NEAR(fast / rows, loss, tolerance * std::max(1.0, loss));
       EXPECT_TRUE(support::gradients_agree<float>(e.layout, gradient.span(), reference, tolerance));
       // The checker must refuse a gradient that is wrong in one place.
@@ -90,11 +91,11 @@ TEST(FastModel, LossAndGradientsAreThoseOfPyTorch) {
   const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
   for (const kernels::Kernels* kernels : twins()) {
     const model::Gpt gpt(e.layout.config(), *kernels);
-    Workspace workspace(e.layout.config(), e.sequences, e.positions, Workspace::Purpose::kTraining);
+    support::TrainingRoom room(gpt, {e.sequences, e.positions, 7});
     Slab<float> gradient(e.layout.slab_size());
     const auto rows = static_cast<double>(e.sequences * e.positions);
-    const double loss = gpt.loss_and_gradient(
-        e.parameters.data(), unit_of(e), static_cast<float>(1 / rows), workspace, gradient.data());
+    const double loss = room.loss_and_gradient(e.parameters.data(), unit_of(e),
+                                               static_cast<float>(1 / rows), gradient.data());
     EXPECT_NEAR(loss / rows, golden.steps[0].loss, tolerance * golden.steps[0].loss);
     EXPECT_TRUE(support::gradients_agree<float>(e.layout, gradient.span(), golden.first_gradients,
                                                 tolerance));
@@ -108,15 +109,15 @@ TEST(FastModel, GradientsOfUnitsAddUp) {
       .layers = 2, .heads = 2, .channels = 16, .context = 16, .vocabulary = 29};
   const Example e = support::make_example(config, 3, 16, 5);
   const model::Gpt gpt(config, kernels::select_kernels());
-  Workspace whole(config, 3, 16, Workspace::Purpose::kTraining);
-  Workspace single(config, 1, 16, Workspace::Purpose::kTraining);
+  support::TrainingRoom whole(gpt, {3, 16, 48});
+  support::TrainingRoom single(gpt, {1, 16, 16});
   Slab<float> together(e.layout.slab_size()), apart(e.layout.slab_size());
   const double loss =
-      gpt.loss_and_gradient(e.parameters.data(), unit_of(e), 1.0f, whole, together.data());
+      whole.loss_and_gradient(e.parameters.data(), unit_of(e), 1.0f, together.data());
   double sum = 0;
   for (std::size_t s = 0; s < 3; ++s) {
     const model::Unit unit{e.inputs.data() + s * 16, e.targets.data() + s * 16, 1, 16};
-    sum += gpt.loss_and_gradient(e.parameters.data(), unit, 1.0f, single, apart.data());
+    sum += single.loss_and_gradient(e.parameters.data(), unit, 1.0f, apart.data());
   }
   const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
   EXPECT_NEAR(sum, loss, tolerance * loss);
@@ -124,20 +125,50 @@ TEST(FastModel, GradientsOfUnitsAddUp) {
   EXPECT_TRUE(support::gradients_agree<float>(e.layout, apart.span(), reference, tolerance));
 }
 
+// What a team computes depends on the unit and its row blocks, not on how many share it.
+TEST(FastModel, ATeamOfAnySizeGivesTheSameBits) {
+  for (const Shape& shape : shapes()) {
+    if (shape.config.vocabulary > 10000) continue;  // takes a minute
+    const Example e = support::make_example(shape.config, shape.sequences, shape.positions, 4);
+    const model::Gpt gpt(shape.config, kernels::select_kernels());
+    const std::size_t rows = e.sequences * e.positions;
+    const auto gradient_of = [&](std::size_t row_block, int team) {
+      support::TrainingRoom room(gpt, {e.sequences, e.positions, row_block}, team);
+      std::vector<float> result(e.layout.slab_size());
+      // Twice, so that what a unit leaves behind would be seen.
+      for (int i = 0; i < 2; ++i) {
+        result.push_back(static_cast<float>(
+            room.loss_and_gradient(e.parameters.data(), unit_of(e), 1.0f, result.data())));
+      }
+      return result;
+    };
+    const std::vector<float> alone = gradient_of((rows + 3) / 4, 1);
+    for (const int team : {2, 3, 4, 7}) {
+      EXPECT_EQ(gradient_of((rows + 3) / 4, team), alone) << rows << " rows, a team of " << team;
+    }
+    // And whatever the row block, it is the same gradient but for rounding.
+    const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
+    const auto slab = static_cast<std::ptrdiff_t>(e.layout.slab_size());
+    const std::vector<double> reference(alone.begin(), alone.begin() + slab);
+    const std::vector<float> whole = gradient_of(rows, 1);
+    EXPECT_TRUE(support::gradients_agree<float>(
+        e.layout, std::span(whole).first(e.layout.slab_size()), reference, tolerance));
+  }
+}
+
 TEST(FastModel, EvaluationGivesTheBitsOfTraining) {
   for (const Shape& shape : shapes()) {
     const Example e = support::make_example(shape.config, shape.sequences, shape.positions, 3);
     const model::Gpt gpt(shape.config, kernels::select_kernels());
-    Workspace training(shape.config, e.sequences, e.positions, Workspace::Purpose::kTraining);
-    Workspace evaluation(shape.config, e.sequences, e.positions, Workspace::Purpose::kEvaluation);
-    const auto bytes = [&](Workspace::Purpose purpose) {
-      return Workspace::bytes_for(shape.config, e.sequences, e.positions, purpose);
-    };
-    EXPECT_LE(bytes(Workspace::Purpose::kEvaluation), bytes(Workspace::Purpose::kTraining));
+    const model::UnitShape unit{e.sequences, e.positions, e.sequences * e.positions};
+    EXPECT_LE(Workspace::bytes_for(shape.config, unit, Purpose::kEvaluation),
+              Workspace::bytes_for(shape.config, unit, Purpose::kTraining));
+    support::TrainingRoom training(gpt, unit);
+    Workspace evaluation(shape.config, unit, Purpose::kEvaluation);
+    model::Scratch scratch(e.positions, 0, Purpose::kEvaluation);
     Slab<float> gradient(e.layout.slab_size());
-    EXPECT_EQ(
-        gpt.loss(e.parameters.data(), unit_of(e), evaluation),
-        gpt.loss_and_gradient(e.parameters.data(), unit_of(e), 1.0f, training, gradient.data()));
+    EXPECT_EQ(gpt.loss(e.parameters.data(), unit_of(e), evaluation, scratch),
+              training.loss_and_gradient(e.parameters.data(), unit_of(e), 1.0f, gradient.data()));
   }
 }
 

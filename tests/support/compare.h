@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cllm/model/layout.h"
+#include "support/by_place.h"
 
 namespace cllm::support {
 
@@ -100,7 +101,7 @@ template <typename T>
   TensorComparison worst{-1, ""};
   std::size_t end = 0;  // of the tensor before
   const auto is_zero = [](T value) { return value == T(0); };
-  for (const model::Tensor& tensor : layout.tensors()) {
+  for (const model::Tensor& tensor : by_place(layout)) {
     const std::span<const T> padding = fast.subspan(end, tensor.offset - end);
     end = tensor.offset + tensor.size();
     if (!std::all_of(padding.begin(), padding.end(), is_zero)) {

@@ -30,18 +30,40 @@ TEST(Batch, SharesAreContiguousAndEven) {
 TEST(Batch, DefaultMicroBatchDividesAndFillsAUnit) {
   EXPECT_EQ(default_micro_batch(12, 64), 3u);
   EXPECT_EQ(default_micro_batch(16, 64), 4u);
-  EXPECT_EQ(default_micro_batch(16, 128), 2u);
-  EXPECT_EQ(default_micro_batch(8, 256), 1u);
+  EXPECT_EQ(default_micro_batch(16, 128), 4u);
+  EXPECT_EQ(default_micro_batch(8, 256), 2u);
   EXPECT_EQ(default_micro_batch(2, 1024), 1u);
-  EXPECT_EQ(default_micro_batch(4, 64), 1u);
+  EXPECT_EQ(default_micro_batch(4, 64), 4u);  // too small to be shared out
   EXPECT_EQ(default_micro_batch(1, 1), 1u);
   for (std::size_t batch = 1; batch < 100; ++batch) {
     for (const std::size_t context : {1u, 10u, 64u, 300u}) {
       const std::size_t m = default_micro_batch(batch, context);
       EXPECT_EQ(batch % m, 0u);
-      EXPECT_TRUE(m == 1 || (m * context <= 256 && batch / m >= 4));
+      EXPECT_TRUE(m == 1 || m * context <= 512 || batch / m < 4);
     }
   }
+}
+
+TEST(Batch, DefaultRowBlockLetsTwoThreadsShareABatch) {
+  EXPECT_EQ(default_row_block(1024, 1024), 512u);
+  EXPECT_EQ(default_row_block(2048, 1024), 1024u);
+  EXPECT_EQ(default_row_block(256, 256), 128u);
+  EXPECT_EQ(default_row_block(768, 192), 192u);
+  EXPECT_EQ(default_row_block(10, 10), 10u);
+  EXPECT_EQ(default_row_block(1 << 20, 4096), 1024u);
+}
+
+TEST(Batch, TeamsAreAsManyAsEndSoonest) {
+  using Sizes = std::vector<int>;
+  EXPECT_EQ(plan_teams(2, 4, 2, 0), (Sizes{1, 1}));
+  EXPECT_EQ(plan_teams(2, 1, 2, 0), (Sizes{2}));  // one unit
+  EXPECT_EQ(plan_teams(2, 3, 2, 0), (Sizes{2}));  // 3 halves instead of 2 wholes
+  EXPECT_EQ(plan_teams(8, 2, 8, 0), (Sizes{4, 4}));
+  EXPECT_EQ(plan_teams(4, 0, 2, 0), (Sizes{4}));  // a rank without units
+  EXPECT_EQ(plan_teams(4, 8, 2, 2), (Sizes{2, 2}));
+  EXPECT_EQ(plan_teams(3, 8, 2, 2), (Sizes{2, 1}));  // who is left is a team too
+  EXPECT_EQ(plan_teams(8, 1, 2, 2), (Sizes{2}));     // others have nothing to do
+  EXPECT_EQ(plan_teams(1, 8, 2, 4), (Sizes{1}));
 }
 
 TEST(Batch, AMicroBatchThatDoesNotDivideIsRefusedWithTheOnesThatDo) {

@@ -38,6 +38,7 @@ TEST(MetricsLog, WritesAnObjectALine) {
             .gradient_norm = 0.5,
             .compute_seconds = 0.25,
             .communication_seconds = 0.125,
+            .hidden_communication_seconds = 0.5,
             .update_seconds = 0.125});
   log.evaluation(1, 768, {.loss = 2.25, .positions = 100, .seconds = 3});
   std::istringstream text(read_file(path));
@@ -50,6 +51,7 @@ TEST(MetricsLog, WritesAnObjectALine) {
   EXPECT_EQ(step.at("tokens"), 768);
   EXPECT_EQ(step.at("tokens_per_s"), 1536.0);
   EXPECT_EQ(step.at("seconds").at("communication"), 0.125);
+  EXPECT_EQ(step.at("seconds").at("hidden_communication"), 0.5);
   std::getline(text, line);
   EXPECT_EQ(nlohmann::json::parse(line).at("val_loss"), 2.25);
 }

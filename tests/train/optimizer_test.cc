@@ -12,6 +12,7 @@
 #include "cllm/base/random.h"
 #include "cllm/model/gpt.h"
 #include "support/golden.h"
+#include "support/slab_sink.h"
 
 namespace cllm::train {
 namespace {
@@ -28,24 +29,24 @@ struct Distance {
 Distance distance_from_pytorch(const AdamWOptions& options, const support::Golden& golden) {
   const model::Layout& layout = golden.start.layout;
   const model::Gpt gpt(layout.config(), kernels::select_kernels());
-  model::Workspace workspace(layout.config(), golden.start.sequences, golden.start.positions,
-                             model::Workspace::Purpose::kTraining);
+  support::TrainingRoom room(gpt, {golden.start.sequences, golden.start.positions, 16});
   State state(layout);
   std::ranges::copy(golden.start.parameters, state.parameters.data());
   Slab<float> gradient(layout.slab_size());
-  std::vector<double> parts(norm_parts(layout.slab_size()));
+  Crew crew(2);
+  Optimizer optimizer(layout, kernels::select_kernels(), options, crew);
   Distance distance;
   for (const support::GoldenStep& step : golden.steps) {
     const model::Unit unit{step.inputs.data(), step.targets.data(), golden.start.sequences,
                            golden.start.positions};
     gradient.fill(0);
-    gpt.loss_and_gradient(state.parameters.data(), unit, 1 / static_cast<float>(unit.rows()),
-                          workspace, gradient.data());
-    const double norm = gradient_norm(kernels::select_kernels(), gradient.span(), 2, parts);
+    room.loss_and_gradient(state.parameters.data(), unit, 1 / static_cast<float>(unit.rows()),
+                           gradient.data());
+    const SummedGradient summed{.floats = gradient.data()};
+    const double norm = optimizer.norm(summed);
     distance.norms =
         std::max(distance.norms, std::abs(norm - step.gradient_norm) / step.gradient_norm);
-    update(layout, kernels::select_kernels(), options, step.learning_rate,
-           clip_scale(norm, options.clip), gradient.span(), state, 2);
+    optimizer.update(summed, step.learning_rate, clip_scale(norm, options.clip), state);
     state.step += 1;
   }
   for (const model::Tensor& tensor : layout.tensors()) {
@@ -98,20 +99,27 @@ TEST(Optimizer, GivesTheSameBitsForAnyNumberOfThreads) {
   RandomStream random(5, 0);
   Slab<float> gradient(layout.slab_size());
   for (float& g : gradient.span()) g = static_cast<float>(random.normal());
-  const auto run = [&](int threads) {
+  Slab<std::int32_t> integers(layout.slab_size());
+  for (std::int32_t& g : integers.span()) g = static_cast<std::int32_t>(random.next_u32());
+  const std::vector<std::int32_t> exponents(layout.tensors().size(), 31);
+  const auto run = [&](int threads, const SummedGradient& summed) {
     State state(layout);
     std::ranges::copy(gradient.span(), state.parameters.data());
-    std::vector<double> parts(norm_parts(layout.slab_size()));
-    const double norm = gradient_norm(kernels::select_kernels(), gradient.span(), threads, parts);
-    update(layout, kernels::select_kernels(), {}, 1e-3, clip_scale(norm, 1.0), gradient.span(),
-           state, threads);
+    Crew crew(threads);
+    Optimizer optimizer(layout, kernels::select_kernels(), {}, crew);
+    const double norm = optimizer.norm(summed);
+    optimizer.update(summed, 1e-3, clip_scale(norm, 1.0), state);
     std::vector<double> result(state.parameters.span().begin(), state.parameters.span().end());
     result.insert(result.end(), state.v.span().begin(), state.v.span().end());
     result.push_back(norm);
     return result;
   };
-  EXPECT_EQ(run(1), run(2));
-  EXPECT_EQ(run(1), run(5));
+  for (const SummedGradient& summed :
+       {SummedGradient{.floats = gradient.data()},
+        SummedGradient{.integers = integers.data(), .exponents = exponents}}) {
+    EXPECT_EQ(run(1, summed), run(2, summed));
+    EXPECT_EQ(run(1, summed), run(5, summed));
+  }
 }
 
 TEST(Optimizer, ClipsToTheNorm) {

@@ -13,6 +13,7 @@
 #include "cllm/kernels/blas.h"
 #include "cllm/model/initialize.h"
 #include "cllm/train/evaluator.h"
+#include "support/training_bench.h"
 
 namespace cllm::train {
 namespace {
@@ -20,42 +21,21 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-const model::ModelConfig kConfig{
-    .layers = 2, .heads = 2, .channels = 32, .context = 16, .vocabulary = 50};
+using support::random_tokens;
+using support::TrainingBench;
 
-std::vector<std::uint32_t> random_tokens(std::size_t count, std::uint64_t seed) {
-  RandomStream random(seed, 0);
-  std::vector<std::uint32_t> tokens(count);
-  for (auto& token : tokens) token = static_cast<std::uint32_t>(random.below(kConfig.vocabulary));
-  return tokens;
-}
+const model::ModelConfig& kConfig = support::kSmallModel;
 
-/// A model with its tokens and everything that trains it, on one rank.
-struct Bench {
-  explicit Bench(std::vector<std::uint32_t> text, const TrainerOptions& options)
-      : tokens(std::move(text)),
-        view(std::span<const std::uint32_t>(tokens)),
-        sampler(1, tokens.size(), kConfig.context),
-        state(gpt.layout()),
-        trainer(gpt, kernels::select_kernels(), options, view, sampler, solo) {
-    kernels::prepare_blas(options.threads);
-    model::initialize(gpt.layout(), 1, state.parameters.span(), 2);
-  }
-  std::vector<std::uint32_t> tokens;
-  data::TokenView view;
-  data::WindowSampler sampler;
-  model::Gpt gpt{kConfig, kernels::select_kernels()};
-  State state;
-  SoloCollective solo;
-  Trainer trainer;
+SoloCollective alone;
+
+/// On one rank.
+struct Bench : TrainingBench {
+  Bench(std::vector<std::uint32_t> text, const TrainerOptions& options)
+      : TrainingBench(std::move(text), options, alone) {}
 };
 
 TrainerOptions options_with(std::size_t batch, std::size_t micro_batch, int threads) {
-  return {.optimizer = {},
-          .schedule = {.decay = Decay::kConstant, .rate = 1e-3, .min_rate = 0, .steps = 1000},
-          .batch = batch,
-          .micro_batch = micro_batch,
-          .threads = threads};
+  return support::trainer_options(batch, micro_batch, threads);
 }
 
 // An untrained model knows nothing: its loss is that of a uniform guess.

@@ -40,10 +40,17 @@ struct TokenizeSettings {
   std::string out;
 };
 
+struct BenchSettings {
+  TrainSettings train;
+  std::uint64_t steps = 10;
+  bool json = false;
+};
+
 void declare_sample_options(CLI::App& app, SampleSettings& settings);
 void declare_eval_options(CLI::App& app, EvalSettings& settings);
 void declare_inspect_options(CLI::App& app, InspectSettings& settings);
 void declare_tokenize_options(CLI::App& app, TokenizeSettings& settings);
+void declare_bench_options(CLI::App& app, BenchSettings& settings);
 
 /// Trains. `arguments` are those of the command line, to be read again behind those of --config and
 /// of the checkpoint that --resume names.
@@ -57,6 +64,9 @@ void eval_command(const EvalSettings& settings, train::Collective& collective);
 
 /// Prints what a checkpoint holds, and checks that it is whole.
 void inspect_command(const InspectSettings& settings, train::Collective& collective);
+
+/// Measures training steps of a model on random tokens against this machine's matrix product.
+void bench_command(const CLI::App& app, BenchSettings& settings, train::Collective& collective);
 
 /// Turns a corpus into token files.
 void tokenize_command(const TokenizeSettings& settings, train::Collective& collective);

@@ -4,9 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "cllm/cli/arguments.h"
 #include "cllm/model/config.h"
+#include "cllm/train/placement.h"
 #include "cllm/train/trainer.h"
 
 namespace cllm::cli {
@@ -35,6 +37,11 @@ struct TrainSettings {
   train::AdamWOptions optimizer;
 
   int threads = 0;  ///< 0: the processors of this rank
+  std::string team = "auto";
+  std::size_t row_block = 0;  ///< 0: from batch and micro-batch
+  std::string reduce = "exact";
+  std::string allreduce = "auto";
+  std::string trace;  ///< "A:B", or empty
 
   std::uint64_t evaluate_every = 0;
   std::string evaluation_sequences = "256";
@@ -47,6 +54,10 @@ struct TrainSettings {
 /// Declares the options of a training run on `app`, bound to `settings`, which must outlive it.
 void declare_train_options(CLI::App& app, TrainSettings& settings);
 
+/// The part of them that says what the model is, and on what it runs.
+void declare_model_options(CLI::App& app, TrainSettings& settings);
+void declare_machine_options(CLI::App& app, TrainSettings& settings);
+
 /// Puts in what was left to be derived from other options (the preset's shape, micro-batch, minimal
 /// rate, warm-up, evaluation interval) and makes paths absolute.
 /// Throws Error, naming the option, for values that make no sense.
@@ -58,6 +69,19 @@ train::TrainerOptions trainer_options(const TrainSettings& settings, int threads
 /// The settings as TOML that --config reads, with what was derived as comments; without what
 /// belongs to this start of the run alone.
 std::string config_toml(const CLI::App& app);
+
+/// The method that --allreduce means on these sites. Throws Error,
+/// naming the option.
+train::Allreduce parse_allreduce(const std::string& text, const std::vector<train::Site>& sites);
+
+/// --team's value: "auto" is 0. Throws Error, naming --team.
+int parse_team(const std::string& text);
+
+/// Steps to trace, both included; 0:0 for an empty text. Throws Error, naming --trace.
+struct StepRange {
+  std::uint64_t first = 0, last = 0;
+};
+StepRange parse_trace(const std::string& text);
 
 /// Sequences to evaluate on: "all" is 0. Throws Error, naming --eval-sequences.
 std::uint64_t parse_evaluation_sequences(const std::string& text);

@@ -7,7 +7,7 @@
 namespace cllm::model {
 
 /// Queries that attention takes at a time.
-inline constexpr std::size_t kQueryBlock = 128;
+inline constexpr std::size_t kQueryBlock = 64;
 
 /// Causal attention of one sequence and one head, by blocks of queries; keys that no query of a
 /// block may see are not touched. d is the head size; q, k, v (T, d) are slices of rows `stride`

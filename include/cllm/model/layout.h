@@ -26,6 +26,13 @@ struct Tensor {
   std::size_t size() const { return rows * columns; }
 };
 
+/// Tensors whose gradient becomes complete at one moment of backward, and so can be summed over
+/// ranks together: a contiguous range of every slab.
+struct Group {
+  std::string name;  ///< "head", "h.11", …, "h.0", "embeddings"
+  std::size_t offset, size;
+};
+
 /// Indices into `Layout::tensors` of one transformer layer.
 struct LayerTensors {
   std::size_t ln_1_weight, ln_1_bias;            // (C)
@@ -36,8 +43,12 @@ struct LayerTensors {
   std::size_t mlp_proj_weight, mlp_proj_bias;    // (C, 4C), (C)
 };
 
+/// A layer's vectors (biases, gains and shifts) have 13 C elements in all.
+inline constexpr std::size_t kLayerVectors = 13;
+
 /// The one table of names, shapes and offsets: parameters, gradients, m and v are slabs of
-/// `slab_size` floats that share it. Immutable, so thread-safe.
+/// `slab_size` floats that share it. Tensors are listed as GPT-2 lists them, and lie in slabs in
+/// the order in which backward completes their gradients. Immutable, so thread-safe.
 class Layout {
  public:
   explicit Layout(const ModelConfig& config);
@@ -52,6 +63,11 @@ class Layout {
   std::size_t ln_f_weight() const { return tensors_.size() - 2; }  // (C)
   std::size_t ln_f_bias() const { return tensors_.size() - 1; }    // (C)
 
+  /// The groups in the order in which backward completes them: the head (the token table and the
+  /// last norm), the layers from the last to the first, the embeddings (the position table; the
+  /// token table gets its inputs' part of the gradient then).
+  std::span<const Group> groups() const { return groups_; }
+
   /// Floats of a slab; a little more than parameter_count(), because tensors are aligned.
   std::size_t slab_size() const { return slab_size_; }
   std::size_t parameter_count() const { return parameter_count_; }
@@ -59,10 +75,14 @@ class Layout {
  private:
   std::size_t add(std::string name, std::size_t rows, std::size_t columns, bool is_matrix,
                   Initial initial);
+  void begin_group(std::string name);
+  /// Gives the tensors their place behind all others, in the newest group.
+  void place(std::size_t first_tensor, std::size_t end_tensor);
 
   ModelConfig config_;
   std::vector<Tensor> tensors_;
   std::vector<LayerTensors> layers_;
+  std::vector<Group> groups_;
   std::size_t slab_size_ = 0;
   std::size_t parameter_count_ = 0;
 };

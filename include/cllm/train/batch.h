@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <vector>
 
 namespace cllm::train {
 
@@ -15,9 +16,23 @@ struct Share {
 Share share_of(std::size_t total, std::size_t index, std::size_t parts);
 
 /// The micro-batch that is taken when none is asked for: a function of batch and context alone, so
-/// that results don't depend on ranks and threads. The most sequences that divide the batch, leave
-/// at least four units, and have no more than 256 positions: enough rows for BLAS to be fast.
+/// that results don't depend on ranks and threads. The most sequences that divide the batch, have
+/// at most 512 positions and leave four units to share out; but where that makes units of under 192
+/// positions, which are slow, as few sequences as make that many.
 std::size_t default_micro_batch(std::size_t batch, std::size_t context);
+
+/// The row block that is taken when none is asked for, from the positions of the batch and of a
+/// unit alone: the larger, the faster on one thread, the smaller, the more threads can share a
+/// unit. Half of the batch's positions, at least 128 and at most a unit's or 1024.
+std::size_t default_row_block(std::size_t batch_positions, std::size_t unit_positions);
+
+/// Throws Error, naming --row-block, for 0.
+void check_row_block(std::size_t row_block);
+
+/// How a rank's threads share its units: the sizes of its teams, which take one unit at a time.
+/// `team`: threads of a team, 0 for the choice that ends soonest when a unit has `blocks` row
+/// blocks. There are at most as many teams as units, and at least one.
+std::vector<int> plan_teams(int threads, std::size_t units, std::size_t blocks, int team);
 
 /// Throws Error with the numbers to use unless the micro-batch divides the batch.
 void check_micro_batch(std::size_t batch, std::size_t micro_batch);

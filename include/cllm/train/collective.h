@@ -11,7 +11,7 @@ namespace cllm::train {
 /// How the gradients of the ranks are summed.
 enum class Allreduce {
   kMpi,   ///< MPI_Allreduce: blocks, and keeps a processor busy while it waits
-  kRing,  ///< a ring of our own that sleeps while it waits, and leaves the processors to others
+  kRing,  ///< a segmented ring that sleeps while it waits, and leaves the processors to others
 };
 
 /// What training needs of the other ranks. All ranks call the same functions in the same order.
@@ -25,8 +25,12 @@ class Collective {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  /// The way in which `sum` goes about float and int32 from now on; until then, MPI's. May allocate.
+  /// Of all ranks together, as `sum` is. How `sum` goes about float and int32 from now on; without
+  /// it, by kMpi. May allocate, so that `sum` need not.
   virtual void use(Allreduce method) = 0;
+
+  /// Bytes that it has allocated for messages.
+  virtual std::uint64_t buffer_bytes() const { return 0; }
 
   /// In place: the sum over all ranks, the same bits on each. Integers wrap modulo their size.
   virtual void sum(std::span<float> values) = 0;

@@ -25,9 +25,13 @@ class Evaluator {
   /// All ranks together. `parameters`, a slab of the layout, is the same on all.
   Evaluation evaluate(const float* parameters);
 
+  /// Bytes that one with so many threads allocates.
+  static std::uint64_t bytes_for(const model::ModelConfig& config, int threads);
+
  private:
   struct Worker {
     model::Workspace workspace;
+    model::Scratch scratch;
     Slab<std::uint32_t> inputs;   // (unit_sequences, T)
     Slab<std::uint32_t> targets;  // (unit_sequences, T)
   };

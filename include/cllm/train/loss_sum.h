@@ -12,10 +12,11 @@ namespace cllm::train {
 /// multiple of 2^-20 nats, and integers are added. Good for 8 * 10^12 nats. Not thread-safe.
 class LossSum {
  public:
-  /// A unit's loss, summed over `positions` positions. A loss that is not a number is counted.
+  /// A unit's loss, summed over `positions` positions. A loss that is not a number, or beyond that,
+  /// is counted as such.
   void add(double loss, std::uint64_t positions) {
     values_[kPositions] += static_cast<std::int64_t>(positions);
-    if (std::isfinite(loss)) {
+    if (std::abs(loss) < kMostLoss) {  // NaN is not
       values_[kLoss] += std::llround(loss * kScale);
     } else {
       ++values_[kNotFinite];
@@ -40,6 +41,7 @@ class LossSum {
  private:
   enum { kLoss, kPositions, kNotFinite, kCount };
   static constexpr double kScale = 0x1p20;
+  static constexpr double kMostLoss = 0x1p40;
   std::array<std::int64_t, kCount> values_{};
 };
 

@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
+#include "cllm/base/crew.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/layout.h"
 #include "cllm/train/state.h"
@@ -20,22 +22,47 @@ struct AdamWOptions {
 /// Throws Error, naming the option, for values that make no sense.
 void validate(const AdamWOptions& options);
 
-/// How many partial sums gradient_norm makes of a slab.
-std::size_t norm_parts(std::size_t slab_size);
-
-/// The Euclidean norm of a slab, with `threads` threads: the same bits for any number of them.
-/// `parts` has room for norm_parts(gradient.size()).
-double gradient_norm(const kernels::Kernels& kernels, std::span<const float> gradient, int threads,
-                     std::span<double> parts);
+/// The gradient of the global batch, as a slab of the layout: floats, or integers that stand for
+/// i * 2^-exponent with an exponent for each tensor. A view.
+struct SummedGradient {
+  const float* floats = nullptr;
+  const std::int32_t* integers = nullptr;  ///< counts where floats is null
+  std::span<const std::int32_t> exponents = {};
+};
 
 /// What the gradient is multiplied with, so that its norm is at most `clip`.
 double clip_scale(double norm, double clip);
 
-/// One AdamW step with learning rate `rate` and the gradient times `gradient_scale`, on `threads`
-/// threads; `state.step` is the number of steps that were taken before. The same bits for any
-/// number of threads.
-void update(const model::Layout& layout, const kernels::Kernels& kernels,
-            const AdamWOptions& options, double rate, double gradient_scale,
-            std::span<const float> gradient, State& state, int threads);
+/// Norm and AdamW update of the whole model. Results are the same bits for any number of threads.
+/// Allocates nothing after construction.
+class Optimizer {
+ public:
+  /// The references must outlive it. Throws Error for options that make no sense.
+  Optimizer(const model::Layout& layout, const kernels::Kernels& kernels,
+            const AdamWOptions& options, Crew& crew);
+
+  /// The gradient's Euclidean norm.
+  double norm(const SummedGradient& gradient);
+  /// The largest integer of each tensor, as the last `norm` found it; 0 for floats.
+  std::span<const std::uint32_t> largest() const { return largest_; }
+
+  /// One AdamW step with learning rate `rate` and the gradient times `scale`. `state.step` is the
+  /// number of steps that were taken before.
+  void update(const SummedGradient& gradient, double rate, double scale, State& state);
+
+ private:
+  /// What a thread takes at a time. Fixed, so that partial sums don't depend on the threads.
+  struct Chunk {
+    std::size_t tensor, offset, size;
+  };
+
+  const model::Layout& layout_;
+  const kernels::Kernels& kernels_;
+  AdamWOptions options_;
+  Crew& crew_;
+  std::vector<Chunk> chunks_;
+  std::vector<kernels::IntegerNorm> parts_;  // per chunk
+  std::vector<std::uint32_t> largest_;       // per tensor
+};
 
 }  // namespace cllm::train

@@ -22,9 +22,10 @@ std::vector<int> threads_of(const std::vector<Site>& sites);
 /// affinity mask. One sentence each, the same on every rank.
 std::vector<std::string> placement_warnings(const std::vector<Site>& sites);
 
-/// How to sum gradients while compute threads run: kMpi where every rank has a processor for the
-/// thread that sums beside those for its own threads, on all hosts; else kRing. Threads must be
-/// filled in.
+/// How to sum gradients while compute threads run: kMpi where all ranks share one host on which
+/// each has a processor for the thread that sums beside those for its own threads; else kRing,
+/// which costs less processor time everywhere and is faster on a network. Threads must be filled
+/// in.
 Allreduce allreduce_for(const std::vector<Site>& sites);
 
 /// The sites of all ranks, in their order, with threads filled in. All ranks call it alike.

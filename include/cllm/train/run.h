@@ -10,6 +10,7 @@
 #include "cllm/train/metrics.h"
 #include "cllm/train/progress.h"
 #include "cllm/train/state.h"
+#include "cllm/train/trace.h"
 #include "cllm/train/trainer.h"
 
 namespace cllm::train {
@@ -32,6 +33,6 @@ struct RunOutputs {
 /// Takes the steps that are left, evaluating and saving as scheduled and at the end. All ranks call
 /// it alike; `outputs` is null but on rank 0. Returns the last evaluation.
 Evaluation run(const RunSchedule& schedule, Trainer& trainer, Evaluator& evaluator, State& state,
-               RunOutputs* outputs, Collective& collective);
+               Trace& trace, RunOutputs* outputs, Collective& collective);
 
 }  // namespace cllm::train

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "cllm/base/slab.h"
 #include "cllm/model/layout.h"
@@ -15,6 +16,8 @@ struct State {
   Slab<float> parameters;
   Slab<float> m;  ///< AdamW's mean of gradients
   Slab<float> v;  ///< AdamW's mean of squared gradients
+  /// Of Note [Exact sums]: for the next step, one for each tensor; empty where there is no history.
+  std::vector<std::int32_t> scale_exponents;
   std::uint64_t step = 0;
   std::uint64_t tokens_seen = 0;
 };

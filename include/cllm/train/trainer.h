@@ -1,9 +1,14 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
 #include <vector>
 
+#include "cllm/base/crew.h"
 #include "cllm/base/slab.h"
 #include "cllm/data/sampler.h"
 #include "cllm/data/token_file.h"
@@ -11,8 +16,11 @@
 #include "cllm/model/gpt.h"
 #include "cllm/train/batch.h"
 #include "cllm/train/collective.h"
+#include "cllm/train/gradient_sums.h"
 #include "cllm/train/loss_sum.h"
 #include "cllm/train/optimizer.h"
+#include "cllm/train/reducer.h"
+#include "cllm/train/scales.h"
 #include "cllm/train/schedule.h"
 #include "cllm/train/state.h"
 
@@ -23,7 +31,11 @@ struct TrainerOptions {
   Schedule schedule;
   std::size_t batch = 12;       ///< sequences of a step, over all ranks
   std::size_t micro_batch = 1;  ///< sequences of a unit; divides batch
-  int threads = 1;              ///< of this rank
+  std::size_t row_block = 128;  ///< positions of a unit that one thread of a team takes at a time
+  Reduce reduce = Reduce::kExact;
+  int threads = 1;               ///< of this rank
+  int team = 0;                  ///< threads that share a unit; 0 for what ends soonest
+  std::size_t trace_events = 0;  ///< room of each thread's recorder
 };
 
 /// What a step did, the same on every rank but for the seconds.
@@ -32,8 +44,13 @@ struct StepReport {
   double rate;           ///< learning rate
   double gradient_norm;  ///< before clipping
   double compute_seconds;
-  double communication_seconds;
+  double communication_seconds;         ///< that computation waited for
+  double hidden_communication_seconds;  ///< that went on while it did not wait
   double update_seconds;
+  /// Names of tensors whose gradient was too large for its scale, so that the step was taken again.
+  std::vector<std::string> overflowed = {};
+
+  double seconds() const { return compute_seconds + communication_seconds + update_seconds; }
 };
 
 /// Takes training steps: this rank's part of them. All ranks call the same functions in the same
@@ -46,24 +63,52 @@ class Trainer {
           data::TokenView tokens, const data::WindowSampler& sampler, Collective& collective);
 
   /// One step on all ranks. Throws ReplicatedError where the loss is not a number; the state is
-  /// then what it was.
+  /// then what it was, but for scales.
   StepReport step(State& state);
 
+  /// Bytes of the workspaces of this rank's teams and the scratches of its threads.
+  static std::uint64_t thread_bytes(const model::Layout& layout, const TrainerOptions& options,
+                                    const Collective& collective);
+
+  /// Sizes of this rank's teams.
+  std::vector<int> teams() const;
+  /// Of the compute threads.
+  Crew& crew() { return crew_; }
+  /// Of the communication thread.
+  Recorder& communication_recorder() { return reducer_.recorder(); }
+  /// The groups of a bucket: "head", or "h.3 to h.0".
+  std::string bucket_name(std::size_t bucket) const;
+
  private:
-  /// What one thread owns.
-  struct Worker {
+  /// Threads that take units together, and what they share.
+  struct Crewmates {
+    Crewmates(int size, const model::ModelConfig& config, const TrainerOptions& options);
+
+    Team team;
     model::Workspace workspace;
-    Slab<float> gradient;
     Slab<std::uint32_t> window;   // (T + 1)
     Slab<std::uint32_t> inputs;   // (micro_batch, T)
     Slab<std::uint32_t> targets;  // (micro_batch, T)
+    std::size_t unit = 0;         // of this rank, that is being taken
     LossSum loss;
   };
+  /// A thread's place, and what it has for itself.
+  struct Seat {
+    std::size_t crewmates;
+    int index;
+    model::Scratch scratch;
+  };
 
+  void mark_tokens(std::uint64_t step);
+  LossSum sum_gradient(State& state, StepReport& report);
+  void fold_tokens();
+  void find_scales(State& state);
   void forward_backward(const State& state);
-  model::Unit read_unit(std::size_t unit, std::uint64_t step, Worker& worker) const;
-  void sum_workers();
-  std::span<float> gradient() { return workers_.front().gradient.span(); }
+  void take_units(Crewmates& mates, Seat& seat, Recorder& recorder, const State& state);
+  std::size_t next_unit(std::size_t team, std::size_t turn);
+  void read_unit(std::uint64_t step, Crewmates& mates) const;
+  std::span<const std::int64_t> gather_totals(LossSum& loss);
+  [[noreturn]] void not_a_number(const State& state) const;
 
   const model::Gpt& gpt_;
   const kernels::Kernels& kernels_;
@@ -72,8 +117,16 @@ class Trainer {
   const data::WindowSampler& sampler_;
   Collective& collective_;
   Share units_;  // of this rank
-  std::vector<Worker> workers_;
-  Slab<double> norm_parts_;
+  Crew crew_;
+  std::vector<std::unique_ptr<Crewmates>> teams_;
+  std::vector<std::unique_ptr<Seat>> seats_;  // of threads; null where a thread has no unit
+  std::atomic<std::size_t> next_unit_{0};
+  GradientScales scales_;
+  GradientSums sums_;
+  Reducer reducer_;
+  Optimizer optimizer_;
+  Slab<std::uint8_t> batch_tokens_;  // (V): 1 where the global batch has the token
+  Slab<std::int64_t> totals_;        // losses, then overflows of each tensor
 };
 
 }  // namespace cllm::train

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "cllm/base/parallel.h"
+#include "cllm/base/recorder.h"
+
+namespace cllm {
+
+/// The compute threads of a rank, each with its recorder. One thread at a time may call it.
+class Crew {
+ public:
+  /// `events`: room of each recorder.
+  explicit Crew(int threads, std::size_t events = 0) {
+    omp_set_dynamic(0);  // as many as asked for, whatever the load
+    for (int i = 0; i < threads; ++i) recorders_.emplace_back(events);
+  }
+
+  int size() const { return static_cast<int>(recorders_.size()); }
+  std::span<Recorder> recorders() { return recorders_; }
+
+  /// work(thread, its recorder) on every thread at once; returns when all are done. See `parallel`.
+  template <typename Work>
+  void run(const Work& work) {
+    parallel(size(),
+             [&](int thread) { work(thread, recorders_[static_cast<std::size_t>(thread)]); });
+  }
+
+  /// work(i, recorder) for every i below `count`, in contiguous parts.
+  template <typename Work>
+  void share(std::size_t count, const Work& work) {
+    run([&](int thread, Recorder& recorder) {
+      const auto part = static_cast<std::size_t>(thread), parts = recorders_.size();
+      for (std::size_t i = count * part / parts; i < count * (part + 1) / parts; ++i) {
+        work(i, recorder);
+      }
+    });
+  }
+
+ private:
+  std::vector<Recorder> recorders_;
+};
+
+}  // namespace cllm

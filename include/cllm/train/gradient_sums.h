@@ -1,0 +1,129 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "cllm/base/slab.h"
+#include "cllm/kernels/kernels.h"
+#include "cllm/model/gpt.h"
+#include "cllm/train/collective.h"
+#include "cllm/train/optimizer.h"
+#include "cllm/train/scales.h"
+
+namespace cllm::train {
+
+/// A contiguous range of the sums that is reduced over ranks in one piece: one or more whole groups
+/// of the layout, in the order in which backward completes them, which is the same on all ranks.
+struct Bucket {
+  std::size_t first_group, end_group;
+  std::size_t offset, size;  ///< in elements of a slab
+};
+
+/// Whole groups, joined until a bucket is worth a message.
+std::vector<Bucket> buckets_of(const model::Layout& layout);
+
+/// The gradient of the global batch as it is added up: units to the node's sum, nodes to the
+/// cluster's. Integers or floats, as Reduce says.
+///
+/// Note [Token rows]
+///
+/// The tied token table gets its gradient from two sides: from the head when backward begins,
+/// dense, and from the inputs when it ends, a few rows. Waiting for the latter would keep a third
+/// of GPT-2's gradient back until nothing is left to hide its allreduce behind. So the inputs' rows
+/// are summed apart, in compact rows of the tokens that the global batch has (every rank knows
+/// them, because the sampler is a pure function), and are added to the table's at the end.
+class GradientSums {
+ public:
+  /// What is to be summed in a step.
+  struct Shape {
+    std::size_t local_units;   ///< of this rank
+    std::size_t head_passes;   ///< contributions of a unit to each tile of the token table
+    std::size_t batch_tokens;  ///< inputs of the global batch
+  };
+
+  /// The references must outlive it. Throws std::bad_alloc.
+  GradientSums(const model::Gpt& gpt, const kernels::Kernels& kernels, Reduce reduce,
+               const Shape& shape);
+
+  /// Forgets all sums. `tokens` marks with a byte those of the vocabulary that the global batch
+  /// has; `exponents` are those of Note [Exact sums], one for each tensor, and stay where they are
+  /// until the step ends.
+  void begin(std::span<const std::uint8_t> tokens, std::span<const std::int32_t> exponents,
+             float limit);
+
+  /// What one unit adds. `unit` counts this rank's units from 0.
+  class UnitSink final : public model::GradientSink {
+   public:
+    UnitSink(GradientSums& sums, std::size_t unit) : sums_(sums), unit_(unit) {}
+    void add(std::size_t tile, std::size_t pass, const float* values, std::size_t stride,
+             Recorder& recorder) override;
+    void begin_tokens(std::size_t range, Recorder& recorder) override;
+    void add_token(std::uint32_t token, const float* row) override;
+    void end_tokens(std::size_t range) override;
+
+   private:
+    GradientSums& sums_;
+    std::size_t unit_;
+  };
+
+  std::span<const Bucket> buckets() const { return buckets_; }
+  /// Returns once this rank's units have all been added to the bucket.
+  void wait_complete(std::size_t bucket);
+  /// Adds the other ranks' bucket. All ranks take the buckets in order.
+  void reduce(std::size_t bucket, Collective& collective);
+
+  /// Adds the token rows to the table's, after the last bucket was reduced. Thread `index` of
+  /// `threads`, each its part.
+  void fold_tokens(int index, int threads);
+
+  /// Which tensors had a contribution over the limit, on this rank: 1 or 0.
+  void overflows(std::span<std::int64_t> result) const;
+
+  /// The whole sum, once every bucket is reduced and the token rows are folded.
+  SummedGradient gradient() const { return {floats_.data(), integers_.data(), exponents_}; }
+
+  /// Bytes that one allocates.
+  static std::size_t bytes_for(const model::Layout& layout, std::size_t batch_tokens);
+
+ private:
+  /// A part of the sums that one thread at a time adds to.
+  struct alignas(64) Turnstile {
+    std::mutex mutex;
+    std::atomic<std::uint32_t> passed{0};  // contributions that were added
+  };
+
+  /// Lets the contribution with number `turn` in: with floats, in the order of units; with
+  /// integers, whoever comes.
+  void enter(Turnstile& part, std::size_t turn, Recorder& recorder);
+  void leave(Turnstile& part);
+  void count_down(std::size_t bucket);
+  bool put(std::size_t tensor, std::size_t at, const float* values, std::size_t n, bool first);
+
+  const model::Gpt& gpt_;
+  const kernels::Kernels& kernels_;
+  Reduce reduce_;
+  Shape shape_;
+  std::vector<Bucket> buckets_;
+  std::vector<std::size_t> bucket_of_;           // per tensor
+  std::vector<std::int64_t> contributions_;      // per bucket, of this rank in a step
+  std::vector<std::atomic<std::int64_t>> left_;  // of those
+  std::vector<Turnstile> tiles_;
+  std::vector<Turnstile> ranges_;
+  std::vector<std::atomic<bool>> overflow_;  // per tensor
+
+  std::span<const std::int32_t> exponents_;
+  float limit_ = 0;
+  std::vector<std::uint32_t> tokens_;     // of the global batch, ascending
+  std::vector<std::uint32_t> token_row_;  // (V): where a token stands in tokens_
+
+  // The slab of the layout, and behind it the token rows.
+  Slab<float> floats_;
+  Slab<std::int32_t> integers_;
+};
+
+}  // namespace cllm::train

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "cllm/model/config.h"
+#include "cllm/train/trainer.h"
+
+namespace cllm::train {
+
+/// What a rank's memory goes to, in bytes.
+struct MemoryBudget {
+  std::uint64_t parameters;
+  std::uint64_t optimizer;      ///< m and v
+  std::uint64_t sums;           ///< of gradients
+  std::uint64_t threads;        ///< activations and scratch of all teams, and BLAS' buffers
+  std::uint64_t evaluation;     ///< the same of evaluations
+  std::uint64_t communication;  ///< buffers for messages
+  std::uint64_t program;        ///< what was resident before: code, libraries, MPI
+
+  /// What is still to be allocated.
+  std::uint64_t to_allocate() const {
+    return parameters + optimizer + sums + threads + evaluation + communication;
+  }
+  std::uint64_t total() const { return to_allocate() + program; }
+  /// "2.31 GB a rank: parameters 0.50, optimizer 1.00, …"
+  std::string text() const;
+};
+
+/// The budget of this rank of `collective`.
+MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOptions& options,
+                           const Collective& collective);
+
+}  // namespace cllm::train

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include "cllm/base/recorder.h"
+#include "cllm/train/collective.h"
+#include "cllm/train/gradient_sums.h"
+
+namespace cllm::train {
+
+/// A rank's communication thread: sums each bucket over the ranks as soon as this rank's part of it
+/// is complete, while the compute threads go on. Nothing else progresses communication while they
+/// are inside matrix products. A rank that is alone has no such thread.
+class Reducer {
+ public:
+  /// The references must outlive it. `events`: room of its recorder.
+  Reducer(GradientSums& sums, Collective& collective, std::size_t events);
+  Reducer(const Reducer&) = delete;
+  Reducer& operator=(const Reducer&) = delete;
+  ~Reducer();
+
+  /// Begins with the first bucket of a step. Until `wait` returns, the thread alone uses the
+  /// collective.
+  void start();
+  /// Returns once all buckets are summed. Throws what the collective threw.
+  void wait();
+
+  /// Seconds since the last start that went into communication.
+  double seconds() const { return recorder_.seconds(Activity::kAllreduce); }
+  Recorder& recorder() { return recorder_; }
+
+ private:
+  void run();
+  void reduce_all();
+
+  GradientSums& sums_;
+  Collective& collective_;
+  Recorder recorder_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  enum { kIdle, kBusy, kEnded } state_ = kIdle;  // under mutex_
+  std::exception_ptr error_;                     // under mutex_
+  std::thread thread_;
+};
+
+}  // namespace cllm::train

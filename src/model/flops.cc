@@ -1,0 +1,12 @@
+#include "cllm/model/flops.h"
+
+namespace cllm::model {
+
+double training_flops_per_token(const Layout& layout) {
+  const ModelConfig& c = layout.config();
+  const std::size_t parameters = layout.parameter_count() - layout[layout.wpe()].size();
+  return 6.0 * static_cast<double>(parameters) +
+         6.0 * static_cast<double>(c.layers * c.channels * c.context);
+}
+
+}  // namespace cllm::model

@@ -1,0 +1,119 @@
+#include "pass.h"
+
+#include <cstring>
+
+#include "cllm/kernels/blas.h"
+
+namespace cllm::model {
+
+using kernels::sgemm;
+using enum kernels::Transpose;
+
+void Pass::embed() const {
+  const LayerTensors& t = layout_.layer(0);
+  const LayerActivations& a = w_.layers[0];
+  for_own_rows([&](const Rows& rows) {
+    for (std::size_t row = rows.first; row < rows.first + rows.count; ++row) {
+      float* x = a.input + row * c_;
+      std::memcpy(x, p(layout_.wte()) + unit_.inputs[row] * c_, c_ * sizeof(float));
+      k_.add(p(layout_.wpe()) + row % unit_.positions * c_, x, c_);
+    }
+    k_.layernorm(a.input + rows.first * c_, p(t.ln_1_weight), p(t.ln_1_bias),
+                 a.ln_1 + rows.first * c_, a.mean_1 + rows.first, a.rstd_1 + rows.first, rows.count,
+                 c_);
+  });
+}
+
+void Pass::forward() const {
+  const Span span(me_.recorder, Activity::kForward);
+  const std::size_t layers = layout_.config().layers;
+  embed();
+  for (std::size_t l = 0; l < layers; ++l) {
+    const LayerTensors& t = layout_.layer(l);
+    const LayerActivations& a = w_.layers[l];
+    for_own_rows([&](const Rows& rows) {
+      linear(a.ln_1, t.c_attn_weight, a.qkv, rows);
+      k_.add_bias(p(t.c_attn_bias), a.qkv + rows.first * 3 * c_, rows.count, 3 * c_);
+    });
+    me_.wait();
+    attend(l);
+    me_.wait();
+    for_own_rows([&](const Rows& rows) {
+      const auto at = [&](float* x) { return x + rows.first * c_; };
+      linear(a.attention, t.attn_proj_weight, w_.branch, rows);
+      k_.residual_layernorm(at(a.input), at(w_.branch), p(t.attn_proj_bias), p(t.ln_2_weight),
+                            p(t.ln_2_bias), at(a.middle), at(a.ln_2), a.mean_2 + rows.first,
+                            a.rstd_2 + rows.first, rows.count, c_);
+      linear(a.ln_2, t.c_fc_weight, a.fc, rows);
+      k_.bias_gelu(p(t.c_fc_bias), a.fc + rows.first * 4 * c_, a.gelu + rows.first * 4 * c_,
+                   rows.count, 4 * c_);
+      linear(a.gelu, t.mlp_proj_weight, w_.branch, rows);
+      // The layer's output and the norm that follows it: the next layer's first, or the last.
+      if (l + 1 < layers) {
+        const LayerTensors& next = layout_.layer(l + 1);
+        const LayerActivations& b = w_.layers[l + 1];
+        k_.residual_layernorm(at(a.middle), at(w_.branch), p(t.mlp_proj_bias), p(next.ln_1_weight),
+                              p(next.ln_1_bias), at(b.input), at(b.ln_1), b.mean_1 + rows.first,
+                              b.rstd_1 + rows.first, rows.count, c_);
+      } else {
+        k_.residual_layernorm(at(a.middle), at(w_.branch), p(t.mlp_proj_bias),
+                              p(layout_.ln_f_weight()), p(layout_.ln_f_bias()), at(w_.last),
+                              at(w_.ln_f), w_.mean_f + rows.first, w_.rstd_f + rows.first,
+                              rows.count, c_);
+      }
+    });
+  }
+}
+
+void Pass::head() const {
+  const Span span(me_.recorder, Activity::kHead);
+  const std::size_t v = layout_.config().vocabulary;
+  const std::size_t block = w_.head_block();
+  for (std::size_t first = 0; first < r_; first += w_.head_rows()) {
+    for_own_rows(first, std::min(w_.head_rows(), r_ - first), block, [&](const Rows& rows) {
+      float* logits = w_.logits + (rows.first - first) * v;
+      sgemm(kNo, kYes, rows.count, v, c_, 1.0f, w_.ln_f + rows.first * c_, c_, p(layout_.wte()), c_,
+            0.0f, logits, v);
+      k_.cross_entropy(logits, unit_.targets + rows.first, w_.losses + rows.first, rows.count, v);
+    });
+  }
+}
+
+void Pass::attend(std::size_t l) const {
+  const Span span(me_.recorder, Activity::kAttention, static_cast<int>(l));
+  const LayerActivations& a = w_.layers[l];
+  const std::size_t d = layout_.config().head_size();
+  for_own_heads([&](std::size_t s, std::size_t h) {
+    attention_forward(k_, attention_head(a.qkv, s, h),
+                      a.attention + s * unit_.positions * c_ + h * d, c_,
+                      a.log_sum_exp + h * r_ + s * unit_.positions, s_.scores);
+  });
+}
+
+AttentionHead Pass::attention_head(const float* qkv, std::size_t sequence, std::size_t head) const {
+  const std::size_t d = layout_.config().head_size();
+  const float* q = qkv + sequence * unit_.positions * 3 * c_ + head * d;
+  return {.q = q,
+          .k = q + c_,
+          .v = q + 2 * c_,
+          .stride = 3 * c_,
+          .positions = unit_.positions,
+          .past = 0,
+          .head_size = d};
+}
+
+void Pass::linear(const float* x, std::size_t weight, float* y, const Rows& rows) const {
+  const Span span(me_.recorder, Activity::kMatrix);
+  const std::size_t out = layout_[weight].rows, in = layout_[weight].columns;
+  sgemm(kNo, kYes, rows.count, out, in, 1.0f, x + rows.first * in, in, p(weight), in, 0.0f,
+        y + rows.first * out, out);
+}
+
+/// Sums in double, so that a unit's loss is as exact as its terms.
+double Pass::total_loss() const {
+  double sum = 0;
+  for (std::size_t r = 0; r < r_; ++r) sum += static_cast<double>(w_.losses[r]);
+  return sum;
+}
+
+}  // namespace cllm::model

@@ -1,0 +1,40 @@
+#include "cllm/train/memory_budget.h"
+
+#include <fmt/format.h>
+
+#include "cllm/base/memory.h"
+#include "cllm/train/evaluator.h"
+
+namespace cllm::train {
+namespace {
+
+/// What OpenBLAS touches of the buffer that it has for each calling thread: panels of both operands
+/// (measured with its AVX2 and AVX-512 kernels; it reserves more and leaves it untouched).
+constexpr std::uint64_t kBlasBytes = std::uint64_t{6} << 20;
+
+}  // namespace
+
+std::string MemoryBudget::text() const {
+  const auto gigabytes = [](std::uint64_t bytes) { return static_cast<double>(bytes) / 1e9; };
+  return fmt::format(
+      "{:.2f} GB a rank: parameters {:.2f}, optimizer {:.2f}, sums {:.2f}, threads {:.2f}, "
+      "evaluation {:.2f}, communication {:.2f}, program {:.2f}",
+      gigabytes(total()), gigabytes(parameters), gigabytes(optimizer), gigabytes(sums),
+      gigabytes(threads), gigabytes(evaluation), gigabytes(communication), gigabytes(program));
+}
+
+MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOptions& options,
+                           const Collective& collective) {
+  const model::Layout layout(config);
+  const std::uint64_t slab = layout.slab_size() * sizeof(float);
+  return {.parameters = slab,
+          .optimizer = 2 * slab,
+          .sums = GradientSums::bytes_for(layout, options.batch * config.context),
+          .threads = Trainer::thread_bytes(layout, options, collective) +
+                     kBlasBytes * static_cast<std::uint64_t>(options.threads),
+          .evaluation = Evaluator::bytes_for(config, options.threads),
+          .communication = collective.buffer_bytes(),
+          .program = resident_memory()};
+}
+
+}  // namespace cllm::train

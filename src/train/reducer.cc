@@ -1,0 +1,69 @@
+#include "cllm/train/reducer.h"
+
+#include <utility>
+
+namespace cllm::train {
+
+Reducer::Reducer(GradientSums& sums, Collective& collective, std::size_t events)
+    : sums_(sums), collective_(collective), recorder_(events) {
+  if (collective.size() > 1) thread_ = std::thread([this] { run(); });
+}
+
+Reducer::~Reducer() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    state_ = kEnded;
+  }
+  changed_.notify_all();
+  thread_.join();
+}
+
+void Reducer::start() {
+  if (!thread_.joinable()) return;
+  recorder_.reset();
+  {
+    const std::lock_guard lock(mutex_);
+    state_ = kBusy;
+  }
+  changed_.notify_all();
+}
+
+void Reducer::wait() {
+  if (!thread_.joinable()) return;
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return state_ != kBusy; });
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+}
+
+void Reducer::run() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [&] { return state_ != kIdle; });
+    if (state_ == kEnded) return;
+    lock.unlock();
+    std::exception_ptr error;
+    try {
+      reduce_all();
+    } catch (...) {
+      error = std::current_exception();
+    }
+    lock.lock();
+    error_ = error;
+    if (state_ == kBusy) state_ = kIdle;
+    changed_.notify_all();
+  }
+}
+
+void Reducer::reduce_all() {
+  for (std::size_t bucket = 0; bucket < sums_.buckets().size(); ++bucket) {
+    {
+      const Span span(recorder_, Activity::kWait);
+      sums_.wait_complete(bucket);
+    }
+    const Span span(recorder_, Activity::kAllreduce, static_cast<int>(bucket));
+    sums_.reduce(bucket, collective_);
+  }
+}
+
+}  // namespace cllm::train

@@ -1,0 +1,204 @@
+// How long a sum over all ranks takes, what it costs in processor time, and what it leaves to
+// compute threads that run meanwhile. An MPI program; --help lists its options.
+//
+//   mpirun -np 2 --bind-to none allreduce_bench --method ring --mib 64 --busy 1
+//
+// One line for each method and size, from rank 0:
+//   median, least   wall-clock times in ms of rank 0's calls, which follow each other without pause
+//   thread, process processor time of a call in ms, of the thread that sums and of the whole
+//   process
+//                   but its compute threads: user and system, the mean of the ranks
+//   compute         the share of a processor that a compute thread had while sums followed each
+//   other
+//                   without pause, and while there were none; the mean of all
+//   bound           the time that 2(N-1)/N of the bytes need at --gbit, and median/bound
+#include <fmt/core.h>
+#include <mpi.h>
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cllm/base/stopwatch.h"
+#include "cllm/mpi/environment.h"
+#include "cllm/mpi/ring.h"
+#include "cllm/mpi/world.h"
+
+namespace cllm::mpi {
+namespace {
+
+struct Options {
+  std::vector<std::string> methods = {"mpi", "ring"};
+  std::vector<std::size_t> mebibytes = {1, 8, 64};
+  RingTuning tuning;
+  int busy = 0;
+  int repeat = 10;
+  double gbit = 0;
+};
+
+double cpu_seconds(int who) {
+  rusage usage{};
+  getrusage(who, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+/// Threads that multiply and add in registers until they are told to stop, and say what processor
+/// time they had.
+class ComputeThreads {
+ public:
+  explicit ComputeThreads(int count) : times_(new Time[static_cast<std::size_t>(count)]) {
+    for (int i = 0; i < count; ++i) {
+      threads_.emplace_back([this, i] { compute(times_[static_cast<std::size_t>(i)]); });
+    }
+  }
+  ComputeThreads(const ComputeThreads&) = delete;
+  ComputeThreads& operator=(const ComputeThreads&) = delete;
+  ~ComputeThreads() {
+    stop_ = true;
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  double cpu_seconds() const {
+    std::uint64_t nanoseconds = 0;
+    for (std::size_t i = 0; i < threads_.size(); ++i) nanoseconds += times_[i].nanoseconds;
+    return 1e-9 * static_cast<double>(nanoseconds);
+  }
+
+ private:
+  struct alignas(64) Time {
+    std::atomic<std::uint64_t> nanoseconds = 0;
+  };
+
+  void compute(Time& time) {
+    std::array<float, 64> x{};
+    while (!stop_) {
+      for (int i = 0; i < 10'000; ++i) {
+        for (float& value : x) value = value * 0.999f + 0.001f;
+      }
+      // Keeps the loop from being taken out.
+      asm volatile("" : : "r"(x.data()) : "memory");
+      timespec used{};
+      clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+      time.nanoseconds = static_cast<std::uint64_t>(used.tv_sec) * 1'000'000'000u +
+                         static_cast<std::uint64_t>(used.tv_nsec);
+    }
+  }
+
+  std::unique_ptr<Time[]> times_;
+  std::atomic<bool> stop_ = false;
+  std::vector<std::thread> threads_;
+};
+
+double mean(double mine, int ranks) {
+  double sum = 0;
+  MPI_Allreduce(&mine, &sum, 1, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
+  return sum / ranks;
+}
+
+/// What a stretch of time, or several, used and got done.
+struct Usage {
+  double seconds = 0, thread = 0, process = 0, compute = 0;
+
+  static Usage now(const ComputeThreads& threads) {
+    return {
+        std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(),
+        cpu_seconds(RUSAGE_THREAD), cpu_seconds(RUSAGE_SELF) - threads.cpu_seconds(),
+        threads.cpu_seconds()};
+  }
+  void add_since(const Usage& start, const Usage& end) {
+    seconds += end.seconds - start.seconds;
+    thread += end.thread - start.thread;
+    process += end.process - start.process;
+    compute += end.compute - start.compute;
+  }
+};
+
+void measure(const Options& options, const std::string& method, std::size_t mebibytes,
+             World& world) {
+  std::unique_ptr<Ring> ring;
+  if (method == "ring") ring = std::make_unique<Ring>(MPI_COMM_WORLD, options.tuning);
+  std::vector<float> values((mebibytes << 20) / sizeof(float), 0.f);
+  const auto sum = [&] { ring ? ring->sum(values) : world.sum(values); };
+  for (int i = 0; i < 2; ++i) sum();
+
+  const ComputeThreads threads(options.busy);
+  const int calls = static_cast<int>(std::clamp<std::size_t>(64 / mebibytes, 1, 16));
+  std::vector<double> times;
+  Usage with, without;
+  // By turns, because other programs may disturb one for a while.
+  for (int i = 0; i < options.repeat; ++i) {
+    MPI_Barrier(MPI_COMM_WORLD);
+    const Usage start = Usage::now(threads);
+    if (options.busy > 0) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    const Usage middle = Usage::now(threads);
+    without.add_since(start, middle);
+    MPI_Barrier(MPI_COMM_WORLD);
+    const Usage again = Usage::now(threads);
+    for (int call = 0; call < calls; ++call) {
+      const Stopwatch watch;
+      sum();
+      times.push_back(watch.elapsed());
+    }
+    with.add_since(again, Usage::now(threads));
+  }
+  std::ranges::sort(times);
+  const double median = 1e3 * times[times.size() / 2];
+  const double per_call = 1e3 / (calls * options.repeat);
+  const double thread = mean(with.thread * per_call, world.size());
+  const double process = mean(with.process * per_call, world.size());
+  const double busy = std::max(options.busy, 1);
+  const double compute = mean(with.compute / (with.seconds * busy), world.size());
+  const double alone = mean(without.compute / (without.seconds * busy), world.size());
+  if (world.rank() != 0) return;
+  fmt::print(
+      "{:4} ranks {} busy {} {:4} MiB: median {:8.2f} least {:8.2f} thread {:8.2f} "
+      "process {:8.2f} compute {:.2f}/{:.2f}",
+      method, world.size(), options.busy, mebibytes, median, 1e3 * times.front(), thread, process,
+      compute, alone);
+  if (options.gbit > 0) {
+    const double bound = 1e3 * 2.0 * (world.size() - 1) / world.size() *
+                         static_cast<double>(mebibytes << 20) * 8 / (options.gbit * 1e9);
+    fmt::print(" bound {:8.2f} ratio {:.3f}", bound, median / bound);
+  }
+  fmt::print("\n");
+  std::fflush(stdout);
+}
+
+}  // namespace
+}  // namespace cllm::mpi
+
+int main(int argc, char** argv) {
+  cllm::mpi::Environment environment(argc, argv);
+  cllm::mpi::Options options;
+  CLI::App app("Times sums over all ranks");
+  std::size_t segment_kib = options.tuning.segment_bytes >> 10;
+  app.add_option("--method", options.methods, "mpi, ring, or both");
+  app.add_option("--mib", options.mebibytes, "sizes of the arrays");
+  app.add_option("--segment-kib", segment_kib, "length of the ring's messages");
+  app.add_option("--in-flight", options.tuning.in_flight, "messages under way each way");
+  app.add_option("--shortest-us", options.tuning.shortest_sleep_microseconds, "first sleep");
+  app.add_option("--longest-us", options.tuning.longest_sleep_microseconds, "longest sleep");
+  app.add_option("--busy", options.busy, "compute threads of each rank");
+  app.add_option("--repeat", options.repeat, "sums that are timed");
+  app.add_option("--gbit", options.gbit, "Gbit/s of a link each way, for the bound");
+  CLI11_PARSE(app, argc, argv);
+  options.tuning.segment_bytes = segment_kib << 10;
+  cllm::mpi::World world;
+  for (const std::size_t mebibytes : options.mebibytes) {
+    for (const std::string& method : options.methods) {
+      cllm::mpi::measure(options, method, mebibytes, world);
+    }
+  }
+}

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <barrier>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cllm/train/collective.h"
+
+namespace cllm::support {
+
+/// Ranks that are threads of one process, so that what several ranks do can be tested without MPI.
+/// Each adds the others' values in the order of ranks.
+class ThreadRanks {
+ public:
+  explicit ThreadRanks(int size)
+      : barrier_(size), values_(static_cast<std::size_t>(size)), texts_(values_.size()) {}
+
+  /// Runs `work` on every rank at once, and returns when all have ended.
+  void run(const std::function<void(train::Collective&)>& work) {
+    std::vector<std::thread> threads;
+    for (std::size_t rank = 0; rank < values_.size(); ++rank) {
+      threads.emplace_back([this, rank, &work] {
+        Rank collective(*this, rank);
+        work(collective);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+
+ private:
+  class Rank final : public train::Collective {
+   public:
+    Rank(ThreadRanks& all, std::size_t rank) : all_(all), rank_(rank) {
+      floats_.reserve(kRoom);
+      integers_.reserve(kRoom);
+    }
+    int rank() const override { return static_cast<int>(rank_); }
+    int size() const override { return static_cast<int>(all_.values_.size()); }
+    void use(train::Allreduce) override {}
+    void sum(std::span<float> values) override { add<float, float>(values, floats_); }
+    void sum(std::span<std::int32_t> values) override {
+      add<std::int32_t, std::uint32_t>(values, integers_);
+    }
+    void sum(std::span<std::int64_t> values) override {
+      add<std::int64_t, std::uint64_t>(values, longs_);
+    }
+    std::string broadcast(std::string bytes) override { return all_gather(bytes)[0]; }
+    std::vector<std::string> all_gather(const std::string& bytes) override {
+      all_.texts_[rank_] = bytes;
+      all_.barrier_.arrive_and_wait();
+      std::vector<std::string> result = all_.texts_;
+      all_.barrier_.arrive_and_wait();
+      return result;
+    }
+
+   private:
+    /// `Sum` is the type whose addition wraps.
+    template <typename T, typename Sum>
+    void add(std::span<T> values, std::vector<T>& result) {
+      all_.values_[rank_] = values.data();
+      all_.barrier_.arrive_and_wait();
+      result.assign(values.size(), T{});
+      for (const void* other : all_.values_) {
+        const T* addend = static_cast<const T*>(other);
+        for (std::size_t i = 0; i < values.size(); ++i) {
+          result[i] = static_cast<T>(static_cast<Sum>(result[i]) + static_cast<Sum>(addend[i]));
+        }
+      }
+      all_.barrier_.arrive_and_wait();
+      std::copy(result.begin(), result.end(), values.begin());
+    }
+
+    static constexpr std::size_t kRoom = std::size_t{1} << 17;  // so that sums don't allocate
+
+    ThreadRanks& all_;
+    std::size_t rank_;
+    std::vector<float> floats_;
+    std::vector<std::int32_t> integers_;
+    std::vector<std::int64_t> longs_;
+  };
+
+  std::barrier<> barrier_;
+  std::vector<const void*> values_;
+  std::vector<std::string> texts_;
+};
+
+}  // namespace cllm::support

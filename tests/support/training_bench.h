@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "cllm/base/random.h"
+#include "cllm/kernels/blas.h"
+#include "cllm/model/initialize.h"
+#include "cllm/train/trainer.h"
+#include "support/thread_ranks.h"
+
+namespace cllm::support {
+
+/// A small model that has everything: several blocks of rows, heads, tiles and token ranges.
+inline const model::ModelConfig kSmallModel{
+    .layers = 2, .heads = 2, .channels = 32, .context = 16, .vocabulary = 50};
+
+inline std::vector<std::uint32_t> random_tokens(std::size_t count, std::uint64_t seed,
+                                                const model::ModelConfig& config = kSmallModel) {
+  RandomStream random(seed, 0);
+  std::vector<std::uint32_t> tokens(count);
+  for (auto& token : tokens) token = static_cast<std::uint32_t>(random.below(config.vocabulary));
+  return tokens;
+}
+
+inline train::TrainerOptions trainer_options(std::size_t batch, std::size_t micro_batch,
+                                             int threads) {
+  return {
+      .optimizer = {},
+      .schedule = {.decay = train::Decay::kConstant, .rate = 1e-3, .min_rate = 0, .steps = 1000},
+      .batch = batch,
+      .micro_batch = micro_batch,
+      .row_block = 16,
+      .threads = threads};
+}
+
+/// A model with its tokens and everything that trains it, on one rank of `collective`.
+struct TrainingBench {
+  TrainingBench(std::vector<std::uint32_t> text, const train::TrainerOptions& options,
+                train::Collective& collective, const model::ModelConfig& config = kSmallModel)
+      : tokens(std::move(text)),
+        view(std::span<const std::uint32_t>(tokens)),
+        sampler(1, tokens.size(), config.context),
+        gpt(config, kernels::select_kernels()),
+        state(gpt.layout()),
+        trainer(gpt, kernels::select_kernels(), options, view, sampler, collective) {
+    kernels::prepare_blas(options.threads);
+    model::initialize(gpt.layout(), 1, state.parameters.span(), 2);
+  }
+  std::vector<std::uint32_t> tokens;
+  data::TokenView view;
+  data::WindowSampler sampler;
+  model::Gpt gpt;
+  train::State state;
+  train::Trainer trainer;
+};
+
+/// Everything that some steps left behind on rank 0: parameters, m, v, and each step's loss and
+/// norm.
+inline std::vector<double> trained(int ranks, const train::TrainerOptions& options, int steps,
+                                   const model::ModelConfig& config = kSmallModel) {
+  std::vector<double> result;
+  ThreadRanks(ranks).run([&](train::Collective& collective) {
+    TrainingBench bench(random_tokens(2000, 3, config), options, collective, config);
+    std::vector<double> reports;
+    for (int step = 0; step < steps; ++step) {
+      const train::StepReport report = bench.trainer.step(bench.state);
+      reports.push_back(report.loss);
+      reports.push_back(report.gradient_norm);
+    }
+    if (collective.rank() != 0) return;
+    result = std::move(reports);
+    for (const Slab<float>* slab : {&bench.state.parameters, &bench.state.m, &bench.state.v}) {
+      result.insert(result.end(), slab->span().begin(), slab->span().end());
+    }
+  });
+  return result;
+}
+
+}  // namespace cllm::support

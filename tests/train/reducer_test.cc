@@ -1,0 +1,122 @@
+#include "cllm/train/reducer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+
+#include "cllm/base/error.h"
+#include "support/training_bench.h"
+
+namespace cllm::train {
+namespace {
+
+using support::kSmallModel;
+
+TEST(Buckets, AreWholeGroupsInOrder) {
+  const model::Layout layout(
+      {.layers = 5, .heads = 2, .channels = 256, .context = 16, .vocabulary = 5000});
+  const std::vector<Bucket> buckets = buckets_of(layout);
+  EXPECT_GT(buckets.size(), 3u);
+  std::size_t group = 0, offset = 0;
+  for (const Bucket& bucket : buckets) {
+    EXPECT_EQ(bucket.first_group, group);
+    EXPECT_EQ(bucket.offset, offset);
+    group = bucket.end_group;
+    offset += bucket.size;
+  }
+  EXPECT_EQ(group, layout.groups().size());
+  EXPECT_EQ(offset, layout.slab_size());
+}
+
+/// Two ranks of which this process is one; remembers what it was asked to sum.
+class Watched final : public Collective {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 2; }
+  void use(Allreduce) override {}
+  void sum(std::span<float>) override {}
+  void sum(std::span<std::int32_t> values) override {
+    if (fails) fail("the network is gone");
+    summed.push_back(values.size());
+    threads.push_back(std::this_thread::get_id());
+  }
+  void sum(std::span<std::int64_t>) override {}
+  std::string broadcast(std::string bytes) override { return bytes; }
+  std::vector<std::string> all_gather(const std::string& bytes) override { return {bytes, bytes}; }
+
+  bool fails = false;
+  std::vector<std::size_t> summed;
+  std::vector<std::thread::id> threads;
+};
+
+/// Gives all that a unit of zeros gives to the sums.
+void give_unit(const model::Gpt& gpt, GradientSums& sums) {
+  Recorder recorder;
+  const std::vector<float> zeros(gpt.tiling().scratch());
+  GradientSums::UnitSink sink(sums, 0);
+  for (std::size_t tile = gpt.tiling().tiles().size(); tile-- > 0;) {
+    sink.add(tile, 0, zeros.data(), gpt.tiling()[tile].columns, recorder);
+  }
+  for (std::size_t range = 0; range < model::kTokenRanges; ++range) {
+    sink.begin_tokens(range, recorder);
+    sink.end_tokens(range);
+  }
+}
+
+struct Parts {
+  model::Gpt gpt{{.layers = 3, .heads = 2, .channels = 256, .context = 16, .vocabulary = 2000},
+                 kernels::select_kernels()};
+  GradientSums sums{gpt,
+                    kernels::select_kernels(),
+                    Reduce::kExact,
+                    {.local_units = 1, .head_passes = 1, .batch_tokens = 16}};
+  std::vector<std::int32_t> exponents = GradientScales::initial(gpt.layout().tensors().size());
+  std::vector<std::uint8_t> tokens = std::vector<std::uint8_t>(2000);
+};
+
+TEST(Reducer, SumsEveryBucketOnAThreadOfItsOwn) {
+  Parts parts;
+  Watched collective;
+  Reducer reducer(parts.sums, collective, 0);
+  for (int step = 0; step < 3; ++step) {
+    collective.summed.clear();
+    parts.sums.begin(parts.tokens, parts.exponents, 1e6f);
+    reducer.start();
+    give_unit(parts.gpt, parts.sums);
+    reducer.wait();
+    std::vector<std::size_t> sizes;
+    for (const Bucket& bucket : parts.sums.buckets()) sizes.push_back(bucket.size);
+    EXPECT_EQ(collective.summed, sizes);
+  }
+  EXPECT_THAT(collective.threads, testing::Each(testing::Ne(std::this_thread::get_id())));
+}
+
+TEST(Reducer, DoesNotSumABucketThatIsNotComplete) {
+  Parts parts;
+  Watched collective;
+  Reducer reducer(parts.sums, collective, 0);
+  parts.sums.begin(parts.tokens, parts.exponents, 1e6f);
+  reducer.start();
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_TRUE(collective.summed.empty());
+  give_unit(parts.gpt, parts.sums);
+  reducer.wait();
+  EXPECT_FALSE(collective.summed.empty());
+}
+
+TEST(Reducer, AFailureOfTheNetworkReachesWhoeverWaits) {
+  Parts parts;
+  Watched collective;
+  collective.fails = true;
+  Reducer reducer(parts.sums, collective, 0);
+  parts.sums.begin(parts.tokens, parts.exponents, 1e6f);
+  reducer.start();
+  give_unit(parts.gpt, parts.sums);
+  EXPECT_THAT([&] { reducer.wait(); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("the network is gone")));
+}
+
+}  // namespace
+}  // namespace cllm::train

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "cllm/kernels/blas.h"
 #include "cllm/model/gpt.h"
 
 namespace cllm::support {
@@ -46,6 +47,7 @@ class TrainingRoom {
       : gpt_(gpt),
         workspace_(gpt.layout().config(), shape, model::Purpose::kTraining),
         team_(team) {
+    kernels::prepare_blas(team);  // products run on their caller's thread alone
     for (int i = 0; i < team; ++i) {
       scratches_.emplace_back(shape.positions, gpt.tiling().scratch(), model::Purpose::kTraining);
     }

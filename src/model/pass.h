@@ -66,7 +66,7 @@ class Pass {
       if (me_.takes(b)) work(Rows{first + b * block, std::min(block, count - b * block), b});
     }
   }
-  /// Calls work(sequence, head, number) for each head of each sequence that is this member's.
+  /// Calls work(sequence, head) for each head of each sequence that is this member's.
   template <typename Work>
   void for_own_heads(const Work& work) const {
     const std::size_t heads = layout_.config().heads;

@@ -49,7 +49,6 @@ Trainer::Trainer(const model::Gpt& gpt, const kernels::Kernels& kernels,
                  const TrainerOptions& options, data::TokenView tokens,
                  const data::WindowSampler& sampler, Collective& collective)
     : gpt_(gpt),
-      kernels_(kernels),
       options_(options),
       tokens_(tokens),
       sampler_(sampler),

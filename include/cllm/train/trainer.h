@@ -111,7 +111,6 @@ class Trainer {
   [[noreturn]] void not_a_number(const State& state) const;
 
   const model::Gpt& gpt_;
-  const kernels::Kernels& kernels_;
   TrainerOptions options_;
   data::TokenView tokens_;
   const data::WindowSampler& sampler_;

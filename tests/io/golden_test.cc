@@ -1,0 +1,40 @@
+#include "checkpoint_fixture.h"
+
+namespace cllm::io {
+namespace {
+
+/// What the golden files hold: `checkpoint_v1.h5` was written by the last program whose format was
+/// version 1, by `golden_content().write(path)`.
+Content golden_content() {
+  Content content({.layers = 1, .heads = 1, .channels = 2, .context = 2, .vocabulary = 3});
+  content.run.step = 7;
+  content.run.tokens_seen = 112;
+  content.run.seed = 5;
+  content.run.config = "steps = 7\n# Grüße\n";
+  content.run.state = "{}";
+  content.run.tokenizer_kind = "bytes";
+  content.run.tokenizer_blob = std::string("a\0b", 3);
+  content.run.program_version = "0.1.0";
+  float value = -20.25F;
+  for (Slab<float>* slab : {&content.parameters, &content.m, &content.v}) {
+    for (const model::Tensor& tensor : content.layout.tensors()) {
+      for (std::size_t i = 0; i < tensor.size(); ++i) {
+        (*slab)[tensor.offset + i] = value;
+        value += 0.75F;
+      }
+    }
+  }
+  return content;
+}
+
+TEST(GoldenCheckpointTest, Version1) {
+  const Content expected = golden_content();
+  const std::filesystem::path path = CLLM_TESTS_DIR "/golden/checkpoint_v1.h5";
+  EXPECT_TRUE(same_bits(read_all(path, expected.run.model), expected));
+  const CheckpointSummary summary = describe_checkpoint(path);
+  EXPECT_TRUE(summary.is_whole());
+  EXPECT_EQ(summary.run, expected.run);
+}
+
+}  // namespace
+}  // namespace cllm::io

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <type_traits>
@@ -47,6 +48,71 @@ std::string hdf5_reason() {
     if (number != 0) return std::strerror(number);
   }
   return reason.empty() ? "HDF5 gives no reason" : reason;
+}
+
+std::vector<std::uint64_t> shape_of(const Handle& dataset) {
+  const Handle space(H5Dget_space(dataset.get()), H5Sclose);
+  const int rank = H5Sget_simple_extent_ndims(space.get());
+  std::vector<hsize_t> extent(static_cast<std::size_t>(std::max(rank, 0)));
+  H5Sget_simple_extent_dims(space.get(), extent.data(), nullptr);
+  return {extent.begin(), extent.end()};
+}
+
+bool is_text(const Handle& type) {
+  return H5Tget_class(type.get()) == H5T_STRING && H5Tis_variable_str(type.get()) == 0;
+}
+
+std::string type_name(const Handle& type) {
+  const std::size_t bits = 8 * H5Tget_size(type.get());
+  const char* order = bits > 8 && H5Tget_order(type.get()) == H5T_ORDER_BE ? " (big-endian)" : "";
+  switch (H5Tget_class(type.get())) {
+    case H5T_FLOAT:
+      return fmt::format("float{}{}", bits, order);
+    case H5T_INTEGER:
+      return fmt::format("{}int{}{}", H5Tget_sign(type.get()) == H5T_SGN_NONE ? "u" : "", bits,
+                         order);
+    case H5T_STRING:
+      return is_text(type) ? "text" : "text of variable length";
+    default:
+      return "another type";
+  }
+}
+
+void BlockCheck::update(std::span<const std::byte> block) {
+  digest_.update(block);
+  if (!floats_) return;
+  // All ones in the exponent: infinite or NaN. An or over all values, without a branch, vectorises.
+  constexpr std::uint32_t kExponent = 0x7f800000;
+  bool found = false;
+  for (std::size_t at = 0; at < block.size(); at += sizeof(float)) {
+    std::uint32_t value = 0;
+    std::memcpy(&value, block.data() + at, sizeof(value));
+    found |= (value & kExponent) == kExponent;
+  }
+  finite_ &= !found;
+}
+
+void Manifest::add(const std::string& object, const std::string& attribute, std::uint64_t value) {
+  lines_.push_back(fmt::format("attribute {} {} uint64 {}\n", object, attribute, value));
+}
+
+void Manifest::add(const std::string& object, const std::string& attribute, std::string_view text) {
+  // With its length, because a text may have lines of its own.
+  lines_.push_back(
+      fmt::format("attribute {} {} text {} {}\n", object, attribute, text.size(), text));
+}
+
+void Manifest::add(const std::string& dataset, const DatasetInfo& info) {
+  lines_.push_back(fmt::format("dataset {} {} {} {}\n", dataset, info.type, shape_text(info.shape),
+                               info.digest));
+}
+
+std::string Manifest::digest() const {
+  std::vector<std::string> sorted = lines_;
+  std::sort(sorted.begin(), sorted.end());
+  Digest digest;
+  for (const std::string& line : sorted) digest.update(line);
+  return digest.hex();
 }
 
 }  // namespace cllm::io

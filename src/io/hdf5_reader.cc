@@ -1,12 +1,14 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
+#include <numeric>
 #include <utility>
 
-#include "cllm/base/digest.h"
 #include "cllm/base/error.h"
 #include "cllm/io/hdf5.h"
 #include "hdf5_internal.h"
@@ -16,45 +18,12 @@ namespace {
 
 Handle type_of_dataset(const Handle& dataset) { return {H5Dget_type(dataset.get()), H5Tclose}; }
 
-std::vector<std::uint64_t> shape_of(const Handle& dataset) {
-  const Handle space(H5Dget_space(dataset.get()), H5Sclose);
-  const int rank = H5Sget_simple_extent_ndims(space.get());
-  std::vector<hsize_t> extent(static_cast<std::size_t>(std::max(rank, 0)));
-  H5Sget_simple_extent_dims(space.get(), extent.data(), nullptr);
-  return {extent.begin(), extent.end()};
-}
-
 bool is_scalar(const Handle& space) { return H5Sget_simple_extent_type(space.get()) == H5S_SCALAR; }
-
-/// A string of fixed length, as the writer makes them.
-bool is_text(const Handle& type) {
-  return H5Tget_class(type.get()) == H5T_STRING && H5Tis_variable_str(type.get()) == 0;
-}
-
-std::string type_name(const Handle& type) {
-  const std::size_t bits = 8 * H5Tget_size(type.get());
-  const char* order = bits > 8 && H5Tget_order(type.get()) == H5T_ORDER_BE ? " (big-endian)" : "";
-  switch (H5Tget_class(type.get())) {
-    case H5T_FLOAT:
-      return fmt::format("float{}{}", bits, order);
-    case H5T_INTEGER:
-      return fmt::format("{}int{}{}", H5Tget_sign(type.get()) == H5T_SGN_NONE ? "u" : "", bits,
-                         order);
-    case H5T_STRING:
-      return is_text(type) ? "text" : "text of variable length";
-    default:
-      return "another type";
-  }
-}
 
 /// Stored text without what fills it up to its type's length.
 std::string without_padding(std::string text) {
   text.resize(text.find_last_not_of('\0') + 1);
   return text;
-}
-
-std::span<const std::byte> bytes_of(const std::string& text) {
-  return std::as_bytes(std::span(text));
 }
 
 }  // namespace
@@ -83,6 +52,10 @@ Hdf5Reader::Hdf5Reader(const std::filesystem::path& path) : path_(path) {
   if (!file_.is_valid()) {
     fail("{} is truncated or damaged ({}); use another checkpoint", path.string(), hdf5_reason());
   }
+  // Of the default driver, which is the one in use: the descriptor.
+  void* handle = nullptr;
+  if (H5Fget_vfd_handle(file_.get(), H5P_DEFAULT, &handle) < 0) fail_damaged("/");
+  descriptor_ = *static_cast<const int*>(handle);
 }
 
 void Hdf5Reader::fail_damaged(const std::string& object) const {
@@ -166,10 +139,28 @@ std::vector<std::string> Hdf5Reader::names(const std::string& group) const {
   return names;
 }
 
-std::uint64_t Hdf5Reader::integer_attribute(const std::string& object,
-                                            const std::string& name) const {
+std::vector<std::string> Hdf5Reader::attribute_names(const Handle& owner,
+                                                     const std::string& object) const {
+  std::vector<std::string> names;
+  const auto add = [](hid_t, const char* name, const H5A_info_t*, void* list) -> herr_t {
+    static_cast<std::vector<std::string>*>(list)->emplace_back(name);
+    return 0;
+  };
+  if (H5Aiterate2(owner.get(), H5_INDEX_NAME, H5_ITER_NATIVE, nullptr, add, &names) < 0) {
+    fail_damaged(object);
+  }
+  return names;
+}
+
+bool Hdf5Reader::has_attribute(const std::string& object, const std::string& name) const {
   const Handle owner = open(object);
-  const Handle attribute = open_attribute(owner, object, name);
+  const htri_t exists = H5Aexists(owner.get(), name.c_str());
+  if (exists < 0) fail_damaged(object);
+  return exists > 0;
+}
+
+std::uint64_t Hdf5Reader::integer_of(const Handle& attribute, const std::string& object,
+                                     const std::string& name) const {
   const Handle type(H5Aget_type(attribute.get()), H5Tclose);
   const Handle space(H5Aget_space(attribute.get()), H5Sclose);
   if (H5Tequal(type.get(), H5T_STD_U64LE) <= 0 || !is_scalar(space)) {
@@ -181,9 +172,8 @@ std::uint64_t Hdf5Reader::integer_attribute(const std::string& object,
   return value;
 }
 
-std::string Hdf5Reader::text_attribute(const std::string& object, const std::string& name) const {
-  const Handle owner = open(object);
-  const Handle attribute = open_attribute(owner, object, name);
+std::string Hdf5Reader::text_of(const Handle& attribute, const std::string& object,
+                                const std::string& name) const {
   const Handle type(H5Aget_type(attribute.get()), H5Tclose);
   const Handle space(H5Aget_space(attribute.get()), H5Sclose);
   if (!is_text(type) || !is_scalar(space) || H5Tget_size(type.get()) > file_size_) {
@@ -195,25 +185,84 @@ std::string Hdf5Reader::text_attribute(const std::string& object, const std::str
   return without_padding(std::move(text));
 }
 
+std::uint64_t Hdf5Reader::integer_attribute(const std::string& object,
+                                            const std::string& name) const {
+  return integer_of(open_attribute(open(object), object, name), object, name);
+}
+
+std::string Hdf5Reader::text_attribute(const std::string& object, const std::string& name) const {
+  return text_of(open_attribute(open(object), object, name), object, name);
+}
+
 DatasetInfo Hdf5Reader::info(const std::string& dataset) const {
   const Handle opened = open_dataset(dataset);
   DatasetInfo info{shape_of(opened), type_name(type_of_dataset(opened)), {}};
   if (H5Aexists(opened.get(), kDigestAttribute) > 0) {
-    info.digest = text_attribute(dataset, kDigestAttribute);
+    info.digest =
+        text_of(open_attribute(opened, dataset, kDigestAttribute), dataset, kDigestAttribute);
   }
   return info;
 }
 
-void Hdf5Reader::check_digest(const std::string& dataset, std::span<const std::byte> data) const {
-  if (text_attribute(dataset, kDigestAttribute) != digest_hex(data)) {
+void Hdf5Reader::read_bytes_at(std::uint64_t offset, std::span<std::byte> bytes,
+                               const std::string& dataset) const {
+  while (!bytes.empty()) {
+    const ssize_t got =
+        ::pread(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      fail("cannot read {} of {}: {}; check the disk, or use another checkpoint", dataset,
+           path_.string(), std::strerror(errno));
+    }
+    if (got == 0) {
+      fail("{} became shorter while {} was read; use another checkpoint", path_.string(), dataset);
+    }
+    offset += static_cast<std::uint64_t>(got);
+    bytes = bytes.subspan(static_cast<std::size_t>(got));
+  }
+}
+
+std::uint64_t Hdf5Reader::place_of(const Handle& opened, const std::string& dataset,
+                                   std::uint64_t size) const {
+  const std::uint64_t offset = H5Dget_offset(opened.get());
+  // A dataset that was never written has no place; without data it needs none.
+  if (size > 0 && (offset > file_size_ || size > file_size_ - offset)) {
+    fail("{} does not hold the data of {}: it is truncated or damaged; use another checkpoint",
+         path_.string(), dataset);
+  }
+  return offset;
+}
+
+void Hdf5Reader::check_digest(const Handle& opened, const std::string& dataset,
+                              const std::string& found) const {
+  if (text_of(open_attribute(opened, dataset, kDigestAttribute), dataset, kDigestAttribute) !=
+      found) {
     fail("{} is damaged: the data of {} do not match their digest; use another checkpoint",
          path_.string(), dataset);
   }
 }
 
-void Hdf5Reader::read_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
-                             std::span<float> values) const {
-  const Handle opened = open_dataset(dataset);
+void Hdf5Reader::read_floats(const Handle& opened, const std::string& dataset, std::size_t size,
+                             std::byte* target) const {
+  const std::uint64_t offset = place_of(opened, dataset, size);
+  std::vector<std::byte> buffer(target == nullptr ? std::min(size, kBlockBytes) : 0);
+  BlockCheck passed(true);
+  for (std::size_t done = 0; done < size; done += kBlockBytes) {
+    const std::span block(target == nullptr ? buffer.data() : target + done,
+                          std::min(kBlockBytes, size - done));
+    read_bytes_at(offset + done, block, dataset);
+    passed.update(block);
+  }
+  check_digest(opened, dataset, passed.digest());
+  if (!passed.is_finite()) {
+    fail("{}: {} holds values that are not finite; use an earlier checkpoint", path_.string(),
+         dataset);
+  }
+}
+
+Handle Hdf5Reader::open_floats(const std::string& dataset,
+                               std::span<const std::uint64_t> shape) const {
+  Handle opened = open_dataset(dataset);
   const Handle type = type_of_dataset(opened);
   if (H5Tequal(type.get(), H5T_IEEE_F32LE) <= 0) {
     fail("{}: {} holds {} in place of float32; use another checkpoint", path_.string(), dataset,
@@ -224,10 +273,20 @@ void Hdf5Reader::read_floats(const std::string& dataset, std::span<const std::ui
     fail("{}: {} has shape {} in place of {}; use a checkpoint of the same model", path_.string(),
          dataset, shape_text(found), shape_text(shape));
   }
-  if (H5Dread(opened.get(), H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0) {
-    fail_damaged(dataset);
-  }
-  check_digest(dataset, std::as_bytes(values));
+  return opened;
+}
+
+void Hdf5Reader::read_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
+                             std::span<float> values) const {
+  const auto bytes = std::as_writable_bytes(values);
+  read_floats(open_floats(dataset, shape), dataset, bytes.size(), bytes.data());
+}
+
+void Hdf5Reader::check_floats(const std::string& dataset,
+                              std::span<const std::uint64_t> shape) const {
+  const std::size_t size =
+      std::accumulate(shape.begin(), shape.end(), sizeof(float), std::multiplies<>());
+  read_floats(open_floats(dataset, shape), dataset, size, nullptr);
 }
 
 std::string Hdf5Reader::read_text(const std::string& dataset) const {
@@ -239,11 +298,10 @@ std::string Hdf5Reader::read_text(const std::string& dataset) const {
          dataset, type_name(type), shape_text(shape_of(opened)));
   }
   std::string text(H5Tget_size(type.get()), '\0');
-  if (H5Dread(opened.get(), type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()) < 0) {
-    fail_damaged(dataset);
-  }
+  read_bytes_at(place_of(opened, dataset, text.size()), std::as_writable_bytes(std::span(text)),
+                dataset);
   text = without_padding(std::move(text));
-  check_digest(dataset, bytes_of(text));
+  check_digest(opened, dataset, digest_hex(std::as_bytes(std::span(text))));
   return text;
 }
 
@@ -256,11 +314,31 @@ std::string Hdf5Reader::read_bytes(const std::string& dataset) const {
          dataset, type_name(type), shape_text(shape));
   }
   std::string bytes(shape[0], '\0');
-  if (H5Dread(opened.get(), H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes.data()) < 0) {
-    fail_damaged(dataset);
-  }
-  check_digest(dataset, bytes_of(bytes));
+  const auto data = std::as_writable_bytes(std::span(bytes));
+  read_bytes_at(place_of(opened, dataset, data.size()), data, dataset);
+  check_digest(opened, dataset, digest_hex(data));
   return bytes;
+}
+
+std::string Hdf5Reader::contents_digest(std::span<const char* const> groups) const {
+  Manifest manifest;
+  for (const char* group : groups) {
+    const Handle opened = open(group);
+    for (const std::string& name : attribute_names(opened, group)) {
+      const Handle attribute = open_attribute(opened, group, name);
+      const Handle type(H5Aget_type(attribute.get()), H5Tclose);
+      if (is_text(type)) {
+        manifest.add(group, name, text_of(attribute, group, name));
+      } else {
+        manifest.add(group, name, integer_of(attribute, group, name));
+      }
+    }
+    for (const std::string& name : names(group)) {
+      const std::string dataset = fmt::format("{}/{}", group, name);
+      manifest.add(dataset, info(dataset));
+    }
+  }
+  return manifest.digest();
 }
 
 }  // namespace cllm::io

@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <cstring>
 
-#include "cllm/base/digest.h"
 #include "cllm/base/error.h"
 #include "cllm/io/hdf5.h"
 #include "hdf5_internal.h"
@@ -50,7 +49,9 @@ std::string_view advice(int error) {
 }  // namespace
 
 Hdf5Writer::Hdf5Writer(const std::filesystem::path& path, const std::filesystem::path& shown)
-    : shown_(shown), output_(std::make_unique<OutputFile>(path)) {
+    : shown_(shown),
+      manifest_(std::make_unique<Manifest>()),
+      output_(std::make_unique<OutputFile>(path)) {
   silence_hdf5();
   check(true);
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
@@ -79,7 +80,7 @@ void Hdf5Writer::create_group(const std::string& group) {
   check(created.is_valid());
 }
 
-void Hdf5Writer::write_attribute(const std::string& object, const std::string& name,
+void Hdf5Writer::store_attribute(const std::string& object, const std::string& name,
                                  std::int64_t type, const void* value) {
   const Handle space = scalar_space();
   const Handle attribute(H5Acreate_by_name(file_.get(), object.c_str(), name.c_str(), type,
@@ -89,9 +90,16 @@ void Hdf5Writer::write_attribute(const std::string& object, const std::string& n
   check(H5Awrite(attribute.get(), type, value) >= 0);
 }
 
+void Hdf5Writer::store_text(const std::string& object, const std::string& name,
+                            std::string_view text) {
+  const Handle type = text_type(text);
+  store_attribute(object, name, type.get(), text_data(text));
+}
+
 void Hdf5Writer::write_attribute(const std::string& object, const std::string& name,
                                  std::uint64_t value) {
-  write_attribute(object, name, H5T_STD_U64LE, &value);
+  store_attribute(object, name, H5T_STD_U64LE, &value);
+  manifest_->add(object, name, value);
 }
 
 void Hdf5Writer::write_attribute(const std::string& object, const std::string& name,
@@ -100,21 +108,33 @@ void Hdf5Writer::write_attribute(const std::string& object, const std::string& n
     fail("cannot write {}: the text for attribute {} of {} has a NUL byte; remove it",
          shown_.string(), name, object);
   }
-  const Handle type = text_type(text);
-  write_attribute(object, name, type.get(), text_data(text));
+  store_text(object, name, text);
+  manifest_->add(object, name, text);
 }
 
-void Hdf5Writer::write_dataset(const std::string& dataset, std::int64_t type, const Handle& space,
-                               std::span<const std::byte> data) {
+bool Hdf5Writer::write_dataset(const std::string& dataset, std::int64_t type, const Handle& space,
+                               std::span<const std::byte> data, bool floats) {
   const Handle creation = without_times(H5P_DATASET_CREATE);
-  {
-    const Handle created(H5Dcreate2(file_.get(), dataset.c_str(), type, space.get(), H5P_DEFAULT,
-                                    creation.get(), H5P_DEFAULT),
-                         H5Dclose);
-    check(created.is_valid());
-    check(H5Dwrite(created.get(), type, H5S_ALL, H5S_ALL, H5P_DEFAULT, data.data()) >= 0);
+  // Its place in the file is needed before any data are in it.
+  H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY);
+  H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER);
+  Handle created(H5Dcreate2(file_.get(), dataset.c_str(), type, space.get(), H5P_DEFAULT,
+                            creation.get(), H5P_DEFAULT),
+                 H5Dclose);
+  check(created.is_valid());
+  const std::uint64_t offset = H5Dget_offset(created.get());
+  check(data.empty() || offset != HADDR_UNDEF);
+  BlockCheck passed(floats);
+  for (std::size_t done = 0; done < data.size(); done += kBlockBytes) {
+    const auto block = data.subspan(done, std::min(kBlockBytes, data.size() - done));
+    passed.update(block);
+    output_->write(offset + done, block);
   }
-  write_attribute(dataset, kDigestAttribute, digest_hex(data));
+  const Handle stored(H5Dget_type(created.get()), H5Tclose);
+  manifest_->add(dataset, {shape_of(created), type_name(stored), passed.digest()});
+  check(created.close());
+  store_text(dataset, kDigestAttribute, passed.digest());
+  return passed.is_finite();
 }
 
 void Hdf5Writer::write_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
@@ -122,7 +142,12 @@ void Hdf5Writer::write_floats(const std::string& dataset, std::span<const std::u
   const std::vector<hsize_t> extent(shape.begin(), shape.end());
   const Handle space(H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr),
                      H5Sclose);
-  write_dataset(dataset, H5T_IEEE_F32LE, space, std::as_bytes(values));
+  if (!write_dataset(dataset, H5T_IEEE_F32LE, space, std::as_bytes(values), true)) {
+    fail(
+        "{} is not written: {} holds values that are not finite; resume from an earlier "
+        "checkpoint with a lower --lr",
+        shown_.string(), dataset);
+  }
 }
 
 void Hdf5Writer::write_text(const std::string& dataset, std::string_view text) {
@@ -141,6 +166,9 @@ void Hdf5Writer::write_bytes(const std::string& dataset, std::string_view bytes)
                 std::as_bytes(std::span(text_data(bytes), bytes.size())));
 }
 
-void Hdf5Writer::close() { check(file_.close()); }
+void Hdf5Writer::close() {
+  store_text("/", kDigestAttribute, manifest_->digest());
+  check(file_.close());
+}
 
 }  // namespace cllm::io

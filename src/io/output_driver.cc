@@ -17,7 +17,6 @@ struct OutputDriver {
     H5FD_t base;
     OutputFile* output;
     haddr_t allocated;  ///< end of the space that HDF5 has given out
-    haddr_t written;    ///< end of the file
   };
 
   static Open& of(H5FD_t* file) { return *reinterpret_cast<Open*>(file); }
@@ -49,7 +48,7 @@ struct OutputDriver {
     of(file).allocated = address;
     return 0;
   }
-  static haddr_t get_written(const H5FD_t* file, H5FD_mem_t) { return of(file).written; }
+  static haddr_t get_written(const H5FD_t* file, H5FD_mem_t) { return of(file).output->size_; }
 
   static herr_t read(H5FD_t* file, H5FD_mem_t, hid_t, haddr_t address, size_t size, void* buffer) {
     const OutputFile& output = *of(file).output;
@@ -69,31 +68,18 @@ struct OutputDriver {
 
   static herr_t write(H5FD_t* file, H5FD_mem_t, hid_t, haddr_t address, size_t size,
                       const void* buffer) {
-    OutputFile& output = *of(file).output;
-    of(file).written = std::max(of(file).written, address + size);
-    const auto* bytes = static_cast<const char*>(buffer);
-    while (output.is_good() && size > 0) {
-      const ssize_t put = ::pwrite(output.descriptor_, bytes, size, static_cast<off_t>(address));
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) {
-        output.error_ = errno;
-        break;
-      }
-      bytes += put;
-      address += static_cast<haddr_t>(put);
-      size -= static_cast<size_t>(put);
-    }
+    of(file).output->write(address, std::span(static_cast<const std::byte*>(buffer), size));
     return 0;
   }
 
   static herr_t truncate(H5FD_t* file, hid_t, hbool_t) {
-    Open& opened = of(file);
+    const Open& opened = of(file);
     OutputFile& output = *opened.output;
-    if (output.is_good() && opened.allocated != opened.written &&
+    if (output.is_good() && opened.allocated != output.size_ &&
         ::ftruncate(output.descriptor_, static_cast<off_t>(opened.allocated)) != 0) {
       output.error_ = errno;
     }
-    opened.written = opened.allocated;
+    output.size_ = opened.allocated;
     return 0;
   }
 
@@ -132,6 +118,21 @@ bool OutputFile::set_driver(hid_t file_access) {
   static const hid_t kIdentifier = H5FDregister(&kDriver);
   OutputFile* const information = this;
   return H5Pset_driver(file_access, kIdentifier, &information) >= 0;
+}
+
+void OutputFile::write(std::uint64_t offset, std::span<const std::byte> bytes) {
+  size_ = std::max(size_, offset + bytes.size());
+  while (is_good() && !bytes.empty()) {
+    const ssize_t put =
+        ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) {
+      error_ = errno;
+      break;
+    }
+    offset += static_cast<std::uint64_t>(put);
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+  }
 }
 
 }  // namespace cllm::io

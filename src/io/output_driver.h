@@ -2,7 +2,10 @@
 
 #include <hdf5.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <span>
 
 namespace cllm::io {
 
@@ -28,6 +31,9 @@ class OutputFile {
   /// Returns whether HDF5 accepted it.
   bool set_driver(hid_t file_access);
 
+  /// Puts bytes at their place, also those of datasets past HDF5; after an error it does nothing.
+  void write(std::uint64_t offset, std::span<const std::byte> bytes);
+
   /// The number (errno) of the first failure since creation, or 0.
   int error() const { return error_; }
 
@@ -37,6 +43,7 @@ class OutputFile {
 
   int descriptor_;
   int error_ = 0;
+  std::uint64_t size_ = 0;
 };
 
 }  // namespace cllm::io

@@ -52,13 +52,16 @@ class CheckpointDamageTest : public testing::Test {
   }
 
   static void set_digest(hid_t dataset, const std::string& digest) {
+    set_text(dataset, kDigestAttribute, digest);
+  }
+
+  static void set_text(hid_t object, const char* name, const std::string& text) {
     const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
-    H5Tset_size(type.get(), digest.size());
+    H5Tset_size(type.get(), text.size());
     const Handle space(H5Screate(H5S_SCALAR), H5Sclose);
     const Handle attribute(
-        H5Acreate2(dataset, kDigestAttribute, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT),
-        H5Aclose);
-    ASSERT_GE(H5Awrite(attribute.get(), type.get(), digest.data()), 0);
+        H5Acreate2(object, name, type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+    ASSERT_GE(H5Awrite(attribute.get(), type.get(), text.data()), 0);
   }
 
   void set_run_attribute(const char* name, std::uint64_t value) const {
@@ -101,9 +104,6 @@ class CheckpointDamageTest : public testing::Test {
 TEST_F(CheckpointDamageTest, ToolsOfThisTestLeaveAGoodFileGood) {
   edit([](hid_t) {});
   EXPECT_TRUE(same_bits(read_all(path_, kSmallModel), content_));
-  replace_tensor(H5T_IEEE_F32LE, {18, 6});
-  const Content read = read_all(path_, kSmallModel);
-  EXPECT_EQ(read.parameters[content_.layout[content_.layout.layer(0).c_attn_weight].offset], 0.0F);
 }
 
 TEST_F(CheckpointDamageTest, MissingFile) {
@@ -144,8 +144,10 @@ TEST_F(CheckpointDamageTest, TruncatedAnywhere) {
 TEST_F(CheckpointDamageTest, AnotherFormatVersion) {
   set_run_attribute("format_version", kFormatVersion + 1);
   const std::string message = run_error();
-  EXPECT_THAT(message, HasSubstr("format 2"));
-  EXPECT_THAT(message, HasSubstr("format 1"));
+  EXPECT_THAT(message, HasSubstr("format 3"));
+  EXPECT_THAT(message, HasSubstr("up to format 2; use a newer cllm-dist"));
+  set_run_attribute("format_version", 0);
+  EXPECT_THAT(run_error(), HasSubstr("format 0, which there never was"));
 }
 
 TEST_F(CheckpointDamageTest, AModelThatCannotBe) {
@@ -262,6 +264,69 @@ TEST_F(CheckpointDamageTest, NonFiniteWithARightDigest) {
   const std::string message = parameters_error();
   EXPECT_THAT(message, HasSubstr("/params/ln_f.bias"));
   EXPECT_THAT(message, HasSubstr("not finite"));
+}
+
+// What every digest of a tensor agrees with, and the digest over them does not.
+TEST_F(CheckpointDamageTest, WholeTensorsInEachOthersPlaceOrOfAnotherFile) {
+  const auto expect_noticed = [&] {
+    EXPECT_THAT(run_error(), HasSubstr("do not match the digest over them"));
+    EXPECT_THAT(parameters_error(), HasSubstr("do not match the digest over them"));
+    const CheckpointSummary summary = describe_checkpoint(path_);
+    EXPECT_FALSE(summary.is_whole());
+    EXPECT_THAT(summary.problem, HasSubstr("do not match the digest over them"));
+    EXPECT_THAT(summary.problems(), testing::ElementsAre(summary.problem));
+  };
+  const auto swap = [&](const std::string& a, const std::string& b) {
+    edit([&](hid_t file) {
+      const auto move = [&](const std::string& from, const std::string& to) {
+        ASSERT_GE(H5Lmove(file, from.c_str(), file, to.c_str(), H5P_DEFAULT, H5P_DEFAULT), 0);
+      };
+      move(a, "/aside");
+      move(b, a);
+      move("/aside", b);
+    });
+  };
+  swap("/params/h.0.ln_1.weight", "/params/h.1.ln_1.weight");
+  expect_noticed();
+  SetUp();
+  swap("/adam/m/ln_f.bias", "/adam/v/ln_f.bias");
+  expect_noticed();
+  SetUp();
+  swap("/run/config", "/run/state");
+  EXPECT_THAT(run_error(), HasSubstr("do not match the digest over them"));
+  SetUp();
+  replace_tensor(H5T_IEEE_F32LE, {18, 6});
+  expect_noticed();
+}
+
+TEST_F(CheckpointDamageTest, ChangedAttributes) {
+  for (const char* name : {"step", "tokens_seen", "seed"}) {
+    SetUp();
+    set_run_attribute(name, 12);
+    EXPECT_THAT(run_error(), HasSubstr("do not match the digest over them")) << name;
+  }
+  SetUp();
+  set_run_attribute("format_version", 1);  // does not do without the digest that is there
+  EXPECT_THAT(run_error(), HasSubstr("do not match the digest over them"));
+  SetUp();
+  edit([](hid_t file) {
+    ASSERT_GE(H5Arename_by_name(file, "/run", "program_version", "program_versions", H5P_DEFAULT),
+              0);
+  });
+  EXPECT_THAT(run_error(), HasSubstr("no attribute program_version"));
+  SetUp();
+  edit([](hid_t file) {
+    const Handle run(H5Gopen2(file, "/run", H5P_DEFAULT), H5Gclose);
+    set_text(run.get(), "note", "extra");
+  });
+  EXPECT_THAT(run_error(), HasSubstr("do not match the digest over them"));
+}
+
+TEST_F(CheckpointDamageTest, MissingDigestOverAll) {
+  edit([](hid_t file) {
+    ASSERT_GE(H5Adelete_by_name(file, "/", kDigestAttribute, H5P_DEFAULT), 0);
+  });
+  EXPECT_THAT(run_error(), HasSubstr("no attribute xxh3_128 at /"));
 }
 
 TEST_F(CheckpointDamageTest, UnexpectedTensor) {

@@ -26,13 +26,15 @@ namespace cllm::io {
 //   /run/tokenizer     uint8: the tokenizer's own file
 //
 // Datasets are contiguous and little-endian, and the attribute xxh3_128 of each is the digest of
-// its data. Equal content makes equal files.
+// its data; that of the root is the digest over all of these and all attributes. Equal content
+// makes equal files. docs/checkpoint_format.md has the details.
 //
 // All functions throw Error: one sentence that names the file, says what is wrong and what to do.
 // One thread at a time may call them; any number of processes may read one file.
 
-/// The version of the format above. Readers refuse every other.
-inline constexpr std::uint64_t kFormatVersion = 1;
+/// The version of the format above. Readers refuse later ones. Version 1 is the same without the
+/// digest of the root.
+inline constexpr std::uint64_t kFormatVersion = 2;
 
 /// All of a run but its tensors.
 struct RunState {
@@ -56,13 +58,15 @@ void write_checkpoint(const std::filesystem::path& path, const RunState& run,
                       const model::Layout& layout, std::span<const float> parameters,
                       std::span<const float> m, std::span<const float> v);
 
-/// Everything but the tensors, of which none is read. The model's shape makes sense and is not
+/// Everything but the tensors, of which no data are read: that they are in the file, under the
+/// digests that they were written with, is checked. The model's shape makes sense and is not
 /// larger than the file, so that `model::Layout` and slabs may be made from it.
 RunState read_run_state(const std::filesystem::path& path);
 
 /// Fills a slab of `layout` with the parameters; floats between tensors stay as they are. Every
 /// digest is checked, every value is finite. Throws Error also when the checkpoint is of another
-/// model than the layout; the slab may then hold anything.
+/// model than the layout, or anything else that it should hold was exchanged; the slab may then
+/// hold anything.
 void read_parameters(const std::filesystem::path& path, const model::Layout& layout,
                      std::span<float> parameters);
 
@@ -83,12 +87,16 @@ struct TensorSummary {
 struct CheckpointSummary {
   RunState run;
   std::vector<TensorSummary> tensors;  ///< expected ones in the layout's order, then unexpected
+  std::string problem;  ///< a sentence when every tensor is whole but not those that were written
 
   bool is_whole() const;
+  /// A sentence each: those of tensors, else that of the checkpoint.
+  std::vector<std::string> problems() const;
 };
 
-/// Reads and checks everything, and goes on after a tensor that is not whole. Throws Error when
-/// there is no telling what the checkpoint should hold.
+/// Reads and checks everything, in a small constant memory beside the tokenizer's, and goes on
+/// after a tensor that is not whole. Throws Error when there is no telling what the checkpoint
+/// should hold.
 CheckpointSummary describe_checkpoint(const std::filesystem::path& path);
 
 /// "step-00001000.h5"; more digits from step 100,000,000 on.

@@ -12,13 +12,15 @@
 namespace cllm::io {
 
 // HDF5 behind owning handles: groups, attributes, and contiguous datasets that each carry the
-// XXH3-128 digest of their data. Objects are named by absolute paths ("/params/wte.weight").
+// XXH3-128 digest of their data. The file has a digest over these and its attributes. Objects are
+// named by absolute paths ("/params/wte.weight").
 //
 // Everything here throws Error: one sentence that names the file, says what is wrong with it and
 // what to do. HDF5 prints nothing itself. One thread at a time may use HDF5, and a reader or
 // writer is used by the thread that made it.
 
-/// The attribute of every dataset that holds the digest of its data, as `Digest::hex` writes it.
+/// The attribute of every dataset that holds the digest of its data, as `Digest::hex` writes it,
+/// and of the root: there it is the digest over all attributes of groups and all datasets.
 inline constexpr const char* kDigestAttribute = "xxh3_128";
 
 /// Owns one HDF5 identifier (`hid_t`). Move-only.
@@ -42,6 +44,7 @@ class Handle {
   Close close_ = nullptr;
 };
 
+class Manifest;
 class OutputFile;
 
 /// Writes a new HDF5 file that every HDF5 since 1.8 reads, with checksums on its metadata. The
@@ -59,7 +62,8 @@ class Hdf5Writer {
   /// A short UTF-8 string, without NUL.
   void write_attribute(const std::string& object, const std::string& name, std::string_view text);
 
-  /// IEEE float32, row by row. The product of `shape` is the size of `values`.
+  /// IEEE float32, row by row. The product of `shape` is the size of `values`. Throws Error when a
+  /// value is not finite.
   void write_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
                     std::span<const float> values);
   /// One UTF-8 string of any length, without NUL.
@@ -67,18 +71,21 @@ class Hdf5Writer {
   /// A vector of uint8, of any content.
   void write_bytes(const std::string& dataset, std::string_view bytes);
 
-  /// Finishes the file. Without a call of it the file isn't whole.
+  /// Adds the digest over all that was written, and finishes the file, which isn't whole without.
   void close();
 
  private:
-  void write_dataset(const std::string& dataset, std::int64_t type, const Handle& space,
-                     std::span<const std::byte> data);
-  void write_attribute(const std::string& object, const std::string& name, std::int64_t type,
+  /// Returns whether all values are finite, where they are floats.
+  bool write_dataset(const std::string& dataset, std::int64_t type, const Handle& space,
+                     std::span<const std::byte> data, bool floats = false);
+  void store_attribute(const std::string& object, const std::string& name, std::int64_t type,
                        const void* value);
+  void store_text(const std::string& object, const std::string& name, std::string_view text);
   /// Throws unless everything succeeded so far and `succeeded` holds.
   void check(bool succeeded) const;
 
   std::filesystem::path shown_;
+  std::unique_ptr<Manifest> manifest_;
   std::unique_ptr<OutputFile> output_;  // outlives file_
   Handle file_;
 };
@@ -105,31 +112,57 @@ class Hdf5Reader {
   /// How many names a group has.
   std::uint64_t count(const std::string& group) const;
 
+  bool has_attribute(const std::string& object, const std::string& name) const;
   std::uint64_t integer_attribute(const std::string& object, const std::string& name) const;
   std::string text_attribute(const std::string& object, const std::string& name) const;
 
   DatasetInfo info(const std::string& dataset) const;
 
-  /// Fills `values` with a float32 dataset of exactly this shape and checks its digest. When it
-  /// throws, `values` may hold anything. The product of `shape` is the size of `values`.
+  /// Fills `values` with a float32 dataset of exactly this shape, and checks its digest and that
+  /// every value is finite. When it throws, `values` may hold anything. The product of `shape` is
+  /// the size of `values`.
   void read_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
                    std::span<float> values) const;
+  /// The same checks without keeping the values, in a small constant memory.
+  void check_floats(const std::string& dataset, std::span<const std::uint64_t> shape) const;
   std::string read_text(const std::string& dataset) const;
   std::string read_bytes(const std::string& dataset) const;
+
+  /// The digest that the root has when the attributes of these groups and the datasets in them, of
+  /// which no data are read, are all that was written.
+  std::string contents_digest(std::span<const char* const> groups) const;
 
  private:
   /// Opens a group or dataset, following only hard links.
   Handle open(const std::string& object) const;
   Handle open_dataset(const std::string& dataset) const;
+  Handle open_floats(const std::string& dataset, std::span<const std::uint64_t> shape) const;
   Handle open_attribute(const Handle& owner, const std::string& object,
                         const std::string& name) const;
-  void check_digest(const std::string& dataset, std::span<const std::byte> data) const;
+  std::vector<std::string> attribute_names(const Handle& owner, const std::string& object) const;
+  std::uint64_t integer_of(const Handle& attribute, const std::string& object,
+                           const std::string& name) const;
+  std::string text_of(const Handle& attribute, const std::string& object,
+                      const std::string& name) const;
+  /// Where the `size` bytes of a dataset begin. Throws Error unless they lie in the file.
+  std::uint64_t place_of(const Handle& opened, const std::string& dataset,
+                         std::uint64_t size) const;
+  void check_digest(const Handle& opened, const std::string& dataset,
+                    const std::string& found) const;
+  /// Reads and checks the `size` bytes of a dataset. They go to `target`, or nowhere when it is
+  /// null.
+  void read_floats(const Handle& opened, const std::string& dataset, std::size_t size,
+                   std::byte* target) const;
+  /// Reads from the file itself, past HDF5.
+  void read_bytes_at(std::uint64_t offset, std::span<std::byte> bytes,
+                     const std::string& dataset) const;
   /// Throws that HDF5 cannot read `object`, with HDF5's reason.
   [[noreturn]] void fail_damaged(const std::string& object) const;
 
   std::filesystem::path path_;
   std::uint64_t file_size_ = 0;
   Handle file_;
+  int descriptor_ = -1;  // of file_
 };
 
 /// "(96, 64)": a shape as messages write it.

@@ -133,6 +133,18 @@ void OutputFile::write(std::uint64_t offset, std::span<const std::byte> bytes) {
     offset += static_cast<std::uint64_t>(put);
     bytes = bytes.subspan(static_cast<std::size_t>(put));
   }
+  start_write_back();
+}
+
+void OutputFile::start_write_back() {
+#ifdef __linux__
+  constexpr std::uint64_t kStride = std::uint64_t{8} << 20;
+  if (size_ < written_back_ + kStride) return;
+  // Only a hint: what fails here fails again where the file is synced.
+  ::sync_file_range(descriptor_, static_cast<off_t>(written_back_),
+                    static_cast<off_t>(size_ - written_back_), SYNC_FILE_RANGE_WRITE);
+  written_back_ = size_;
+#endif
 }
 
 }  // namespace cllm::io

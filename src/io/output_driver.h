@@ -40,10 +40,13 @@ class OutputFile {
  private:
   friend struct OutputDriver;
   bool is_good() const { return error_ == 0; }
+  /// Lets the disk begin with what was written, so that the sync at the end has little to wait for.
+  void start_write_back();
 
   int descriptor_;
   int error_ = 0;
   std::uint64_t size_ = 0;
+  std::uint64_t written_back_ = 0;  ///< the system was told to write the file up to here
 };
 
 }  // namespace cllm::io

@@ -8,8 +8,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
-#include <vector>
+#include <thread>
 
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
@@ -73,9 +74,18 @@ void run(const std::filesystem::path& directory, int rounds) {
              static_cast<double>(size) / 1e9);
   for (int round = 0; round < rounds; ++round) {
     std::filesystem::remove(path);
-    const double written = speed(size, write);
-    const double plainly = speed(size, [&] { write_plainly(plain, parameters.span(), size); });
-    std::filesystem::remove(plain);
+    double written = 0, plainly = 0;
+    const auto write_now = [&] { written = speed(size, write); };
+    const auto write_plainly_now = [&] {
+      plainly = speed(size, [&] { write_plainly(plain, parameters.span(), size); });
+      std::filesystem::remove(plain);
+    };
+    // A disk that was just written to is slower, so each goes first in turn, after a rest.
+    std::this_thread::sleep_for(std::chrono::seconds(3));
+    if (round % 2 == 0) write_now();
+    write_plainly_now();
+    std::this_thread::sleep_for(std::chrono::seconds(3));
+    if (round % 2 == 1) write_now();
     const double verified = speed(size, [&] {
       if (!describe_checkpoint(path).is_whole()) fail("{} is not whole", path.string());
     });

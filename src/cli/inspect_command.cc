@@ -50,16 +50,11 @@ void inspect_command(const InspectSettings& settings, train::Collective& collect
     const std::filesystem::path path = find_checkpoint(settings.path);
     const io::CheckpointSummary summary = io::describe_checkpoint(path);
     print_summary(path, summary, settings.tensors);
-    std::size_t broken = 0;
-    for (const io::TensorSummary& tensor : summary.tensors) {
-      if (tensor.problem.empty()) continue;
-      fmt::print("broken      {}\n", tensor.problem);
-      ++broken;
-    }
+    const std::vector<std::string> problems = summary.problems();
+    for (const std::string& problem : problems) fmt::print("broken      {}\n", problem);
     std::fflush(stdout);
-    if (!summary.is_whole()) {
-      fail("{} is not whole: {} of its tensors are broken; use an earlier checkpoint",
-           path.string(), broken);
+    if (!problems.empty()) {
+      fail("{} is not whole; use an earlier checkpoint", path.string());
     }
     fmt::print("whole       every tensor has its digest\n");
     std::fflush(stdout);

@@ -58,17 +58,21 @@ void run_program(const Arguments& arguments, train::Collective& collective) {
   SampleSettings sample;
   EvalSettings eval;
   InspectSettings inspect;
+  VerifySettings verify;
   TokenizeSettings tokenize;
   BenchSettings bench;
   declare_train_options(app, train);
   CLI::App* sample_app = app.add_subcommand("sample", "continue a text with a trained model");
   CLI::App* eval_app = app.add_subcommand("eval", "measure a trained model on a text");
   CLI::App* inspect_app = app.add_subcommand("inspect", "show what a checkpoint holds");
+  CLI::App* verify_app =
+      app.add_subcommand("verify", "check that checkpoints and token files are whole");
   CLI::App* tokenize_app = app.add_subcommand("tokenize", "turn a corpus into token files");
   CLI::App* bench_app = app.add_subcommand("bench", "measure training steps on this machine");
   declare_sample_options(*sample_app, sample);
   declare_eval_options(*eval_app, eval);
   declare_inspect_options(*inspect_app, inspect);
+  declare_verify_options(*verify_app, verify);
   declare_tokenize_options(*tokenize_app, tokenize);
   declare_bench_options(*bench_app, bench);
 
@@ -83,6 +87,7 @@ void run_program(const Arguments& arguments, train::Collective& collective) {
   if (sample_app->parsed()) return sample_command(sample, collective);
   if (eval_app->parsed()) return eval_command(eval, collective);
   if (inspect_app->parsed()) return inspect_command(inspect, collective);
+  if (verify_app->parsed()) return verify_command(verify, collective);
   if (tokenize_app->parsed()) return tokenize_command(tokenize, collective);
   if (bench_app->parsed()) return bench_command(*bench_app, bench, collective);
   train_command(arguments, collective);

@@ -34,6 +34,10 @@ struct InspectSettings {
   bool tensors = false;
 };
 
+struct VerifySettings {
+  std::string path;
+};
+
 struct TokenizeSettings {
   std::string data;
   std::string tokenizer = "bytes";
@@ -49,6 +53,7 @@ struct BenchSettings {
 void declare_sample_options(CLI::App& app, SampleSettings& settings);
 void declare_eval_options(CLI::App& app, EvalSettings& settings);
 void declare_inspect_options(CLI::App& app, InspectSettings& settings);
+void declare_verify_options(CLI::App& app, VerifySettings& settings);
 void declare_tokenize_options(CLI::App& app, TokenizeSettings& settings);
 void declare_bench_options(CLI::App& app, BenchSettings& settings);
 
@@ -64,6 +69,9 @@ void eval_command(const EvalSettings& settings, train::Collective& collective);
 
 /// Prints what a checkpoint holds, and checks that it is whole.
 void inspect_command(const InspectSettings& settings, train::Collective& collective);
+
+/// Reads checkpoints and token files to their end, and prints of each whether it is whole.
+void verify_command(const VerifySettings& settings, train::Collective& collective);
 
 /// Measures training steps of a model on random tokens against this machine's matrix product.
 void bench_command(const CLI::App& app, BenchSettings& settings, train::Collective& collective);

@@ -1,9 +1,7 @@
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <array>
 #include <cstring>
 #include <functional>
 #include <numeric>
@@ -12,6 +10,7 @@
 #include "cllm/base/error.h"
 #include "cllm/io/hdf5.h"
 #include "hdf5_internal.h"
+#include "input_driver.h"
 
 namespace cllm::io {
 namespace {
@@ -28,35 +27,37 @@ std::string without_padding(std::string text) {
 
 }  // namespace
 
-Hdf5Reader::Hdf5Reader(const std::filesystem::path& path) : path_(path) {
+Hdf5Reader::Hdf5Reader(const std::filesystem::path& path)
+    : path_(path), input_(std::make_unique<InputFile>(path)) {
   silence_hdf5();
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) {
-    fail("cannot open {}: {}; give the path of a checkpoint", path.string(), std::strerror(errno));
+  constexpr char kSignature[] = {'\x89', 'H', 'D', 'F', '\r', '\n', '\x1a', '\n'};
+  std::array<std::byte, sizeof(kSignature) + 1> start{};
+  if (input_->holds(0, start.size())) {
+    if (const int error = input_->read(0, start); error != 0) {
+      fail("cannot read {}: {}; check the file", path.string(), std::strerror(error));
+    }
   }
-  // Opening a pipe would wait for its writer.
-  if (!S_ISREG(status.st_mode)) {
-    fail("{} is not a regular file; give the path of a checkpoint", path.string());
+  if (std::memcmp(start.data(), kSignature, sizeof(kSignature)) != 0) {
+    fail("{} is not an HDF5 file; give the path of a checkpoint", path.string());
   }
-  file_size_ = static_cast<std::uint64_t>(status.st_size);
-
-  const htri_t is_hdf5 = H5Fis_hdf5(path.c_str());
-  if (is_hdf5 < 0) fail("cannot read {}: {}; check the file", path.string(), hdf5_reason());
-  if (is_hdf5 == 0) fail("{} is not an HDF5 file; give the path of a checkpoint", path.string());
-
+  // The version of the superblock. Before 2, metadata have no checksums.
+  if (const int version = std::to_integer<int>(start.back()); version < 2) {
+    fail("{} is an HDF5 file of an older kind ({}) than checkpoints are; use another file",
+         path.string(), version);
+  }
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-  // A file that is only ever renamed into place has no writer, and some cluster file systems
-  // cannot lock.
-  H5Pset_file_locking(access.get(), false, true);
-  file_ = Handle(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
+  if (input_->set_driver(access.get())) {
+    file_ = Handle(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
+  }
   if (!file_.is_valid()) {
     fail("{} is truncated or damaged ({}); use another checkpoint", path.string(), hdf5_reason());
   }
-  // Of the default driver, which is the one in use: the descriptor.
-  void* handle = nullptr;
-  if (H5Fget_vfd_handle(file_.get(), H5P_DEFAULT, &handle) < 0) fail_damaged("/");
-  descriptor_ = *static_cast<const int*>(handle);
 }
+
+Hdf5Reader::Hdf5Reader(Hdf5Reader&&) noexcept = default;
+Hdf5Reader::~Hdf5Reader() = default;
+
+std::uint64_t Hdf5Reader::file_size() const { return input_->size(); }
 
 void Hdf5Reader::fail_damaged(const std::string& object) const {
   fail("{} is damaged at {} ({}); use another checkpoint", path_.string(), object, hdf5_reason());
@@ -176,7 +177,7 @@ std::string Hdf5Reader::text_of(const Handle& attribute, const std::string& obje
                                 const std::string& name) const {
   const Handle type(H5Aget_type(attribute.get()), H5Tclose);
   const Handle space(H5Aget_space(attribute.get()), H5Sclose);
-  if (!is_text(type) || !is_scalar(space) || H5Tget_size(type.get()) > file_size_) {
+  if (!is_text(type) || !is_scalar(space) || H5Tget_size(type.get()) > file_size()) {
     fail("{}: attribute {} of {} is not one text of fixed length but {}; use another checkpoint",
          path_.string(), name, object, type_name(type));
   }
@@ -206,19 +207,9 @@ DatasetInfo Hdf5Reader::info(const std::string& dataset) const {
 
 void Hdf5Reader::read_bytes_at(std::uint64_t offset, std::span<std::byte> bytes,
                                const std::string& dataset) const {
-  while (!bytes.empty()) {
-    const ssize_t got =
-        ::pread(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) {
-      fail("cannot read {} of {}: {}; check the disk, or use another checkpoint", dataset,
-           path_.string(), std::strerror(errno));
-    }
-    if (got == 0) {
-      fail("{} became shorter while {} was read; use another checkpoint", path_.string(), dataset);
-    }
-    offset += static_cast<std::uint64_t>(got);
-    bytes = bytes.subspan(static_cast<std::size_t>(got));
+  if (const int error = input_->read(offset, bytes); error != 0) {
+    fail("cannot read {} of {}: {}; check the disk, or use another checkpoint", dataset,
+         path_.string(), std::strerror(error));
   }
 }
 
@@ -226,7 +217,7 @@ std::uint64_t Hdf5Reader::place_of(const Handle& opened, const std::string& data
                                    std::uint64_t size) const {
   const std::uint64_t offset = H5Dget_offset(opened.get());
   // A dataset that was never written has no place; without data it needs none.
-  if (size > 0 && (offset > file_size_ || size > file_size_ - offset)) {
+  if (size > 0 && !input_->holds(offset, size)) {
     fail("{} does not hold the data of {}: it is truncated or damaged; use another checkpoint",
          path_.string(), dataset);
   }
@@ -293,7 +284,7 @@ std::string Hdf5Reader::read_text(const std::string& dataset) const {
   const Handle opened = open_dataset(dataset);
   const Handle type = type_of_dataset(opened);
   const Handle space(H5Dget_space(opened.get()), H5Sclose);
-  if (!is_text(type) || !is_scalar(space) || H5Tget_size(type.get()) > file_size_) {
+  if (!is_text(type) || !is_scalar(space) || H5Tget_size(type.get()) > file_size()) {
     fail("{}: {} is not one text of fixed length but {} {}; use another checkpoint", path_.string(),
          dataset, type_name(type), shape_text(shape_of(opened)));
   }
@@ -309,7 +300,7 @@ std::string Hdf5Reader::read_bytes(const std::string& dataset) const {
   const Handle opened = open_dataset(dataset);
   const Handle type = type_of_dataset(opened);
   const std::vector<std::uint64_t> shape = shape_of(opened);
-  if (H5Tequal(type.get(), H5T_STD_U8LE) <= 0 || shape.size() != 1 || shape[0] > file_size_) {
+  if (H5Tequal(type.get(), H5T_STD_U8LE) <= 0 || shape.size() != 1 || shape[0] > file_size()) {
     fail("{}: {} is not a vector of uint8 but {} {}; use another checkpoint", path_.string(),
          dataset, type_name(type), shape_text(shape));
   }

@@ -44,6 +44,7 @@ class Handle {
   Close close_ = nullptr;
 };
 
+class InputFile;
 class Manifest;
 class OutputFile;
 
@@ -103,9 +104,11 @@ class Hdf5Reader {
  public:
   /// Throws Error when `path` is missing, not a file, not HDF5, truncated or damaged.
   explicit Hdf5Reader(const std::filesystem::path& path);
+  Hdf5Reader(Hdf5Reader&&) noexcept;
+  ~Hdf5Reader();
 
   const std::filesystem::path& path() const { return path_; }
-  std::uint64_t file_size() const { return file_size_; }
+  std::uint64_t file_size() const;
 
   /// The names in a group, in alphabetical order of their bytes.
   std::vector<std::string> names(const std::string& group) const;
@@ -160,9 +163,8 @@ class Hdf5Reader {
   [[noreturn]] void fail_damaged(const std::string& object) const;
 
   std::filesystem::path path_;
-  std::uint64_t file_size_ = 0;
+  std::unique_ptr<InputFile> input_;  // outlives file_
   Handle file_;
-  int descriptor_ = -1;  // of file_
 };
 
 /// "(96, 64)": a shape as messages write it.

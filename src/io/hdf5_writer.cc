@@ -75,6 +75,10 @@ void Hdf5Writer::check(bool succeeded) const {
 
 void Hdf5Writer::create_group(const std::string& group) {
   const Handle creation = without_times(H5P_GROUP_CREATE);
+  // All links and attributes in the object header, which the reader can check before HDF5 does.
+  constexpr unsigned kMost = 0xffff;
+  H5Pset_link_phase_change(creation.get(), kMost, 0);
+  H5Pset_attr_phase_change(creation.get(), kMost, 0);
   Handle created(H5Gcreate2(file_.get(), group.c_str(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
                  H5Gclose);
   check(created.is_valid());

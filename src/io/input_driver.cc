@@ -9,8 +9,10 @@
 #include <cstring>
 #include <iterator>
 #include <new>
+#include <vector>
 
 #include "cllm/base/error.h"
+#include "metadata_check.h"
 
 namespace cllm::io {
 namespace {
@@ -20,6 +22,8 @@ struct Open {
   H5FD_t base;
   const InputFile* input;
   haddr_t allocated;  ///< end of the space that HDF5 believes to be in use
+  haddr_t expected =
+      HADDR_UNDEF;  ///< where the rest of a piece that was checked begins, or HADDR_UNDEF
 };
 
 Open& of(H5FD_t* file) { return *reinterpret_cast<Open*>(file); }
@@ -54,10 +58,33 @@ herr_t set_allocated(H5FD_t* file, H5FD_mem_t, haddr_t address) {
 
 haddr_t get_size(const H5FD_t* file, H5FD_mem_t) { return of(file).input->size(); }
 
+constexpr const char* kUnknown = "metadata that cllm-dist does not write";
+
+/// Gives HDF5 the reason, which it hands on.
+herr_t refuse(const char* reason) {
+  H5Epush2(H5E_DEFAULT, __FILE__, __func__, __LINE__, H5E_ERR_CLS, H5E_IO, H5E_READERROR, "%s",
+           reason);
+  return -1;
+}
+
+/// HDF5 reads metadata piece by piece: from its beginning, but of one that turns out longer than it
+/// guessed, the rest comes next. Each piece is checked whole before HDF5 sees any of it.
 herr_t read_file(H5FD_t* file, H5FD_mem_t, hid_t, haddr_t address, size_t size, void* buffer) {
-  const InputFile& input = *of(file).input;
-  if (!input.holds(address, size)) return -1;
-  return input.read(address, std::span(static_cast<std::byte*>(buffer), size)) == 0 ? 0 : -1;
+  Open& opened = of(file);
+  const InputFile& input = *opened.input;
+  const std::span bytes(static_cast<std::byte*>(buffer), size);
+  if (!input.holds(address, size)) return refuse("an address outside of the file");
+  if (const int error = input.read(address, bytes); error != 0) return refuse(std::strerror(error));
+  const bool is_rest = address == opened.expected;
+  opened.expected = HADDR_UNDEF;
+  if (is_rest) return 0;
+  const std::uint64_t whole = size_of_piece(bytes.first(std::min(size, kPieceBeginning)));
+  if (whole <= size) return may_parse(bytes, input.size()) ? 0 : refuse(kUnknown);
+  opened.expected = address + size;
+  if (!input.holds(address, whole)) return refuse("an address outside of the file");
+  std::vector<std::byte> piece(whole);
+  if (const int error = input.read(address, piece); error != 0) return refuse(std::strerror(error));
+  return may_parse(piece, input.size()) ? 0 : refuse(kUnknown);
 }
 
 herr_t refuse_write(H5FD_t*, H5FD_mem_t, hid_t, haddr_t, size_t, const void*) { return -1; }

@@ -185,6 +185,25 @@ TEST_F(CheckpointTest, H5pyReadsItInThreeLines) {
   EXPECT_TRUE(read_file(raw) == expected + content.run.tokenizer_blob);
 }
 
+// The program in docs/checkpoint_format.md, so that the page is right.
+TEST_F(CheckpointTest, DigestsCanBeRecomputed) {
+  if (!is_installed("/usr/bin/python3 -c 'import h5py, xxhash'")) {
+    GTEST_SKIP() << "no h5py or xxhash (python3-h5py, python3-xxhash) for /usr/bin/python3";
+  }
+  const std::string page = read_file(CLLM_TESTS_DIR "/../docs/checkpoint_format.md");
+  const std::string fence = "```python\n";
+  const std::size_t begin = page.rfind(fence) + fence.size();
+  const std::filesystem::path script = directory_.path() / "verify.py";
+  write(script, std::string_view(page).substr(begin, page.find("```", begin) - begin));
+  for (const Content& content : {random_content(kSmallModel, 11), Content(kSmallModel)}) {
+    content.write(path_);
+    const Outcome outcome =
+        shell("env -i /usr/bin/python3 '" + script.string() + "' '" + path_.string() + "'");
+    EXPECT_EQ(outcome.status, 0);
+    EXPECT_EQ(outcome.output, "whole\n");
+  }
+}
+
 TEST_F(CheckpointTest, H5dumpReadsIt) {
   if (!is_installed("h5dump --version")) GTEST_SKIP() << "no h5dump (package hdf5-tools)";
   const Content content = random_content(kSmallModel, 10);

@@ -1,10 +1,12 @@
+#include <fmt/format.h>
+
 #include "checkpoint_fixture.h"
 
 namespace cllm::io {
 namespace {
 
-/// What the golden files hold: `checkpoint_v1.h5` was written by the last program whose format was
-/// version 1, by `golden_content().write(path)`.
+/// What the golden files hold. Each was written by a program whose format was of that version, by
+/// `golden_content().write(path)`.
 Content golden_content() {
   Content content({.layers = 1, .heads = 1, .channels = 2, .context = 2, .vocabulary = 3});
   content.run.step = 7;
@@ -27,14 +29,19 @@ Content golden_content() {
   return content;
 }
 
-TEST(GoldenCheckpointTest, Version1) {
+class GoldenCheckpointTest : public testing::TestWithParam<int> {};
+
+TEST_P(GoldenCheckpointTest, IsRead) {
   const Content expected = golden_content();
-  const std::filesystem::path path = CLLM_TESTS_DIR "/golden/checkpoint_v1.h5";
+  const std::filesystem::path path =
+      fmt::format("{}/golden/checkpoint_v{}.h5", CLLM_TESTS_DIR, GetParam());
   EXPECT_TRUE(same_bits(read_all(path, expected.run.model), expected));
   const CheckpointSummary summary = describe_checkpoint(path);
   EXPECT_TRUE(summary.is_whole());
   EXPECT_EQ(summary.run, expected.run);
 }
+
+INSTANTIATE_TEST_SUITE_P(Versions, GoldenCheckpointTest, testing::Values(1, 2));
 
 }  // namespace
 }  // namespace cllm::io

@@ -12,6 +12,7 @@ namespace {
 constexpr std::string_view kSignature = "\x89HDF\r\n\x1a\n";
 constexpr std::size_t kSuperblockBytes = 48;
 constexpr std::size_t kChecksumBytes = 4;
+constexpr std::uint64_t kUtf8 = 1;  // the last of the character sets
 
 /// Takes fields off the front of some bytes. What is asked for beyond their end is zero, and makes
 /// it bad for good.
@@ -75,10 +76,12 @@ bool take_dataspace(Fields& fields, std::uint64_t& elements) {
 
 /// An integer, a float or a string; `size` is that of one.
 bool take_datatype(Fields& fields, std::uint64_t& size) {
-  const std::uint64_t kind = fields.byte() & 0xf;
-  fields.take(3);
-  size = fields.integer(4);
   constexpr std::uint64_t kInteger = 0, kFloat = 1, kString = 3;
+  constexpr std::uint64_t kVax = 0x40, kNormalization = 0x30;
+  const std::uint64_t first = fields.byte(), version = first >> 4, kind = first & 0xf;
+  const std::uint64_t flags = fields.integer(3);
+  size = fields.integer(4);
+  if (version < 1 || version > 3) return false;
   if (kind == kInteger) {
     const std::uint64_t offset = fields.integer(2), precision = fields.integer(2);
     return size > 0 && size <= 8 && precision > 0 && offset + precision <= 8 * size;
@@ -88,7 +91,8 @@ bool take_datatype(Fields& fields, std::uint64_t& size) {
     const std::uint64_t exponent = fields.byte(), exponent_bits = fields.byte();
     const std::uint64_t mantissa = fields.byte(), mantissa_bits = fields.byte();
     fields.take(4);
-    return size > 0 && size <= 16 && precision > 0 && offset + precision <= 8 * size &&
+    return (flags & kVax) == 0 && (flags & kNormalization) != kNormalization && size > 0 &&
+           size <= 16 && precision > 0 && offset + precision <= 8 * size &&
            exponent + exponent_bits <= 8 * size && mantissa + mantissa_bits <= 8 * size;
   }
   return kind == kString && size > 0;
@@ -99,7 +103,7 @@ bool is_attribute(Fields fields) {
   if (fields.byte() != kVersion || fields.byte() != 0) return false;
   const std::uint64_t name_bytes = fields.integer(2), type_bytes = fields.integer(2);
   const std::uint64_t space_bytes = fields.integer(2);
-  fields.byte();  // of the name: its character set
+  if (fields.byte() > kUtf8) return false;
   const auto name = fields.take(name_bytes);
   Fields type(fields.take(type_bytes)), space(fields.take(space_bytes));
   std::uint64_t size = 0, elements = 0;
@@ -108,18 +112,22 @@ bool is_attribute(Fields fields) {
          (elements == 0 || size <= fields.left() / elements);
 }
 
+/// A link that HDF5 can decode: where it can't decode one of a group, it frees all of them, also
+/// those that it has not got to.
 bool take_link(Fields& fields) {
-  constexpr std::uint64_t kHard = 0, kHasKind = 8, kHasOrder = 4, kHasCharacterSet = 16;
+  constexpr std::uint64_t kHard = 0, kSoft = 1, kFirstOther = 64;
+  constexpr std::uint64_t kHasKind = 8, kHasOrder = 4, kHasCharacterSet = 16, kAllFlags = 31;
   if (fields.byte() != 1) return false;
   const std::uint64_t flags = fields.byte();
   const std::uint64_t kind = (flags & kHasKind) != 0 ? fields.byte() : kHard;
   if ((flags & kHasOrder) != 0) fields.take(8);
-  if ((flags & kHasCharacterSet) != 0) fields.take(1);
+  const std::uint64_t character_set = (flags & kHasCharacterSet) != 0 ? fields.byte() : 0;
   const std::uint64_t name_bytes = fields.integer(std::size_t{1} << (flags & 3));
-  if (name_bytes == 0) return false;
   fields.take(name_bytes);
-  fields.take(kind == kHard ? 8 : fields.integer(2));
-  return true;
+  const std::uint64_t target_bytes = kind == kHard ? 8 : fields.integer(2);
+  fields.take(target_bytes);
+  return flags <= kAllFlags && (kind <= kSoft || kind >= kFirstOther) && character_set <= kUtf8 &&
+         name_bytes > 0 && (kind != kSoft || target_bytes > 0);
 }
 
 bool take_fill_value(Fields& fields) {

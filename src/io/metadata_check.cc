@@ -1,6 +1,5 @@
 #include "metadata_check.h"
 
-#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -240,16 +239,40 @@ std::uint64_t take_header(Fields& fields) {
   return fields.integer(std::size_t{1} << (flags & kSizeWidth));
 }
 
-/// Of a B-tree; HDF5 itself makes nodes of 512 bytes.
+constexpr std::uint64_t kLinksByName = 5, kAttributesByName = 8;  // kinds of B-trees
+constexpr std::uint64_t kLinkRecord = 11, kAttributeRecord = 17;  // bytes
+
+/// Of a B-tree. HDF5 makes nodes of 512 bytes, 10 of which are no records.
 bool is_tree(Fields fields) {
-  constexpr std::uint64_t kLinksByName = 5, kAttributesByOrder = 9, kLargestNode = 1 << 16;
-  constexpr std::uint64_t kDeepest = 16, kLargestRecord = 64;
+  constexpr std::uint64_t kNode = 512, kOverhead = 10, kDeepest = 16;
   fields.take(5);
   const std::uint64_t kind = fields.byte(), node = fields.integer(4), record = fields.integer(2);
   const std::uint64_t depth = fields.integer(2);
-  return fields.good() && kind >= kLinksByName && kind <= kAttributesByOrder && kind != 7 &&
-         node >= 64 && node <= kLargestNode && record > 0 && record <= kLargestRecord &&
-         depth <= kDeepest;
+  fields.take(10);
+  const std::uint64_t root_records = fields.integer(2);
+  return fields.good() && node == kNode && depth <= kDeepest &&
+         root_records * record <= kNode - kOverhead &&
+         ((kind == kLinksByName && record == kLinkRecord) ||
+          (kind == kAttributesByName && record == kAttributeRecord));
+}
+
+/// A B-tree's node. HDF5 looks for an attribute that says to be shared in a heap that isn't there.
+bool is_leaf(Fields fields) {
+  constexpr std::uint64_t kShared = 2;
+  fields.take(5);
+  const std::uint64_t kind = fields.byte();
+  while (kind == kAttributesByName && fields.left() >= kAttributeRecord) {
+    Fields record(fields.take(kAttributeRecord));  // or zeros, or the checksum and zeros
+    record.take(8);
+    if ((record.byte() & kShared) != 0) return false;
+  }
+  return kind == kLinksByName || kind == kAttributesByName;
+}
+
+/// Only of links are there so many.
+bool is_inner_node(Fields fields) {
+  fields.take(5);
+  return fields.byte() == kLinksByName;
 }
 
 /// Of a heap: its blocks have sizes by a table of so many columns, from a first to a largest size.
@@ -300,8 +323,9 @@ bool may_parse(std::span<const std::byte> block, std::uint64_t file_size) {
     // Offsets and lengths have 8 bytes.
     return block.size() == kSuperblockBytes && fields.byte() == 8 && fields.byte() == 8;
   }
-  return std::ranges::any_of(
-      std::initializer_list<std::string_view>{"BTLF", "BTIN", "FHDB", "FHIB"}, begins_with);
+  if (begins_with("BTLF")) return is_leaf(Fields(block));
+  if (begins_with("BTIN")) return is_inner_node(Fields(block));
+  return begins_with("FHDB") || begins_with("FHIB");
 }
 
 }  // namespace cllm::io

@@ -25,6 +25,11 @@ std::string without_padding(std::string text) {
   return text;
 }
 
+/// Whether a message may show a name, which then stays one line.
+bool is_printable(const std::string& name) {
+  return std::ranges::all_of(name, [](char letter) { return letter >= ' ' && letter <= '~'; });
+}
+
 }  // namespace
 
 Hdf5Reader::Hdf5Reader(const std::filesystem::path& path)
@@ -61,6 +66,14 @@ std::uint64_t Hdf5Reader::file_size() const { return input_->size(); }
 
 void Hdf5Reader::fail_damaged(const std::string& object) const {
   fail("{} is damaged at {} ({}); use another checkpoint", path_.string(), object, hdf5_reason());
+}
+
+void Hdf5Reader::require_printable(const std::vector<std::string>& names,
+                                   const std::string& object) const {
+  if (!std::ranges::all_of(names, is_printable)) {
+    fail("{} is damaged at {}: it holds a name that is not plain text; use another checkpoint",
+         path_.string(), object);
+  }
 }
 
 Handle Hdf5Reader::open(const std::string& object) const {
@@ -136,6 +149,7 @@ std::vector<std::string> Hdf5Reader::names(const std::string& group) const {
   if (H5Literate(opened.get(), H5_INDEX_NAME, H5_ITER_NATIVE, nullptr, add, &names) < 0) {
     fail_damaged(group);
   }
+  require_printable(names, group);
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -150,6 +164,7 @@ std::vector<std::string> Hdf5Reader::attribute_names(const Handle& owner,
   if (H5Aiterate2(owner.get(), H5_INDEX_NAME, H5_ITER_NATIVE, nullptr, add, &names) < 0) {
     fail_damaged(object);
   }
+  require_printable(names, object);
   return names;
 }
 

@@ -110,7 +110,8 @@ class Hdf5Reader {
   const std::filesystem::path& path() const { return path_; }
   std::uint64_t file_size() const;
 
-  /// The names in a group, in alphabetical order of their bytes.
+  /// The names in a group, in alphabetical order of their bytes. Throws Error when one has other
+  /// characters than printable ones of ASCII.
   std::vector<std::string> names(const std::string& group) const;
   /// How many names a group has.
   std::uint64_t count(const std::string& group) const;
@@ -142,6 +143,7 @@ class Hdf5Reader {
   Handle open_floats(const std::string& dataset, std::span<const std::uint64_t> shape) const;
   Handle open_attribute(const Handle& owner, const std::string& object,
                         const std::string& name) const;
+  void require_printable(const std::vector<std::string>& names, const std::string& object) const;
   std::vector<std::string> attribute_names(const Handle& owner, const std::string& object) const;
   std::uint64_t integer_of(const Handle& attribute, const std::string& object,
                            const std::string& name) const;

@@ -7,13 +7,19 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "cllm/base/error.h"
+#include "cllm/base/fail_point.h"
 #include "cllm/base/processors.h"
 
 namespace cllm {
 namespace {
+
+/// How the names of files that are being written end; they begin with a dot.
+constexpr std::string_view kUnfinished = ".cllm-tmp";
 
 /// A file descriptor that closes itself. Opening a pipe that nobody writes does not wait.
 class Descriptor {
@@ -85,17 +91,26 @@ std::string read_file(const std::filesystem::path& path) {
 }
 
 void write_atomically(const std::filesystem::path& path,
-                      const std::function<void(const std::filesystem::path&)>& write) {
+                      const std::function<void(const std::filesystem::path&)>& write,
+                      const std::function<void(const std::filesystem::path&)>& check) {
   // Host and process keep two writers of one path apart; the rename decides between them.
   const std::filesystem::path temporary =
       path.parent_path() /
-      fmt::format(".{}.{}.{}.tmp", path.filename().string(), host_name(), ::getpid());
+      fmt::format(".{}.{}.{}{}", path.filename().string(), host_name(), ::getpid(), kUnfinished);
+  // "h5" of checkpoints; of a file without an extension its name.
+  const std::string kind =
+      path.has_extension() ? path.extension().string().substr(1) : path.filename().string();
   try {
     write(temporary);
+    fail_point(kind + ".written");
     sync(temporary, O_RDONLY, path);
+    fail_point(kind + ".synced");
+    if (check) check(temporary);
+    fail_point(kind + ".checked");
     if (::rename(temporary.c_str(), path.c_str()) != 0) {
       fail("cannot write {}: {}", path.string(), std::strerror(errno));
     }
+    fail_point(kind + ".renamed");
     sync(path.has_parent_path() ? path.parent_path() : ".", O_RDONLY | O_DIRECTORY, path);
   } catch (...) {
     ::unlink(temporary.c_str());
@@ -113,12 +128,28 @@ void write_atomically(const std::filesystem::path& path, std::span<const std::by
       if (put < 0) fail("cannot write {}: {}", path.string(), std::strerror(errno));
       done += static_cast<std::size_t>(put);
     }
+    // Some file systems tell of a full disk only now, and only here.
+    if (::fsync(file.get()) != 0) fail("cannot write {}: {}", path.string(), std::strerror(errno));
   });
+}
+
+void remove_unfinished(const std::filesystem::path& directory) {
+  std::error_code code;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, code)) {
+    const std::string name = entry.path().filename().string();
+    std::error_code ignored;
+    if (name.starts_with('.') && name.ends_with(kUnfinished)) {
+      std::filesystem::remove(entry.path(), ignored);
+    }
+  }
 }
 
 void make_directories(const std::filesystem::path& path) {
   std::error_code code;
-  std::filesystem::create_directories(path, code);
+  if (std::filesystem::create_directories(path, code)) {
+    const std::filesystem::path parent = std::filesystem::absolute(path).parent_path();
+    sync(parent, O_RDONLY | O_DIRECTORY, path);
+  }
   if (code) fail("cannot create the directory {}: {}", path.string(), code.message());
 }
 

@@ -77,5 +77,25 @@ TEST(File, ErrorsNameTheFile) {
               ThrowsMessage<Error>(HasSubstr("below")));
 }
 
+TEST(File, WhatKilledWritersLeftIsRemovedAndNothingElse) {
+  const support::ScratchDirectory scratch;
+  // Stands for a writer that never came back.
+  fs::path unfinished;
+  EXPECT_THROW(write_atomically(scratch.path() / "file",
+                                [&](const fs::path& temporary) {
+                                  unfinished = temporary;
+                                  throw Error("killed");
+                                }),
+               Error);
+  for (const std::string& name : {unfinished.filename().string(), std::string("file"),
+                                  std::string(".hidden"), std::string("x.cllm-tmp")}) {
+    scratch.write(name, "text");
+  }
+  remove_unfinished(scratch.path());
+  EXPECT_FALSE(fs::exists(unfinished));
+  EXPECT_EQ(files_in(scratch.path()), 3u);
+  remove_unfinished(scratch.path() / "absent");
+}
+
 }  // namespace
 }  // namespace cllm

@@ -1,0 +1,49 @@
+#include "cllm/base/stop_signals.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <memory>
+
+namespace cllm {
+namespace {
+
+int reached = 0;  // the handler of before
+
+class StopSignalsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    reached = 0;
+    for (const int number : {SIGUSR1, SIGUSR2, SIGTERM}) {
+      ::signal(number, [](int which) { reached = which; });
+    }
+  }
+  void TearDown() override {
+    for (const int number : {SIGUSR1, SIGUSR2, SIGTERM}) ::signal(number, SIG_DFL);
+  }
+};
+
+TEST_F(StopSignalsTest, AreNotedWhileItLives) {
+  for (const int number : {SIGUSR1, SIGUSR2, SIGTERM}) {
+    const StopSignals signals;
+    EXPECT_EQ(signals.received(), 0);
+    ::raise(number);
+    EXPECT_EQ(signals.received(), number);
+    EXPECT_EQ(reached, 0);
+  }
+  ::raise(SIGUSR2);
+  EXPECT_EQ(reached, SIGUSR2);
+}
+
+TEST_F(StopSignalsTest, GivingUpHandsTheLastOneOn) {
+  StopSignals signals;
+  ::raise(SIGTERM);
+  EXPECT_EQ(reached, 0);
+  signals.give_up();
+  EXPECT_EQ(reached, SIGTERM);
+  ::raise(SIGUSR1);
+  EXPECT_EQ(reached, SIGUSR1);
+}
+
+}  // namespace
+}  // namespace cllm

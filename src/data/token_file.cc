@@ -32,7 +32,7 @@ struct Header {
   std::uint64_t source_bytes = 0;
   std::uint64_t kind_bytes = 0;
   std::uint64_t blob_bytes = 0;
-  std::uint64_t reserved = 0;
+  std::uint64_t header_digest = 0;  ///< 0 in files of before there was one
   std::array<char, kDigestDigits> token_digest{};
   std::array<char, kDigestDigits> tokenizer_digest{};
 };
@@ -42,6 +42,13 @@ std::array<char, kDigestDigits> digits(const std::string& hex) {
   std::array<char, kDigestDigits> array{};
   std::copy_n(hex.data(), kDigestDigits, array.data());
   return array;
+}
+
+/// The low half of the XXH3-128 of the header while its own digest is 0.
+std::uint64_t digest_of(Header header) {
+  header.header_digest = 0;
+  const std::string hex = digest_hex(std::as_bytes(std::span(&header, 1)));
+  return std::stoull(hex.substr(kDigestDigits / 2), nullptr, 16);
 }
 
 std::span<const std::byte> first_bytes(const std::filesystem::path& path,
@@ -136,6 +143,9 @@ Parsed parse_ours(std::span<const std::byte> file, const std::string& name,
       .tokenizer_kind = text(kind),
       .tokenizer_blob = text(blob)};
   if (check == TokenFile::Check::digests) {
+    if (header.header_digest != 0 && header.header_digest != digest_of(header)) {
+      fail("{} is corrupt: its header does not have its own digest", name);
+    }
     if (digest_hex(token_part) != info.token_digest) {
       fail("{} is corrupt: its tokens do not have the digest of its header", name);
     }
@@ -267,6 +277,7 @@ void write_token_file(const std::filesystem::path& path, const Tokenizer& tokeni
     write(blob.data(), blob.size());
     // Count and digest are known only now.
     header.token_digest = digits(digest.hex());
+    header.header_digest = digest_of(header);
     file.seekp(0);
     write(&header, sizeof(header));
     file.flush();

@@ -1,5 +1,6 @@
 #include "cllm/data/token_file.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <cstring>
@@ -120,7 +121,9 @@ TEST_F(TokenFileTest, HasTheDocumentedBytes) {
   EXPECT_EQ(u64(32), 123456u);
   EXPECT_EQ(u64(40), 7u);
   EXPECT_EQ(u64(48), 3u);
-  EXPECT_EQ(u64(56), 0u);
+  std::string head = bytes.substr(0, 128);
+  head.replace(56, 8, 8, '\0');
+  EXPECT_EQ(fmt::format("{:016x}", u64(56)), digest_hex(std::as_bytes(std::span(head))).substr(16));
   EXPECT_EQ(bytes.substr(64, 32), digest_hex(std::as_bytes(std::span(bytes).subspan(128, 6))));
   EXPECT_EQ(bytes.substr(96, 32), NumberTokenizer(300).digest());
   EXPECT_EQ(bytes.substr(128), std::string("\1\0\2\0\2\1numbersa\0b", 16));
@@ -180,6 +183,14 @@ TEST_F(TokenFileTest, FindsAnyFlippedBitWhenAskedToVerify) {
   const std::string again = altered(128, "\7");
   EXPECT_NO_THROW(TokenFile::open(again));
   EXPECT_THAT(open_error(again, TokenFile::Check::digests), HasSubstr("tokens do not have"));
+}
+
+TEST_F(TokenFileTest, TheHeaderHasADigestToo) {
+  for (const std::size_t at : {24u, 32u, 56u}) {  // vocabulary, source bytes, digest
+    EXPECT_THAT(open_error(altered(at, "\x7F"), TokenFile::Check::digests), HasSubstr("header"));
+  }
+  // Older files have none.
+  EXPECT_NO_THROW(TokenFile::open(altered(56, std::string(8, '\0')), TokenFile::Check::digests));
 }
 
 TEST_F(TokenFileTest, RefusesEveryTruncation) {

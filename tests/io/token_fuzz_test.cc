@@ -78,7 +78,8 @@ TEST_F(TokenFuzzTest, Ours) {
     if (file.info().format != "cllm") return false;
     std::vector<std::uint32_t> found(file.tokens().size());
     file.tokens().copy(0, found.size(), found.data());
-    return found == tokens && file.info().tokenizer_kind == "bytes";
+    return found == tokens && file.info().tokenizer_kind == "bytes" &&
+           file.info().vocabulary == 256 && file.info().source_bytes == tokens.size();
   });
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cllm/base/error.h"
+#include "cllm/io/run_directory.h"
 
 namespace cllm::cli {
 

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
 #include "cllm/base/error.h"
 #include "cllm/cli/checkpoints.h"
 #include "cllm/cli/commands.h"
@@ -8,6 +10,23 @@
 
 namespace cllm::cli {
 namespace {
+
+/// What the state of a run says of evaluations and of how the run came about.
+void print_story(const nlohmann::json& state) {
+  for (const char* name : {"validation", "best"}) {
+    if (!state.contains(name)) continue;
+    const nlohmann::json& score = state.at(name);
+    fmt::print("{:<11} loss {:.4f} after step {}\n", name, score.at("loss").get<double>(),
+               score.at("step").get<std::uint64_t>());
+  }
+  for (const nlohmann::json& start : state.value("history", nlohmann::json::array())) {
+    const auto number = [&](const char* name) { return start.at(name).get<std::uint64_t>(); };
+    const auto text = [&](const char* name) { return start.at(name).get<std::string>(); };
+    fmt::print("history     steps {} to {}: {}, cllm-dist {}, ranks {}, threads {}, hosts {}, {}\n",
+               number("from_step"), number("to_step"), text("start"), text("program"),
+               number("ranks"), number("threads"), number("hosts"), text("reduce"));
+  }
+}
 
 void print_summary(const std::filesystem::path& path, const io::CheckpointSummary& summary,
                    bool tensors) {
@@ -20,6 +39,11 @@ void print_summary(const std::filesystem::path& path, const io::CheckpointSummar
              train::count_text(static_cast<double>(run.tokens_seen)), run.seed);
   fmt::print("tokenizer   {}, {} bytes\n", run.tokenizer_kind, run.tokenizer_blob.size());
   fmt::print("written by  cllm-dist {}\n", run.program_version);
+  try {
+    print_story(nlohmann::json::parse(run.state));
+  } catch (const nlohmann::json::exception&) {
+    fmt::print("state       is not what a run writes\n");
+  }
   if (tensors) {
     for (const io::TensorSummary& tensor : summary.tensors) {
       fmt::print("  {:<40} {:<8} {:<16} {}\n", tensor.path, tensor.type,

@@ -1,9 +1,12 @@
 #include <fmt/core.h>
+#include <signal.h>
 
 #include <cstdio>
 #include <new>
 
 #include "cllm/base/error.h"
+#include "cllm/base/fail_point.h"
+#include "cllm/base/stop_signals.h"
 #include "cllm/cli/program.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/mpi/environment.h"
@@ -30,12 +33,18 @@ void say(const cllm::mpi::World& world, const char* what) {
 int main(int argc, char** argv) {
   try {
     const auto slow_blas = cllm::kernels::restart_with_better_blas_core(argv);
+    // From here to the end of MPI: who asks for a stop while it starts or ends means no crash.
+    cllm::StopSignals signals;
+    // A file that outgrows a limit is then an error like others.
+    ::signal(SIGXFSZ, SIG_IGN);
+    cllm::fail_point("mpi.starts");
     cllm::mpi::Environment environment(argc, argv);
     cllm::mpi::World world;
     if (slow_blas && world.rank() == 0) say(world, slow_blas->c_str());
     try {
-      cllm::cli::run_program({argv + 1, argv + argc}, world);
-      if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+      const int exit_code = cllm::cli::run_program({argv + 1, argv + argc}, world, signals);
+      cllm::fail_point("mpi.ends");
+      if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
       say(world, "cannot write to standard output; what was to be printed is lost");
     } catch (const cllm::ReplicatedError& error) {
       if (world.rank() == 0) say(world, error.what());

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "cllm/base/error.h"
@@ -25,13 +27,15 @@ void require_same_arguments(const Arguments& arguments, train::Collective& colle
 }
 
 /// Configurations and metrics are UTF-8, and hold paths.
-void require_utf8(const Arguments& arguments) {
+void require_utf8(Arguments arguments) {
+  std::error_code unknown;
+  arguments.push_back(std::filesystem::current_path(unknown).string());
   for (const std::string& argument : arguments) {
     try {
       [[maybe_unused]] const std::string text = nlohmann::json(argument).dump();
     } catch (const nlohmann::json::exception&) {
       throw ReplicatedError(
-          fmt::format("the argument {:?} is not UTF-8; rename the path", argument));
+          fmt::format("the argument or directory {:?} is not UTF-8; rename the path", argument));
     }
   }
 }
@@ -40,7 +44,7 @@ void require_utf8(const Arguments& arguments) {
 
 std::string_view version() { return CLLM_VERSION; }
 
-void run_program(const Arguments& arguments, train::Collective& collective) {
+int run_program(const Arguments& arguments, train::Collective& collective, StopSignals& signals) {
   require_same_arguments(arguments, collective);
   require_utf8(arguments);
   CLI::App app(
@@ -80,17 +84,26 @@ void run_program(const Arguments& arguments, train::Collective& collective) {
     parse(app, arguments);
   } catch (const CLI::Success& asked) {
     if (collective.rank() == 0) app.exit(asked);
-    return;
+    return EXIT_SUCCESS;
   } catch (const Error& error) {
     throw ReplicatedError(error.what());  // every rank reads the same command line
   }
-  if (sample_app->parsed()) return sample_command(sample, collective);
-  if (eval_app->parsed()) return eval_command(eval, collective);
-  if (inspect_app->parsed()) return inspect_command(inspect, collective);
-  if (verify_app->parsed()) return verify_command(verify, collective);
-  if (tokenize_app->parsed()) return tokenize_command(tokenize, collective);
-  if (bench_app->parsed()) return bench_command(*bench_app, bench, collective);
-  train_command(arguments, collective);
+  if (app.get_subcommands().empty()) return train_command(arguments, collective, signals);
+  signals.give_up();
+  if (sample_app->parsed()) {
+    sample_command(sample, collective);
+  } else if (eval_app->parsed()) {
+    eval_command(eval, collective);
+  } else if (inspect_app->parsed()) {
+    inspect_command(inspect, collective);
+  } else if (verify_app->parsed()) {
+    verify_command(verify, collective);
+  } else if (tokenize_app->parsed()) {
+    tokenize_command(tokenize, collective);
+  } else {
+    bench_command(*bench_app, bench, collective);
+  }
+  return EXIT_SUCCESS;
 }
 
 }  // namespace cllm::cli

@@ -9,8 +9,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
-#include "cllm/cli/checkpoints.h"
-#include "cllm/io/checkpoint.h"
+#include "cllm/io/run_directory.h"
 
 namespace cllm::cli {
 
@@ -20,15 +19,25 @@ using train::on_rank_0;
 
 namespace {
 
-/// The checkpoint that `settings` ask to go on from, and its configuration; both empty where
-/// --resume auto finds none.
-std::pair<std::string, std::string> find_resumed(const TrainSettings& s) {
-  if (s.resume == "auto") {
-    if (s.out.empty()) fail("--resume auto looks in the run's directory; give it with --out");
-    if (!fs::exists(s.out) || !io::find_newest_checkpoint(s.out)) return {};
+/// Where a lock keeps other runs out while it is looked at and written.
+constexpr const char* kLock = ".lock";
+
+/// Finds the checkpoint that the run goes on from, in a directory that is locked before if it is
+/// also the one to write into.
+Origin find_origin(const TrainSettings& s, FileLock& lock) {
+  const fs::path source = s.resume == "auto" ? s.out : s.resume;
+  if (!source.empty() && fs::exists(source)) {
+    const fs::path directory =
+        fs::is_directory(source) ? source : fs::absolute(source).parent_path();
+    const bool writes = s.out.empty() || (fs::exists(s.out) && fs::equivalent(directory, s.out));
+    if (writes) lock = FileLock(directory / kLock);
   }
-  const fs::path checkpoint = find_checkpoint(s.resume == "auto" ? s.out : s.resume);
-  return {fs::absolute(checkpoint).string(), io::read_run_state(checkpoint).config};
+  if (!s.resume.empty() && s.resume != "auto" && !s.initial.empty()) {
+    fail("--init-from begins a new run, and --resume {} goes on with one; give one of them",
+         s.resume);
+  }
+  const Origin resumed = find_resumed(s);
+  return resumed.resumes() ? resumed : find_initial(s);
 }
 
 /// Whether `path` is `directory` or lies in it.
@@ -54,22 +63,25 @@ void read_request(const Arguments& command_line, Collective& collective, Request
     const std::string text = on_rank_0(collective, [&] { return read_file(config); });
     put_before(arguments_from_toml(text, config, request.app));
   }
-  if (!s.resume.empty()) {
-    const auto found = nlohmann::json::parse(
-        on_rank_0(collective, [&] { return nlohmann::json(find_resumed(s)).dump(); }));
-    request.resumed = found.at(0);
-    const Arguments stored = arguments_from_toml(found.at(1), request.resumed, request.app);
+  if (!s.resume.empty() || !s.initial.empty()) {
+    request.origin = origin_from_json(
+        on_rank_0(collective, [&] { return to_json(find_origin(s, request.lock)); }));
+  }
+  if (!request.origin.checkpoint.empty()) {
+    Arguments stored =
+        arguments_from_toml(request.origin.config, request.origin.checkpoint, request.app);
+    if (!request.origin.resumes()) stored = inherited(stored);
     put_before(stored);
     const bool is_stored = std::ranges::find(stored, "--tokenizer=" + s.tokenizer) != stored.end();
-    request.keeps_tokenizer = !request.resumed.empty() && (is_stored || s.tokenizer.empty());
+    request.keeps_tokenizer = is_stored || s.tokenizer.empty();
   }
   resolve(request.app, s);
 }
 
-fs::path directory_of_run(const Request& request, bool& is_new) {
+fs::path directory_of_run(Request& request, bool& is_new) {
   const TrainSettings& s = request.settings;
   if (s.out.empty()) {
-    if (!request.resumed.empty()) return fs::path(request.resumed).parent_path();
+    if (request.origin.resumes()) return fs::path(request.origin.checkpoint).parent_path();
     const std::string name =
         fmt::format("{:%Y%m%d-%H%M%S}-{}", fmt::localtime(std::time(nullptr)), s.preset);
     make_directories("checkpoints");
@@ -82,6 +94,7 @@ fs::path directory_of_run(const Request& request, bool& is_new) {
       directory = fs::path("checkpoints") / fmt::format("{}-{}", name, i);
     }
     is_new = true;
+    request.lock = FileLock(directory / kLock);
     return directory;
   }
   const fs::path out = s.out;
@@ -89,19 +102,18 @@ fs::path directory_of_run(const Request& request, bool& is_new) {
     fail("--out {} lies in --data {}, whose files would then be read as text; give another", s.out,
          s.data);
   }
-  const bool holds_a_run = fs::is_directory(out) &&
-                           (fs::exists(out / "config.toml") || !io::list_checkpoints(out).empty());
+  is_new = !fs::exists(out);
+  make_directories(out);
+  // A run that goes on was locked when its checkpoint was looked for.
+  if (!request.lock.is_held()) request.lock = FileLock(out / kLock);
   // With --resume auto, a run that ended before its first checkpoint begins anew.
-  const bool goes_on =
-      request.resumed.empty()
-          ? s.resume == "auto"
-          : fs::exists(out) && fs::equivalent(fs::path(request.resumed).parent_path(), out);
-  if (holds_a_run && !goes_on) {
+  const bool goes_on = request.origin.resumes()
+                           ? fs::equivalent(fs::path(request.origin.checkpoint).parent_path(), out)
+                           : s.resume == "auto";
+  if (!goes_on && (fs::exists(out / "config.toml") || !io::list_checkpoints(out).empty())) {
     fail("--out {} already holds a run; go on with it by --resume {}, or give another directory",
          s.out, s.out);
   }
-  is_new = !fs::exists(out);
-  make_directories(out);
   return out;
 }
 

@@ -9,6 +9,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/train/batch.h"
+#include "cllm/train/replicas.h"
 
 namespace cllm::cli {
 namespace {
@@ -23,6 +24,22 @@ constexpr std::size_t kTraceEvents = std::size_t{1} << 16;
 bool read_number(std::string_view text, std::uint64_t& number) {
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
   return code == std::errc() && end == text.data() + text.size();
+}
+
+/// The whole of `text` as seconds, written as "1h30m", "45s" or the like; or false.
+bool read_duration(std::string_view text, double& seconds) {
+  seconds = 0;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const std::size_t digits = std::min(rest.find_first_not_of("0123456789"), rest.size() - 1);
+    const std::string_view unit = rest.substr(digits, 1);
+    std::uint64_t count = 0;
+    const double factor = unit == "h" ? 3600 : unit == "m" ? 60 : unit == "s" ? 1 : 0;
+    if (factor == 0 || !read_number(rest.substr(0, digits), count)) return false;
+    seconds += factor * static_cast<double>(count);
+    rest.remove_prefix(digits + 1);
+  }
+  return !text.empty();
 }
 
 std::string preset_names() {
@@ -134,10 +151,43 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
   run("--checkpoint-every", s.checkpoint_every, "steps (500) or time (30m); 0 for the end alone")
       ->type_name("N")
       ->capture_default_str();
+  run("--keep", s.keep, "checkpoints to keep: the newest N, and the best; 0 for all")
+      ->type_name("N")
+      ->capture_default_str();
+  run("--checkpoint-write", s.checkpoint_write,
+      "background: train on while a copy is written; blocking: needs no memory for a copy")
+      ->type_name("HOW")
+      ->capture_default_str();
+  run("--on-checkpoint-failure", s.on_checkpoint_failure,
+      "continue|stop: what to do when a checkpoint can't be written")
+      ->type_name("WHAT")
+      ->capture_default_str();
   run("--resume", s.resume,
-      "go on from a checkpoint FILE, the newest in DIR, or the newest in --out "
+      "go on from a checkpoint FILE, the newest whole one in DIR, or of --out "
       "if there is one (auto)")
       ->type_name("PATH");
+  run("--init-from", s.initial, "start a new run from the weights of a checkpoint FILE or DIR")
+      ->type_name("PATH");
+  run("--max-time", s.max_time,
+      "save and end (exit code 75) so that all is done after 3h50m [until Slurm's end of the job]")
+      ->type_name("TIME");
+  run("--on-spike", s.on_spike,
+      "skip|clip|rollback|stop: what to do when the gradient is far too large or not finite")
+      ->type_name("WHAT")
+      ->capture_default_str();
+  run("--spike-factor", s.spike_factor,
+      "times the recent median norm that is far too large; 0: only what isn't finite")
+      ->type_name("X")
+      ->capture_default_str();
+  run("--check-replicas", s.check_replicas,
+      "steps between comparisons of all ranks' weights; 0: never")
+      ->type_name("N")
+      ->capture_default_str();
+  run("--on-replica-mismatch", s.on_replica_mismatch,
+      "stop|restore: what to do when they differ; restore takes rank 0's if most ranks agree with "
+      "it")
+      ->type_name("WHAT")
+      ->capture_default_str();
   run("--trace", s.trace, "record steps A to B in trace.json, for Perfetto or chrome://tracing")
       ->type_name("A:B");
   run("--config", s.config, "read options from a TOML file; the command line wins")
@@ -179,7 +229,19 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   parse_allreduce(s.allreduce, {});
   parse_trace(s.trace);
   parse_evaluation_sequences(s.evaluation_sequences);
+  if (options.on_spike == train::OnSpike::kRollback &&
+      parse_interval(s.checkpoint_every).steps == 0) {
+    fail(
+        "--on-spike rollback goes back to checkpoints of certain steps; give --checkpoint-every {} "
+        "as a number of steps",
+        s.checkpoint_every);
+  }
   parse_interval(s.checkpoint_every);
+  parse_max_time(s.max_time);
+  parse_background(s.checkpoint_write);
+  parse_stop_on_failure(s.on_checkpoint_failure);
+  train::parse_on_mismatch(s.on_replica_mismatch);
+  train::Sentinel(s.spike_factor);
 
   while (s.out.size() > 1 && s.out.ends_with('/')) s.out.pop_back();
   if (is_file_path(s.data, {"builtin"})) make_absolute(s.data);
@@ -198,6 +260,8 @@ train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
           .micro_batch = s.micro_batch,
           .row_block = std::min(s.row_block, s.micro_batch * s.shape.context),
           .reduce = train::parse_reduce(s.reduce),
+          .on_spike = train::parse_on_spike(s.on_spike),
+          .spike_factor = s.spike_factor,
           .threads = threads,
           .team = parse_team(s.team),
           .trace_events = s.trace.empty() ? 0 : kTraceEvents};
@@ -208,7 +272,8 @@ std::string config_toml(const CLI::App& app) {
   std::vector<std::string> derived = {"layers",    "heads",  "channels", "context",   "micro-batch",
                                       "row-block", "min-lr", "warmup",   "eval-every"};
   std::erase_if(derived, [&](const std::string& name) { return app.count("--" + name) > 0; });
-  std::vector<std::string> omitted = {"help", "version", "config", "out", "resume", "trace"};
+  std::vector<std::string> omitted = {"help",   "version",   "config",   "out",
+                                      "resume", "init-from", "max-time", "trace"};
   // How many threads a rank has is the machine's business, unless it was asked for.
   if (app.count("--threads") == 0) omitted.emplace_back("threads");
   return toml_of(app, omitted, derived);
@@ -256,20 +321,27 @@ Interval parse_interval(const std::string& text) {
   Interval interval;
   if (read_number(text, interval.steps)) return interval;
   interval.steps = 0;
-  std::string_view rest = text;
-  while (!rest.empty()) {
-    const std::size_t digits = std::min(rest.find_first_not_of("0123456789"), rest.size() - 1);
-    const std::string_view unit = rest.substr(digits, 1);
-    std::uint64_t count = 0;
-    const double seconds = unit == "h" ? 3600 : unit == "m" ? 60 : unit == "s" ? 1 : 0;
-    if (seconds == 0 || !read_number(rest.substr(0, digits), count)) break;
-    interval.seconds += seconds * static_cast<double>(count);
-    rest.remove_prefix(digits + 1);
-  }
-  if (text.empty() || !rest.empty()) {
+  if (!read_duration(text, interval.seconds)) {
     fail("--checkpoint-every {}: give a number of steps, or a time such as 30m or 1h30m", text);
   }
   return interval;
+}
+
+double parse_max_time(const std::string& text) {
+  if (text.empty()) return std::numeric_limits<double>::infinity();
+  double seconds = 0;
+  if (!read_duration(text, seconds)) fail("--max-time {}: give a time such as 3h50m or 45m", text);
+  return seconds;
+}
+
+bool parse_background(const std::string& text) {
+  if (text == "background" || text == "blocking") return text == "background";
+  fail("--checkpoint-write {}: choose background or blocking", text);
+}
+
+bool parse_stop_on_failure(const std::string& text) {
+  if (text == "continue" || text == "stop") return text == "stop";
+  fail("--on-checkpoint-failure {}: choose continue or stop", text);
 }
 
 }  // namespace cllm::cli

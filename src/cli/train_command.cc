@@ -1,9 +1,12 @@
 #include <fmt/format.h>
+#include <sysexits.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <filesystem>
+#include <limits>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "cllm/base/error.h"
@@ -11,18 +14,23 @@
 #include "cllm/base/memory.h"
 #include "cllm/base/processors.h"
 #include "cllm/base/stopwatch.h"
+#include "cllm/cli/announce.h"
 #include "cllm/cli/checkpoints.h"
 #include "cllm/cli/commands.h"
+#include "cllm/cli/origin.h"
 #include "cllm/cli/program.h"
 #include "cllm/cli/request.h"
-#include "cllm/data/builtin_corpus.h"
+#include "cllm/cli/time_left.h"
 #include "cllm/data/dataset.h"
 #include "cllm/io/checkpoint.h"
+#include "cllm/io/run_directory.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/model/initialize.h"
 #include "cllm/train/memory_budget.h"
+#include "cllm/train/metrics.h"
 #include "cllm/train/placement.h"
 #include "cllm/train/run.h"
+#include "cllm/train/saved_state.h"
 
 namespace cllm::cli {
 namespace {
@@ -33,13 +41,24 @@ using train::count_text;
 using train::in_agreement;
 using train::on_rank_0;
 
+/// The file of a run's directory that is there when all steps are taken and saved.
+constexpr const char* kCompleteName = "complete";
+/// Seconds that a Slurm job should have left for what its script does after the run.
+constexpr double kAfterwards = 20;
+
+constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+
+/// The file that people make to stop a run.
+constexpr const char* kStopName = "STOP";
+
 data::PreparedData prepare(const Request& request, const fs::path& directory, int threads,
                            Collective& collective) {
   return data::PreparedData::parse(on_rank_0(collective, [&] {
     const TrainSettings& s = request.settings;
     data::DataOptions options;
     if (request.keeps_tokenizer) {
-      options.known_tokenizer = tokenizer_of(io::read_run_state(request.resumed), request.resumed);
+      options.known_tokenizer =
+          tokenizer_of(io::read_run_state(request.origin.checkpoint), request.origin.checkpoint);
     }
     options.data = s.data;
     options.validation = s.validation_data;
@@ -61,109 +80,59 @@ void check_memory(const train::MemoryBudget& budget, const std::vector<train::Si
                   int rank) {
   const std::string& host = sites[static_cast<std::size_t>(rank)].host;
   const auto here = static_cast<double>(std::ranges::count(sites, host, &train::Site::host));
-  const double needed = here * static_cast<double>(budget.to_allocate());
+  const auto copy = static_cast<double>(budget.checkpoint);  // of one rank
+  const double others = here * (static_cast<double>(budget.to_allocate()) - copy);
   const auto available = static_cast<double>(available_memory());
-  if (needed > available) {
-    fail(
-        "host {}: the run needs about {:.1f} GB and {:.1f} GB are free; make the model smaller, or "
-        "give fewer --threads, a smaller --micro-batch or more hosts",
-        host, needed / 1e9, available / 1e9);
+  if (others + copy <= available) return;
+  fail("host {}: the run needs about {:.1f} GB and {:.1f} GB are free; {}", host,
+       (others + copy) / 1e9, available / 1e9,
+       others <= available
+           ? "give --checkpoint-write blocking, which does without a copy of the state"
+           : "make the model smaller, or give fewer --threads, a smaller --micro-batch or more "
+             "hosts");
+}
+
+/// The state that a run begins with.
+void fill_state(const Origin& origin, const model::Layout& layout, std::uint64_t seed, int threads,
+                train::State& state) {
+  switch (origin.kind) {
+    case Origin::Kind::kNew:
+      return model::initialize(layout, seed, state.parameters.span(), threads);
+    case Origin::Kind::kInitial:
+      return io::read_parameters(origin.checkpoint, layout, state.parameters.span());
+    case Origin::Kind::kResumed:
+      return train::restore(origin.checkpoint, layout, state);
   }
 }
 
-/// What a resumed checkpoint must agree with. Throws Error that has both values.
-void check_resumable(const std::string& checkpoint, const io::RunState& run,
-                     const model::ModelConfig& shape, const data::PreparedData& data) {
-  if (run.model != shape) {
-    fail("{} holds a model of {}, but the options ask for {}; leave out the options that differ",
-         checkpoint, shape_text(run.model), shape_text(shape));
-  }
-  if (run.tokenizer_kind != data.tokenizer_kind || run.tokenizer_blob != data.tokenizer_blob) {
-    fail(
-        "{} was trained with another tokenizer than --data and --tokenizer give now; use the data "
-        "that it was trained on",
-        checkpoint);
-  }
+/// Marks the run in `directory` as complete.
+void mark_complete(const fs::path& directory, std::uint64_t steps) {
+  const std::string line = fmt::format("{} steps\n", steps);
+  write_atomically(directory / kCompleteName, std::as_bytes(std::span(line)));
 }
 
-/// The digest of the data that a checkpoint was trained on.
-std::string data_digest_of(const std::string& checkpoint) {
-  const auto state = nlohmann::json::parse(io::read_run_state(checkpoint).state, nullptr, false);
-  return state.is_object() ? state.value("data", "") : "";
+void unmark_complete(const fs::path& directory) {
+  std::error_code code;
+  fs::remove(directory / kCompleteName, code);
+  if (code) fail("cannot remove {}: {}", (directory / kCompleteName).string(), code.message());
 }
 
-void load_state(const std::string& checkpoint, const model::Layout& layout, train::State& state) {
-  const io::RunState run = io::read_run_state(checkpoint);
-  io::read_parameters(checkpoint, layout, state.parameters.span());
-  io::read_optimizer(checkpoint, layout, state.m.span(), state.v.span());
-  const auto more = nlohmann::json::parse(run.state, nullptr, false);
-  if (more.is_object() && more.contains("scales")) {
-    state.scale_exponents = more.at("scales").get<std::vector<std::int32_t>>();
-  }
-  if (state.scale_exponents.size() != layout.tensors().size()) state.scale_exponents.clear();
-  state.step = run.step;
-  state.tokens_seen = run.tokens_seen;
-}
-
-void save_state(const fs::path& directory, io::RunState run, const model::Layout& layout,
-                const train::State& state) {
-  run.step = state.step;
-  run.tokens_seen = state.tokens_seen;
-  if (!state.scale_exponents.empty()) {
-    auto more = nlohmann::json::parse(run.state);
-    more["scales"] = state.scale_exponents;
-    run.state = more.dump();
-  }
-  const fs::path checkpoint = directory / io::checkpoint_name(state.step);
-  io::write_checkpoint(checkpoint, run, layout, state.parameters.span(), state.m.span(),
-                       state.v.span());
-  io::set_newest_checkpoint(checkpoint);
-}
-
-/// What to change so that every thread has something to do.
-std::vector<std::string> notes_on_sharing(const TrainSettings& s,
-                                          const std::vector<train::Site>& sites) {
-  const std::size_t rows = s.micro_batch * s.shape.context;
-  const std::size_t blocks = (rows + s.row_block - 1) / s.row_block;
-  int threads = 0, busy = 0, largest_team = 0;
-  for (std::size_t rank = 0; rank < sites.size(); ++rank) {
-    threads += sites[rank].threads;
-    const std::size_t units = train::share_of(s.batch / s.micro_batch, rank, sites.size()).count;
-    if (units == 0) continue;
-    for (const int team :
-         train::plan_teams(sites[rank].threads, units, blocks, parse_team(s.team))) {
-      busy += team;
-      largest_team = std::max(largest_team, team);
-    }
-  }
-  std::vector<std::string> notes;
-  if (busy < threads) {
-    notes.push_back(
-        fmt::format("note    {} of {} threads have no unit to compute; give a smaller "
-                    "--micro-batch, a larger --batch, or fewer threads",
-                    threads - busy, threads));
-  }
-  if (static_cast<std::size_t>(largest_team) > blocks) {
-    notes.push_back(fmt::format(
-        "note    {} threads share a unit of {} row block{}, and some wait; give a --row-block of "
-        "{} or less, a smaller --micro-batch, or fewer threads",
-        largest_team, blocks, blocks == 1 ? "" : "s",
-        std::max<std::size_t>(1, rows / static_cast<std::size_t>(largest_team))));
-  }
-  return notes;
-}
-
-std::string part_text(const data::DataPart& part) {
-  std::string text = count_text(static_cast<double>(part.tokens.size())) + " tokens";
-  if (part.source_bytes > 0) {
-    text += fmt::format(" ({} bytes)", count_text(static_cast<double>(part.source_bytes)));
-  }
-  return text;
+/// Leaves a run without a step to take as its last start would have, had nothing ended that on its
+/// way out. A directory that holds no such run, or more of it, stays as it is.
+void tidy_up(const fs::path& directory, const Origin& origin, std::uint64_t steps) {
+  const auto newest = io::find_newest_checkpoint(directory);
+  if (!newest || !fs::equivalent(*newest, origin.checkpoint)) return;
+  remove_unfinished(directory);
+  io::set_newest_checkpoint(*newest);
+  const train::MetricsLog whole_lines(directory / kMetricsName, steps);
+  mark_complete(directory, steps);
 }
 
 }  // namespace
 
-void train_command(const Arguments& command_line, Collective& collective) {
+int train_command(const Arguments& command_line, Collective& collective,
+                  const StopSignals& signals) {
+  const Stopwatch since_start;
   const bool speaks = collective.rank() == 0;
   const auto say = [&](const std::string& text) {
     if (speaks) fmt::print("{}\n", text);
@@ -173,6 +142,7 @@ void train_command(const Arguments& command_line, Collective& collective) {
   Request request;
   in_agreement(collective, [&] { read_request(command_line, collective, request); });
   TrainSettings& s = request.settings;
+  const Origin& origin = request.origin;
 
   // The processors: who has how many, and whether that makes sense.
   const std::vector<train::Site> sites = train::gather_sites(
@@ -187,7 +157,8 @@ void train_command(const Arguments& command_line, Collective& collective) {
   bool is_new = false;
   const std::string where =
       on_rank_0(collective, [&] { return directory_of_run(request, is_new).string(); });
-  const RunDirectory run_directory(where, is_new);
+  const bool is_locked = request.lock.is_held();
+  const RunDirectory run_directory(where, is_new, std::move(request.lock));
   const fs::path& directory = run_directory.path();
   const data::PreparedData prepared = prepare(request, directory, threads, collective);
   data::Dataset data;
@@ -196,6 +167,7 @@ void train_command(const Arguments& command_line, Collective& collective) {
 
   // The model, from its first bits or from a checkpoint, and what trains it.
   const kernels::Kernels* kernels = nullptr;
+  const bool background = parse_background(s.checkpoint_write);
   std::string budget;
   std::optional<model::Gpt> gpt;
   std::optional<train::State> state;
@@ -206,19 +178,13 @@ void train_command(const Arguments& command_line, Collective& collective) {
     kernels = &kernels::select_kernels();
     model::validate(s.shape);
     const train::MemoryBudget wanted =
-        train::memory_budget(s.shape, trainer_options(s, threads), collective);
+        train::memory_budget(s.shape, trainer_options(s, threads), background, collective);
     check_memory(wanted, sites, collective.rank());
     budget = wanted.text();
     gpt.emplace(s.shape, *kernels);
-    if (!request.resumed.empty()) {
-      check_resumable(request.resumed, io::read_run_state(request.resumed), s.shape, prepared);
-    }
+    check_agrees(origin, s, prepared);
     state.emplace(gpt->layout());
-    if (request.resumed.empty()) {
-      model::initialize(gpt->layout(), s.seed, state->parameters.span(), threads);
-    } else {
-      load_state(request.resumed, gpt->layout(), *state);
-    }
+    fill_state(origin, gpt->layout(), s.seed, threads, *state);
     sampler.emplace(s.seed, data.train.tokens.size(), s.shape.context);
     trainer.emplace(*gpt, *kernels, trainer_options(s, threads), data.train.tokens, *sampler,
                     collective);
@@ -227,47 +193,34 @@ void train_command(const Arguments& command_line, Collective& collective) {
   });
 
   // What is told before the first step.
-  const std::uint64_t step_tokens = s.batch * s.shape.context;
-  const double bytes_per_token = data.validation.bytes_per_token().value_or(0);
-  say(fmt::format("cllm-dist {}: {} steps into {}", version(), s.steps, directory.string()));
-  say(fmt::format("model   {}: {}; {} parameters", s.preset, shape_text(s.shape),
-                  count_text(static_cast<double>(gpt->layout().parameter_count()))));
-  say(fmt::format("data    {}: train {}, validation {}", s.data, part_text(data.train),
-                  part_text(data.validation)));
-  say(fmt::format("ranks   {} with {} thread{} each, {} kernels", collective.size(), threads,
-                  threads == 1 ? "" : "s", kernels->name));
-  say(fmt::format(
-      "batch   {} x {} tokens in units of {}; the run reads the data {:.2f} times", s.batch,
-      s.shape.context, s.micro_batch,
-      static_cast<double>(s.steps * s.batch) / static_cast<double>(sampler->windows_per_epoch())));
-  say(fmt::format("memory  {}", budget));
-  if (s.data == "builtin" && s.validation_data.empty()) {
-    say(fmt::format(
-        "floor   {:.4f}: the entropy of the corpus in nats per token, which is the mean "
-        "loss of a model that knows its grammar",
-        data::builtin_entropy_rate() * bytes_per_token));
-  }
-  for (const std::string& note : notes_on_sharing(s, sites)) say(note);
-  if (data.tokenizer && !data.tokenizer->lossless()) {
-    say("note    the tokenizer normalises text or lacks byte tokens: not every text comes back as "
-        "it was");
-  }
-  if (!request.resumed.empty()) {
-    say(fmt::format("resumed from {} at step {}", request.resumed, state->step));
-    if (data_digest_of(request.resumed) != prepared.digest()) {
-      say("note    the data is not that of the checkpoint; what validates now may have been "
-          "trained "
-          "on");
-    }
-  }
+  const std::string config = config_toml(request.app);
   if (speaks) {
+    const RunFacts facts{
+        request, directory, data, *sampler, sites, kernels->name, gpt->layout().parameter_count(),
+        budget};
+    for (const std::string& line : announcement(facts)) say(line);
+    if (!is_locked) {
+      say("note    the file system of this directory cannot lock: see that no other job uses it");
+    }
+    for (const std::string& note : origin.notes) say(note);
+    if (origin.resumes()) {
+      say(fmt::format("resumed from {} at step {}", origin.checkpoint, state->step));
+    } else if (origin.kind == Origin::Kind::kInitial) {
+      say(fmt::format("weights from {}", origin.checkpoint));
+    }
+    for (const auto& line : changes_since(origin, config, request.app, prepared.digest(), sites)) {
+      say(line);
+    }
     for (const std::string& warning : train::placement_warnings(sites)) {
       fmt::print(stderr, "warning: {}\n", warning);
     }
   }
   if (state->step >= s.steps) {
     say(fmt::format("nothing to do: {} steps are taken; give more --steps to go on", state->step));
-    return;
+    in_agreement(collective, [&] {
+      if (speaks) tidy_up(directory, origin, state->step);
+    });
+    return EXIT_SUCCESS;
   }
 
   const StepRange traced = parse_trace(s.trace);
@@ -277,47 +230,88 @@ void train_command(const Arguments& command_line, Collective& collective) {
   }
 
   // The run's directory and its log, and then the run.
-  io::RunState run_state{.model = s.shape,
-                         .seed = s.seed,
-                         .config = config_toml(request.app),
-                         .state = nlohmann::json({{"data", prepared.digest()}}).dump(),
-                         .tokenizer_kind = prepared.tokenizer_kind,
-                         .tokenizer_blob = prepared.tokenizer_blob,
-                         .program_version = std::string(version())};
+  const std::uint64_t first_step = state->step;
+  const std::uint64_t step_tokens = s.batch * s.shape.context;
+  const History history(origin, first_step, s, sites);
+  const auto describe = [&](const train::State& now) {
+    return io::RunState{
+        .model = s.shape,
+        .step = now.step,
+        .tokens_seen = now.tokens_seen,
+        .seed = s.seed,
+        .config = config,
+        .state = train::state_to_json(now, history.json(prepared.digest(), now.step)),
+        .tokenizer_kind = prepared.tokenizer_kind,
+        .tokenizer_blob = prepared.tokenizer_blob,
+        .program_version = std::string(version())};
+  };
+  const Interval interval = parse_interval(s.checkpoint_every);
   std::optional<train::MetricsLog> metrics;
   std::optional<train::Progress> progress;
+  std::optional<train::CheckpointWriter> checkpoints;
   std::optional<train::RunOutputs> outputs;
   in_agreement(collective, [&] {
     if (!speaks) return;
-    write_atomically(directory / "config.toml", std::as_bytes(std::span(run_state.config)));
-    metrics.emplace(directory / "metrics.jsonl", state->step);
-    progress.emplace(s.steps, step_tokens, bytes_per_token, train::output_is_terminal());
-    outputs.emplace(train::RunOutputs{*metrics, *progress, [&](const train::State& now) {
-                                        save_state(directory, run_state, gpt->layout(), now);
-                                      }});
+    for (const std::string& line : set_newer_aside(directory, first_step)) say(line);
+    unmark_complete(directory);
+    remove_unfinished(directory);
+    write_atomically(directory / "config.toml", std::as_bytes(std::span(config)));
+    metrics.emplace(directory / kMetricsName, first_step);
+    progress.emplace(s.steps, step_tokens, data.validation.bytes_per_token().value_or(0),
+                     train::output_is_terminal());
+    checkpoints.emplace(
+        train::CheckpointOptions{
+            .directory = directory,
+            .keep = s.keep,
+            .base_steps =
+                train::parse_on_spike(s.on_spike) == train::OnSpike::kRollback ? interval.steps : 0,
+            .background = background},
+        gpt->layout(), trainer->crew(), describe, [&] { metrics->sync(); });
+    outputs.emplace(train::RunOutputs{*metrics, *progress, *checkpoints});
   });
-  const Stopwatch clock;
-  const std::uint64_t first_step = state->step;
   train::Trace trace(directory / "trace.json", traced.first, traced.last);
-  const Interval checkpoints = parse_interval(s.checkpoint_every);
-  const train::Evaluation last =
+  // Where options changed, or the directory did, the run could not go on as it is from what is
+  // saved.
+  const bool is_saved = origin.resumes() && origin.config == config &&
+                        fs::path(origin.checkpoint).parent_path() == fs::absolute(directory);
+  const Stopwatch clock;
+  const std::string stopped =
       train::run({.steps = s.steps,
                   .evaluate_every = s.evaluate_every,
-                  .checkpoint_steps = checkpoints.steps,
-                  .checkpoint_seconds = checkpoints.seconds},
-                 *trainer, *evaluator, *state, trace, outputs ? &*outputs : nullptr, collective);
+                  .checkpoint_steps = interval.steps,
+                  .checkpoint_seconds = interval.seconds,
+                  .replicas_every = s.check_replicas,
+                  .on_mismatch = train::parse_on_mismatch(s.on_replica_mismatch),
+                  .on_spike = train::parse_on_spike(s.on_spike),
+                  .stop_when_saving_fails = parse_stop_on_failure(s.on_checkpoint_failure),
+                  .stop_file = directory / kStopName,
+                  .is_saved = is_saved,
+                  .seconds = std::min(parse_max_time(s.max_time) - since_start.elapsed(),
+                                      speaks ? slurm_seconds_left() - kAfterwards : kNoLimit)},
+                 {gpt->layout(), *trainer, *evaluator, trace, signals,
+                  outputs ? &*outputs : nullptr, collective},
+                 origin.resumes() ? origin.checkpoint : "", *state);
 
   const double seconds = clock.elapsed();
+  const bool quoted = directory.string().find(' ') != std::string::npos;
+  const std::string path = fmt::format("{1}{0}{1}", directory.string(), quoted ? "'" : "");
+  if (!stopped.empty()) {
+    say(fmt::format("stopped after step {} of {}, saved: {}; to go on: cllm-dist --resume {}",
+                    state->step, s.steps, stopped, path));
+    return EX_TEMPFAIL;
+  }
+  in_agreement(collective, [&] {
+    if (speaks) mark_complete(directory, state->step);
+  });
   say(fmt::format(
       "done: {} steps in {}, {} tokens/s with evaluations; validation loss {:.4f}",
       state->step - first_step, train::duration_text(seconds),
       count_text(static_cast<double>((state->step - first_step) * step_tokens) / seconds),
-      last.loss));
+      state->validation ? state->validation->loss : std::nan("")));
   say(fmt::format("peak    {:.2f} GB of memory on this rank",
                   static_cast<double>(peak_resident_memory()) / 1e9));
-  const bool quoted = directory.string().find(' ') != std::string::npos;
-  say(fmt::format("try: cllm-dist sample --checkpoint {1}{0}{1}", directory.string(),
-                  quoted ? "'" : ""));
+  say(fmt::format("try: cllm-dist sample --checkpoint {}", path));
+  return EXIT_SUCCESS;
 }
 
 }  // namespace cllm::cli

@@ -8,6 +8,7 @@
 #include "cllm/cli/commands.h"
 #include "cllm/data/token_file.h"
 #include "cllm/io/checkpoint.h"
+#include "cllm/io/run_directory.h"
 #include "cllm/train/progress.h"
 
 namespace cllm::cli {
@@ -37,7 +38,11 @@ Verdict verify_file(const std::filesystem::path& path) {
       return {fmt::format("{} tokens{}", train::count_text(count), unsure), {}};
     }
     const io::CheckpointSummary summary = io::describe_checkpoint(path);
-    return {fmt::format("{} tensors", summary.tensors.size()), summary.problems()};
+    std::vector<std::string> problems = summary.problems();
+    if (problems.empty()) {
+      if (auto problem = io::problem_of_name(path, summary.run)) problems.push_back(*problem);
+    }
+    return {fmt::format("{} tensors", summary.tensors.size()), std::move(problems)};
   } catch (const Error& error) {
     return {{}, {error.what()}};
   }
@@ -60,6 +65,15 @@ bool report(const std::filesystem::path& path) {
   return verdict.problems.empty();
 }
 
+/// Also of one that can't be read: it is then reported as broken.
+bool may_be_token_file(const std::filesystem::path& path) {
+  try {
+    return data::is_token_file(path);
+  } catch (const Error&) {
+    return true;
+  }
+}
+
 /// A directory's checkpoints by step, then its token files by name.
 std::vector<std::filesystem::path> files_of(const std::filesystem::path& directory) {
   std::vector<std::filesystem::path> files = io::list_checkpoints(directory), tokens;
@@ -68,7 +82,7 @@ std::vector<std::filesystem::path> files_of(const std::filesystem::path& directo
     if (is_hidden || !entry.is_regular_file() || std::ranges::count(files, entry.path()) > 0) {
       continue;
     }
-    if (data::is_token_file(entry.path())) tokens.push_back(entry.path());
+    if (may_be_token_file(entry.path())) tokens.push_back(entry.path());
   }
   std::ranges::sort(tokens);
   files.insert(files.end(), tokens.begin(), tokens.end());

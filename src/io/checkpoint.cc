@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <charconv>
 #include <iterator>
 #include <set>
 #include <string_view>
@@ -13,6 +12,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
+#include "cllm/base/stopwatch.h"
 #include "cllm/io/hdf5.h"
 
 namespace cllm::io {
@@ -193,16 +193,16 @@ Hdf5Reader open_checkpoint(const std::filesystem::path& path, const model::Layou
 
 }  // namespace
 
-void write_checkpoint(const std::filesystem::path& path, const RunState& run,
-                      const model::Layout& layout, std::span<const float> parameters,
-                      std::span<const float> m, std::span<const float> v) {
+double write_checkpoint(const std::filesystem::path& path, const RunState& run,
+                        const model::Layout& layout, std::span<const float> parameters,
+                        std::span<const float> m, std::span<const float> v) {
   if (run.model != layout.config()) {
     fail(
         "{} is not written: its run has a model of {}, its layout one of {}; give the run's "
         "layout",
         path.string(), model_text(run.model), model_text(layout.config()));
   }
-  write_atomically(path, [&](const std::filesystem::path& temporary) {
+  const auto write = [&](const std::filesystem::path& temporary) {
     Hdf5Writer file(temporary, path);
     write_run_state(file, run);
     write_slab(file, kParameters, layout, parameters);
@@ -210,7 +210,19 @@ void write_checkpoint(const std::filesystem::path& path, const RunState& run,
     write_slab(file, kFirstMoments, layout, m);
     write_slab(file, kSecondMoments, layout, v);
     file.close();
-  });
+  };
+  double seconds = 0;
+  const auto check = [&](const std::filesystem::path& temporary) {
+    const Stopwatch clock;
+    const std::vector<std::string> problems = describe_checkpoint(temporary).problems();
+    if (!problems.empty()) {
+      fail("{} is not written: read again, it was not whole ({}); do not trust the disk",
+           path.string(), problems.front());
+    }
+    seconds = clock.elapsed();
+  };
+  write_atomically(path, write, check);
+  return seconds;
 }
 
 RunState read_run_state(const std::filesystem::path& path) {
@@ -280,50 +292,6 @@ CheckpointSummary describe_checkpoint(const std::filesystem::path& path) {
     }
   }
   return summary;
-}
-
-std::filesystem::path checkpoint_name(std::uint64_t step) {
-  return fmt::format("step-{:08}.h5", step);
-}
-
-std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& directory) {
-  constexpr std::string_view kPrefix = "step-";
-  std::vector<std::pair<std::uint64_t, std::filesystem::path>> found;
-  try {
-    for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-      const std::string name = entry.path().filename().string();
-      if (!name.starts_with(kPrefix) || !entry.is_regular_file()) continue;
-      std::uint64_t step = 0;
-      std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), step);
-      if (name == checkpoint_name(step)) found.emplace_back(step, entry.path());
-    }
-  } catch (const std::filesystem::filesystem_error& error) {
-    fail("cannot look for checkpoints in {}: {}; give a directory that a run wrote into",
-         directory.string(), error.code().message());
-  }
-  std::sort(found.begin(), found.end());
-  std::vector<std::filesystem::path> paths;
-  for (auto& [step, path] : found) paths.push_back(std::move(path));
-  return paths;
-}
-
-std::optional<std::filesystem::path> find_newest_checkpoint(
-    const std::filesystem::path& directory) {
-  const std::vector<std::filesystem::path> paths = list_checkpoints(directory);
-  if (paths.empty()) return std::nullopt;
-  // A run that went back to an earlier step leaves files with higher numbers behind.
-  if (const std::filesystem::path latest = directory / kLatestName; exists(latest)) {
-    std::string name = read_file(latest);
-    while (!name.empty() && name.back() == '\n') name.pop_back();
-    const auto named = std::ranges::find(paths, directory / name);
-    if (named != paths.end()) return *named;
-  }
-  return paths.back();
-}
-
-void set_newest_checkpoint(const std::filesystem::path& checkpoint) {
-  const std::string line = checkpoint.filename().string() + "\n";
-  write_atomically(checkpoint.parent_path() / kLatestName, std::as_bytes(std::span(line)));
 }
 
 }  // namespace cllm::io

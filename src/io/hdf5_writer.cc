@@ -172,7 +172,9 @@ void Hdf5Writer::write_bytes(const std::string& dataset, std::string_view bytes)
 
 void Hdf5Writer::close() {
   store_text("/", kDigestAttribute, manifest_->digest());
-  check(file_.close());
+  const bool closed = file_.close();
+  output_->sync();
+  check(closed);
 }
 
 }  // namespace cllm::io

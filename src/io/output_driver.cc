@@ -113,6 +113,10 @@ OutputFile::~OutputFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
+void OutputFile::sync() {
+  if (is_good() && ::fsync(descriptor_) != 0) error_ = errno;
+}
+
 bool OutputFile::set_driver(hid_t file_access) {
   static const H5FD_class_t kDriver = OutputDriver::description();
   static const hid_t kIdentifier = H5FDregister(&kDriver);

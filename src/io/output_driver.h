@@ -34,6 +34,9 @@ class OutputFile {
   /// Puts bytes at their place, also those of datasets past HDF5; after an error it does nothing.
   void write(std::uint64_t offset, std::span<const std::byte> bytes);
 
+  /// Puts on the disk what was written; some file systems tell only then of a full one.
+  void sync();
+
   /// The number (errno) of the first failure since creation, or 0.
   int error() const { return error_; }
 

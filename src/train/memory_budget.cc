@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cllm/base/memory.h"
+#include "cllm/train/checkpoint_writer.h"
 #include "cllm/train/evaluator.h"
 
 namespace cllm::train {
@@ -18,13 +19,14 @@ std::string MemoryBudget::text() const {
   const auto gigabytes = [](std::uint64_t bytes) { return static_cast<double>(bytes) / 1e9; };
   return fmt::format(
       "{:.2f} GB a rank: parameters {:.2f}, optimizer {:.2f}, sums {:.2f}, threads {:.2f}, "
-      "evaluation {:.2f}, communication {:.2f}, program {:.2f}",
+      "evaluation {:.2f}, communication {:.2f}, checkpoint {:.2f}, program {:.2f}",
       gigabytes(total()), gigabytes(parameters), gigabytes(optimizer), gigabytes(sums),
-      gigabytes(threads), gigabytes(evaluation), gigabytes(communication), gigabytes(program));
+      gigabytes(threads), gigabytes(evaluation), gigabytes(communication), gigabytes(checkpoint),
+      gigabytes(program));
 }
 
 MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOptions& options,
-                           const Collective& collective) {
+                           bool background, const Collective& collective) {
   const model::Layout layout(config);
   const std::uint64_t slab = layout.slab_size() * sizeof(float);
   return {.parameters = slab,
@@ -34,6 +36,7 @@ MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOption
                      kBlasBytes * static_cast<std::uint64_t>(options.threads),
           .evaluation = Evaluator::bytes_for(config, options.threads),
           .communication = collective.buffer_bytes(),
+          .checkpoint = CheckpointWriter::bytes_for(layout, background && collective.rank() == 0),
           .program = resident_memory()};
 }
 

@@ -69,7 +69,7 @@ double Optimizer::norm(const SummedGradient& gradient) {
 }
 
 void Optimizer::update(const SummedGradient& gradient, double rate, double scale, State& state) {
-  const double taken = static_cast<double>(state.step) + 1;
+  const double taken = static_cast<double>(state.updates) + 1;
   const kernels::AdamWStep common{
       .learning_rate = static_cast<float>(rate),
       .beta1 = static_cast<float>(options_.beta1),

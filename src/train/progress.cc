@@ -5,10 +5,13 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <numbers>
+#include <span>
+#include <vector>
 
 namespace cllm::train {
 namespace {
@@ -19,6 +22,15 @@ constexpr double kRepaintSeconds = 0.1;
 
 /// Weight of the newest step in the smoothed time of a step.
 constexpr double kNewest = 0.1;
+
+/// The first few, and how many more.
+std::string names_text(const std::vector<std::string>& names) {
+  constexpr std::size_t kMost = 4;
+  const std::span shown = std::span(names).first(std::min(kMost, names.size()));
+  std::string text = fmt::format("{}", fmt::join(shown, ", "));
+  if (names.size() > kMost) text += fmt::format(" and {} more", names.size() - kMost);
+  return text;
+}
 
 /// A live line that is longer than the terminal's would leave its beginning behind at each repaint.
 std::size_t terminal_columns() {
@@ -41,10 +53,15 @@ Progress::~Progress() {
 void Progress::step(std::uint64_t state_step, const StepReport& r) {
   const double seconds = r.seconds();
   step_seconds_ = step_seconds_ == 0 ? seconds : (1 - kNewest) * step_seconds_ + kNewest * seconds;
-  if (!r.overflowed.empty()) {
+  if (!r.overflowed.empty() && r.outcome != Outcome::kSkipped) {
     line(
         fmt::format("step {} was taken again with smaller scales: the gradient outgrew those of {}",
-                    state_step, fmt::join(r.overflowed, ", ")));
+                    state_step, names_text(r.overflowed)));
+  }
+  if (r.outcome != Outcome::kUpdated) {
+    line(fmt::format("step {}: loss {:.4f}, and the gradient's norm is {:.4g}: {}", state_step,
+                     r.loss, r.gradient_norm,
+                     r.outcome == Outcome::kClipped ? "scaled down to a usual size" : "skipped"));
   }
   const double interval = live_ ? kRepaintSeconds : kLineSeconds;
   if (!first_ && state_step != steps_ && since_line_.elapsed() < interval) return;
@@ -70,6 +87,23 @@ void Progress::evaluation(std::uint64_t state_step, const Evaluation& e) {
                   std::to_string(steps_).size(), steps_, e.loss, std::exp(e.loss));
   if (bytes_per_token_ > 0) {
     text += fmt::format("  {:.3f} bits/byte", e.loss / bytes_per_token_ / std::numbers::ln2);
+  }
+  line(text);
+}
+
+void Progress::checkpoint(const SavedCheckpoint& saved) {
+  if (!saved.problem.empty()) {
+    line(fmt::format("step {}: not saved: {}", saved.step, saved.problem));
+    return;
+  }
+  const auto gigabytes = static_cast<double>(saved.bytes) / 1e9;
+  std::string text = fmt::format(
+      "step {}: saved {}, {:.3g} GB at {:.3g} GB/s, checked; training paused for {:.2g} s",
+      saved.step, saved.path.filename().string(), gigabytes, gigabytes / saved.write_seconds,
+      saved.pause_seconds);
+  if (!saved.warning.empty()) text += "; but " + saved.warning;
+  for (const auto& removed : saved.removed) {
+    text += fmt::format("; removed {}", removed.filename().string());
   }
   line(text);
 }

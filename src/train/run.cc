@@ -2,62 +2,273 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <cmath>
+#include <cstring>
+#include <optional>
+#include <system_error>
+#include <utility>
 
+#include "cllm/base/error.h"
 #include "cllm/base/stopwatch.h"
+#include "cllm/train/saved_state.h"
 
 namespace cllm::train {
 namespace {
+
+/// After so many times in a row from one checkpoint, going back is hopeless.
+constexpr std::uint64_t kMostRollbacks = 3;
+
+/// How much longer than the last one a checkpoint may take, before time is short.
+constexpr double kReserve = 1.5;
 
 bool is_multiple(std::uint64_t step, std::uint64_t interval) {
   return interval > 0 && step % interval == 0;
 }
 
-/// Whether rank 0 says so: clocks differ, and ranks must do the same.
-bool rank_0_says(bool wish, Collective& collective) {
-  std::array<std::int64_t, 1> votes = {collective.rank() == 0 && wish ? 1 : 0};
-  collective.sum(votes);
-  return votes[0] > 0;
-}
+/// What ranks wish at a step boundary. Signals reach some ranks, and clocks differ: only what any
+/// of them wishes, and all know of, is done.
+enum Wish : std::size_t {
+  kSave,
+  kStopForFailedSave,
+  kStopForSignal,
+  kStopForFile,
+  kStopForTime,
+  kWishes
+};
+using Wishes = std::array<std::int64_t, kWishes>;
+
+class Runner {
+ public:
+  Runner(const RunSchedule& schedule, const RunParts& parts, const std::filesystem::path& origin,
+         State& state)
+      : schedule_(schedule),
+        parts_(parts),
+        outputs_(parts.outputs),
+        state_(state),
+        origin_directory_(origin.parent_path()),
+        newest_(origin.string()) {
+    if (schedule.is_saved) saved_step_ = state.step;
+  }
+
+  std::string run() {
+    if (schedule_.on_spike == OnSpike::kRollback && !saved_step_) save();
+    for (;;) {
+      const Wishes wishes = agree();
+      if (wishes[kStopForFailedSave] > 0) give_up_saving();
+      const std::string why = reason_to_stop(wishes);
+      const bool ends = state_.step >= schedule_.steps || !why.empty();
+      const bool due = state_.step > 0 && is_multiple(state_.step, schedule_.checkpoint_steps);
+      if (ends || due || wishes[kSave] > 0) save();
+      if (ends) {
+        remove_stop_file();
+        finish();
+        return state_.step >= schedule_.steps ? "" : why;
+      }
+      take_step();
+    }
+  }
+
+ private:
+  Wishes agree() {
+    Wishes wishes{};
+    if (parts_.signals.received() != 0) wishes[kStopForSignal] = 1;
+    if (outputs_ != nullptr) {
+      report_checkpoints();
+      wishes[kSave] =
+          schedule_.checkpoint_seconds > 0 && since_save_.elapsed() >= schedule_.checkpoint_seconds;
+      wishes[kStopForFailedSave] = schedule_.stop_when_saving_fails && !save_problem_.empty();
+      std::error_code unknown;  // of a file system that does not answer now: nobody asks
+      wishes[kStopForFile] = std::filesystem::exists(schedule_.stop_file, unknown);
+      // Not before a step: where time is always short, each start should still get on.
+      const double to_save = kReserve * outputs_->checkpoints.expected_seconds();
+      wishes[kStopForTime] = longest_step_ > 0 &&
+                             since_start_.elapsed() + longest_step_ + to_save >= schedule_.seconds;
+    }
+    parts_.collective.sum(wishes);
+    return wishes;
+  }
+
+  std::string reason_to_stop(const Wishes& wishes) {
+    if (wishes[kStopForSignal] > 0) return "a signal asked for it";
+    if (wishes[kStopForTime] > 0) return "the time is up";
+    if (wishes[kStopForFile] > 0)
+      return fmt::format("{} asked for it", schedule_.stop_file.string());
+    return {};
+  }
+
+  /// The file that asked for the stop has done its work; a later start is not to stop at once.
+  void remove_stop_file() {
+    if (outputs_ == nullptr) return;
+    std::error_code code;
+    std::filesystem::remove(schedule_.stop_file, code);
+    if (code) {
+      outputs_->progress.line(fmt::format("cannot remove {}: {}; while it is there, no run goes on",
+                                          schedule_.stop_file.string(), code.message()));
+    }
+  }
+
+  void take_step() {
+    const Stopwatch clock;
+    const std::uint64_t seen = state_.tokens_seen;
+    parts_.trace.before(state_.step + 1, parts_.trainer, parts_.collective);
+    const StepReport report = parts_.trainer.step(state_);
+    if (report.outcome == Outcome::kRefused) return recover(report);
+    const bool traced = parts_.trace.after(state_.step, parts_.trainer, parts_.collective);
+    if (outputs_ != nullptr) {
+      outputs_->metrics.step(state_.step, state_.tokens_seen, state_.tokens_seen - seen, report);
+      outputs_->progress.step(state_.step, report);
+      report_metrics_problem();
+      if (traced) {
+        outputs_->progress.line(
+            fmt::format("trace   {}{}", parts_.trace.file().string(),
+                        parts_.trace.dropped() > 0 ? "; it ends early, give fewer steps" : ""));
+      }
+    }
+    if (is_multiple(state_.step, schedule_.replicas_every)) check_replicas();
+    if (state_.step == schedule_.steps || is_multiple(state_.step, schedule_.evaluate_every)) {
+      evaluate();
+    }
+    longest_step_ = std::max(longest_step_, clock.elapsed());
+  }
+
+  void evaluate() {
+    const Evaluation evaluation = parts_.evaluator.evaluate(state_.parameters.data());
+    state_.validation.reset();
+    if (std::isfinite(evaluation.loss)) state_.validation = Score{state_.step, evaluation.loss};
+    if (!state_.best || evaluation.loss < state_.best->loss) state_.best = state_.validation;
+    if (outputs_ != nullptr) {
+      outputs_->metrics.evaluation(state_.step, state_.tokens_seen, evaluation);
+      outputs_->progress.evaluation(state_.step, evaluation);
+    }
+  }
+
+  void check_replicas() {
+    const std::string found = train::check_replicas(state_, parts_.layout, schedule_.on_mismatch,
+                                                    parts_.trainer.crew(), parts_.collective);
+    if (found.empty() || outputs_ == nullptr) return;
+    outputs_->metrics.replicas(state_.step, found);
+    outputs_->progress.line(found);
+  }
+
+  void save() {
+    if (saved_step_ == state_.step) return;
+    // What is saved should be what all ranks have.
+    if (schedule_.replicas_every > 0) check_replicas();
+    saved_step_ = state_.step;
+    since_save_.lap();
+    if (outputs_ == nullptr) return;
+    outputs_->metrics.write_waiting();  // a run that resumes from here writes no lines of before
+    outputs_->checkpoints.save(state_);
+    report_checkpoints();
+  }
+
+  void report_checkpoints() {
+    for (const SavedCheckpoint& saved : outputs_->checkpoints.take_reports()) {
+      save_problem_ = saved.problem;
+      if (saved.problem.empty()) newest_ = saved.path.string();
+      outputs_->metrics.checkpoint(saved);
+      outputs_->progress.checkpoint(saved);
+    }
+  }
+
+  void report_metrics_problem() {
+    const std::string& problem = outputs_->metrics.problem();
+    if (!problem.empty() && metrics_problem_.empty()) {
+      outputs_->progress.line(problem + "; until then its lines wait in memory");
+    }
+    metrics_problem_ = problem;
+  }
+
+  /// Waits for what is being written. Throws where the newest state, or a line, is on no disk.
+  void finish() {
+    in_agreement(parts_.collective, [&] {
+      if (outputs_ == nullptr) return;
+      outputs_->checkpoints.wait();
+      report_checkpoints();
+      if (!save_problem_.empty()) fail("{}", save_problem_);
+      if (!outputs_->metrics.problem().empty()) fail("{}", outputs_->metrics.problem());
+    });
+  }
+
+  [[noreturn]] void give_up_saving() {
+    throw ReplicatedError(on_rank_0(parts_.collective, [&] { return save_problem_; }));
+  }
+
+  /// A gradient that can't be used, and is not to be skipped.
+  void recover(const StepReport& report) {
+    const std::string found = fmt::format(
+        "at step {} the loss is {:.6g} and the norm of its gradient {:.6g}, where {:.6g} was usual",
+        state_.step + 1, report.loss, report.gradient_norm,
+        state_.gradient_norms.empty() ? 0.0 : Sentinel::median(state_.gradient_norms));
+    const std::string advice =
+        "lower --lr, lengthen --warmup or lower --clip, and go on from an earlier checkpoint";
+    if (schedule_.on_spike != OnSpike::kRollback) {
+      if (outputs_ != nullptr) outputs_->progress.line(found);
+      save();
+      finish();
+      throw ReplicatedError(fmt::format("{}; {}", found, advice));
+    }
+    // Data that were read are not read again, so that it is not the same batch that comes next.
+    const std::uint64_t from = state_.step + 1;
+    const std::uint64_t sequences = state_.sequences + parts_.trainer.batch();
+    const auto [count, step] = std::pair(state_.rollbacks, state_.rollback_step);
+    go_back();
+    state_.rollbacks = step == state_.step ? count + 1 : 1;
+    state_.rollback_step = state_.step;
+    if (state_.rollbacks > kMostRollbacks) {
+      throw ReplicatedError(fmt::format("{}, although the run went back {} times; {}", found,
+                                        kMostRollbacks, advice));
+    }
+    state_.sequences = sequences;
+    if (outputs_ == nullptr) return;
+    outputs_->checkpoints.forget_after(state_.step);
+    outputs_->metrics.go_back(state_.step);
+    outputs_->metrics.rollback(state_.step, from, report.gradient_norm);
+    outputs_->progress.line(
+        fmt::format("{}: back to step {}, and on with other data", found, state_.step));
+  }
+
+  /// To the last checkpoint of the schedule: one that was saved because the run stopped would make
+  /// a difference between runs that stopped and those that did not.
+  void go_back() {
+    const std::string checkpoint = on_rank_0(parts_.collective, [&] {
+      outputs_->checkpoints.wait();
+      report_checkpoints();
+      const std::uint64_t step = state_.step - state_.step % schedule_.checkpoint_steps;
+      const std::filesystem::path scheduled = outputs_->checkpoints.path_of(step);
+      const std::filesystem::path before = origin_directory_ / scheduled.filename();
+      for (const auto& path : {scheduled, before}) {
+        if (std::filesystem::exists(path)) return path.string();
+      }
+      return newest_;
+    });
+    in_agreement(parts_.collective, [&] { restore(checkpoint, parts_.layout, state_); });
+    saved_step_ = state_.step;
+    newest_ = checkpoint;
+  }
+
+  const RunSchedule& schedule_;
+  const RunParts& parts_;
+  RunOutputs* const outputs_;
+  State& state_;
+  const std::filesystem::path origin_directory_;  // of the checkpoint that the run began with
+  std::string newest_;                            // checkpoint; on rank 0
+  std::string save_problem_;
+  std::string metrics_problem_;
+  std::optional<std::uint64_t> saved_step_;
+
+  double longest_step_ = 0;
+  Stopwatch since_start_;
+  Stopwatch since_save_;
+};
 
 }  // namespace
 
-Evaluation run(const RunSchedule& schedule, Trainer& trainer, Evaluator& evaluator, State& state,
-               Trace& trace, RunOutputs* outputs, Collective& collective) {
-  Evaluation evaluation{};
-  Stopwatch since_checkpoint;
-  while (state.step < schedule.steps) {
-    const std::uint64_t seen = state.tokens_seen;
-    trace.before(state.step + 1, trainer, collective);
-    const StepReport report = trainer.step(state);
-    const bool traced = trace.after(state.step, trainer, collective);
-    const bool last = state.step == schedule.steps;
-    if (outputs != nullptr) {
-      outputs->metrics.step(state.step, state.tokens_seen, state.tokens_seen - seen, report);
-      outputs->progress.step(state.step, report);
-      if (traced) {
-        outputs->progress.line(
-            fmt::format("trace   {}{}", trace.file().string(),
-                        trace.dropped() > 0 ? "; it ends early, give fewer steps" : ""));
-      }
-    }
-    if (last || is_multiple(state.step, schedule.evaluate_every)) {
-      evaluation = evaluator.evaluate(state.parameters.data());
-      if (outputs != nullptr) {
-        outputs->metrics.evaluation(state.step, state.tokens_seen, evaluation);
-        outputs->progress.evaluation(state.step, evaluation);
-      }
-    }
-    bool save = last || is_multiple(state.step, schedule.checkpoint_steps);
-    if (schedule.checkpoint_seconds > 0) {
-      save |= rank_0_says(since_checkpoint.elapsed() >= schedule.checkpoint_seconds, collective);
-    }
-    if (save) {
-      if (outputs != nullptr) outputs->save(state);
-      since_checkpoint.lap();
-    }
-  }
-  return evaluation;
+std::string run(const RunSchedule& schedule, const RunParts& parts,
+                const std::filesystem::path& origin, State& state) {
+  return Runner(schedule, parts, origin, state).run();
 }
 
 }  // namespace cllm::train

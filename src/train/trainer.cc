@@ -55,6 +55,7 @@ Trainer::Trainer(const model::Gpt& gpt, const kernels::Kernels& kernels,
       collective_(collective),
       units_(units_of(options, collective)),
       crew_(options.threads, options.trace_events),
+      sentinel_(options.spike_factor),
       scales_(options.batch / options.micro_batch *
               (head_passes(gpt.layout().config(), options) + 1)),
       sums_(gpt, kernels, options.reduce,
@@ -94,31 +95,63 @@ Trainer::Trainer(const model::Gpt& gpt, const kernels::Kernels& kernels,
 StepReport Trainer::step(State& state) {
   StepReport report{};
   Stopwatch clock;
-  mark_tokens(state.step);
+  mark_tokens(state.sequences);
+  scales_before_.assign(state.scale_exponents.begin(), state.scale_exponents.end());
   report.compute_seconds += clock.lap();
-  if (options_.reduce == Reduce::kExact && state.scale_exponents.empty()) find_scales(state);
-  const LossSum loss = sum_gradient(state, report);
+  const bool summed = find_scales(state, report) && sum_gradient(state, report);
 
   clock.lap();
-  fold_tokens();
-  report.loss = loss.mean();
+  if (summed) fold_tokens();
+  report.gradient_norm = summed ? optimizer_.norm(sums_.gradient()) : std::nan("");
   report.rate = options_.schedule.at(state.step);
-  report.gradient_norm = optimizer_.norm(sums_.gradient());
-  if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) not_a_number(state);
-  optimizer_.update(sums_.gradient(), report.rate,
-                    clip_scale(report.gradient_norm, options_.optimizer.clip), state);
-  scales_.adapt(optimizer_.largest(), false, state.scale_exponents);
+  report.outcome = outcome_of(report, state);
+  if (report.outcome == Outcome::kUpdated || report.outcome == Outcome::kClipped) {
+    optimizer_.update(sums_.gradient(), report.rate, scale_of(report, state), state);
+    scales_.adapt(optimizer_.largest(), false, state.scale_exponents);
+    state.updates += 1;
+  } else {
+    state.scale_exponents.assign(scales_before_.begin(), scales_before_.end());
+  }
   report.update_seconds = clock.lap();
-
-  state.step += 1;
-  state.tokens_seen += options_.batch * gpt_.layout().config().context;
+  if (report.outcome != Outcome::kRefused) count(report, state);
   return report;
 }
 
-/// The global batch's gradient, in sums_, and its losses. Where an integer of it was too large, it
-/// is taken again with a smaller scale, which `state` keeps.
-LossSum Trainer::sum_gradient(State& state, StepReport& report) {
-  LossSum loss;
+Outcome Trainer::outcome_of(const StepReport& report, const State& state) const {
+  switch (sentinel_.judge(report.loss, report.gradient_norm, state.gradient_norms)) {
+    case Health::kUsual:
+      return Outcome::kUpdated;
+    case Health::kSpike:
+      if (options_.on_spike == OnSpike::kClip) return Outcome::kClipped;
+      break;
+    case Health::kNotFinite:
+      if (state.not_finite_in_a_row >= Sentinel::kMostNotFinite) return Outcome::kRefused;
+      if (options_.on_spike == OnSpike::kClip) return Outcome::kSkipped;
+      break;
+  }
+  return options_.on_spike == OnSpike::kSkip ? Outcome::kSkipped : Outcome::kRefused;
+}
+
+/// What the gradient is multiplied with.
+double Trainer::scale_of(const StepReport& report, const State& state) const {
+  const double scale = clip_scale(report.gradient_norm, options_.optimizer.clip);
+  if (report.outcome != Outcome::kClipped) return scale;
+  return std::min(scale, Sentinel::median(state.gradient_norms) / report.gradient_norm);
+}
+
+void Trainer::count(const StepReport& report, State& state) const {
+  const bool finite = std::isfinite(report.loss) && std::isfinite(report.gradient_norm);
+  if (finite) Sentinel::remember(report.gradient_norm, state.gradient_norms);
+  state.not_finite_in_a_row = finite ? 0 : state.not_finite_in_a_row + 1;
+  state.step += 1;
+  state.sequences += options_.batch;
+  state.tokens_seen += options_.batch * gpt_.layout().config().context;
+}
+
+/// The global batch's gradient, in sums_, and its loss. Where an integer of it was too large, it is
+/// taken again with a smaller scale, which `state` keeps. Returns whether there is such a gradient:
+/// one that isn't finite fits no scale.
+bool Trainer::sum_gradient(State& state, StepReport& report) {
   bool fits = false;
   while (!fits) {
     Stopwatch clock;
@@ -127,21 +160,25 @@ LossSum Trainer::sum_gradient(State& state, StepReport& report) {
     forward_backward(state);
     report.compute_seconds += clock.lap();
     reducer_.wait();
+    LossSum loss;
     const std::span<const std::int64_t> overflows = gather_totals(loss);
     const double exposed = clock.lap();
     report.communication_seconds += exposed;
     report.hidden_communication_seconds += std::max(0.0, reducer_.seconds() - exposed);
 
+    report.loss = loss.mean();
     fits = std::ranges::all_of(overflows, [](std::int64_t ranks) { return ranks == 0; });
     for (std::size_t i = 0; i < overflows.size(); ++i) {
-      if (overflows[i] > 0) report.overflowed.push_back(gpt_.layout()[i].name);
+      const std::string& name = gpt_.layout()[i].name;
+      const bool is_new = std::ranges::find(report.overflowed, name) == report.overflowed.end();
+      if (overflows[i] > 0 && is_new) report.overflowed.push_back(name);
     }
     if (!fits &&
-        (!std::isfinite(loss.mean()) || !GradientScales::lower(overflows, state.scale_exponents))) {
-      not_a_number(state);
+        (!std::isfinite(report.loss) || !GradientScales::lower(overflows, state.scale_exponents))) {
+      return false;
     }
   }
-  return loss;
+  return true;
 }
 
 void Trainer::fold_tokens() {
@@ -151,21 +188,19 @@ void Trainer::fold_tokens() {
   });
 }
 
-/// Takes the step's gradient for its size alone.
-void Trainer::find_scales(State& state) {
+/// Where sums have no history, takes the step's gradient for its size alone. Returns whether there
+/// is such a gradient.
+bool Trainer::find_scales(State& state, StepReport& report) {
+  if (options_.reduce != Reduce::kExact || !state.scale_exponents.empty()) return true;
   state.scale_exponents = GradientScales::initial(gpt_.layout().tensors().size());
-  StepReport ignored{};
-  sum_gradient(state, ignored);
+  StepReport sizes{};
+  const bool summed = sum_gradient(state, sizes);
+  report.loss = sizes.loss;
+  if (!summed) return false;
   fold_tokens();
   optimizer_.norm(sums_.gradient());
   scales_.adapt(optimizer_.largest(), true, state.scale_exponents);
-}
-
-void Trainer::not_a_number(const State& state) const {
-  throw ReplicatedError(
-      fmt::format("the loss or its gradient is not a number at step {}; lower --lr, lengthen "
-                  "--warmup or lower --clip, and start anew or from the last checkpoint",
-                  state.step + 1));
+  return true;
 }
 
 /// Each team takes units of this rank, one after the other, until none is left.
@@ -185,7 +220,7 @@ void Trainer::take_units(Crewmates& mates, Seat& seat, Recorder& recorder, const
     me.wait();  // until nobody needs the last unit
     if (me.index == 0) {
       mates.unit = next_unit(seat.crewmates, turn);
-      if (mates.unit < units_.count) read_unit(state.step, mates);
+      if (mates.unit < units_.count) read_unit(state.sequences, mates);
     }
     me.wait();
     if (mates.unit >= units_.count) return;
@@ -205,25 +240,26 @@ std::size_t Trainer::next_unit(std::size_t team, std::size_t turn) {
   return turn * teams_.size() + team;
 }
 
-/// The tokens of a unit of the global batch of `step`, in the team's buffers.
-void Trainer::read_unit(std::uint64_t step, Crewmates& mates) const {
+/// The tokens of a unit of the global batch that begins with sequence `begin`, in the team's
+/// buffers.
+void Trainer::read_unit(std::uint64_t begin, Crewmates& mates) const {
   const std::size_t context = gpt_.layout().config().context;
   const std::size_t first = (units_.first + mates.unit) * options_.micro_batch;
   for (std::size_t s = 0; s < options_.micro_batch; ++s) {
     std::uint32_t* window = mates.window.data();
-    tokens_.copy(sampler_.start(step * options_.batch + first + s), context + 1, window);
+    tokens_.copy(sampler_.start(begin + first + s), context + 1, window);
     std::memcpy(mates.inputs.data() + s * context, window, context * sizeof(*window));
     std::memcpy(mates.targets.data() + s * context, window + 1, context * sizeof(*window));
   }
 }
 
-/// Which tokens the global batch of `step` has as inputs.
-void Trainer::mark_tokens(std::uint64_t step) {
+/// Which tokens the global batch that begins with sequence `begin` has as inputs.
+void Trainer::mark_tokens(std::uint64_t begin) {
   const std::size_t context = gpt_.layout().config().context;
   std::uint32_t* window = teams_.front()->window.data();
   batch_tokens_.fill(0);
   for (std::size_t s = 0; s < options_.batch; ++s) {
-    tokens_.copy(sampler_.start(step * options_.batch + s), context, window);
+    tokens_.copy(sampler_.start(begin + s), context, window);
     for (std::size_t i = 0; i < context; ++i) batch_tokens_[window[i]] = 1;
   }
 }

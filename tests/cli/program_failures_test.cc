@@ -1,10 +1,5 @@
 #include <signal.h>
 
-#include <charconv>
-#include <chrono>
-#include <fstream>
-#include <thread>
-
 #include "program_fixture.h"
 
 namespace cllm::cli {
@@ -17,17 +12,6 @@ using testing::Not;
 
 class FailuresTest : public ProgramTest {
  protected:
-  /// Runs a shell script in a mount namespace of its own, with the arguments as $@. What it mounts
-  /// is gone afterwards.
-  static Arguments privately(const std::string& script, const Arguments& arguments) {
-    return Arguments{"unshare", "--mount", "sh", "-c", script, "sh"} + arguments;
-  }
-
-  bool may_mount() const {
-    fs::create_directories(path("disk"));
-    return run(privately("mount -t tmpfs -o size=1m none disk", {})).exit_code == 0;
-  }
-
   /// Runs the program with `options` in "disk", a fresh disk that is mounted so. What is left in it
   /// at the end is listed on stdout, after "left:".
   ChildResult run_on_disk(const std::string& mount_options, const Arguments& start,
@@ -35,31 +19,6 @@ class FailuresTest : public ProgramTest {
     return run(privately("mount -t tmpfs -o " + mount_options + " none disk && " +
                              "{ \"$@\"; code=$?; echo left:; ls -AR disk; exit $code; }",
                          start + Arguments{CLLM_PROGRAM} + options));
-  }
-
-  /// Processes of the program that were started with this argument, by the number of their rank.
-  static std::vector<std::pair<std::string, pid_t>> ranks_with(const std::string& argument) {
-    std::vector<std::pair<std::string, pid_t>> found;
-    for (const auto& entry : fs::directory_iterator("/proc")) {
-      const std::string name = entry.path().filename().string();
-      pid_t pid = 0;
-      const auto [end, code] = std::from_chars(name.data(), name.data() + name.size(), pid);
-      if (code != std::errc() || *end != '\0') continue;
-      const std::string command = contents(entry.path() / "cmdline");
-      if (!command.starts_with(CLLM_PROGRAM) || command.find(argument) == command.npos) continue;
-      const std::string key = std::string("\0OMPI_COMM_WORLD_RANK=", 22);
-      const std::string environment = contents(entry.path() / "environ");
-      const std::size_t at = environment.find(key);
-      if (at == environment.npos) continue;
-      found.emplace_back(environment.substr(at + key.size(), 1), pid);
-    }
-    return found;
-  }
-
- private:
-  static std::string contents(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
   }
 };
 
@@ -139,16 +98,7 @@ TEST_F(FailuresTest, RanksWithDifferentOptionsAreRefused) {
 
 TEST_F(FailuresTest, ARankThatIsKilledTakesAllWithIt) {
   const std::string out = path("run").string();
-  support::ChildProcess job(
-      mpirun() + Arguments{"-np", "2", CLLM_PROGRAM} + tiny(out, 10'000'000, {"--eval-every", "0"}),
-      directory(), {{"OMPI_ALLOW_RUN_AS_ROOT", "1"}, {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"}});
-  const auto wait_until = [](const auto& condition, double seconds) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
-    while (!condition() && std::chrono::steady_clock::now() < deadline) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-    return condition();
-  };
+  support::ChildProcess job = start(command_for(2, tiny(out, 10'000'000, {"--eval-every", "0"})));
   std::error_code absent;
   const fs::path log = path("run/metrics.jsonl");
   ASSERT_TRUE(

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <fstream>
 #include <regex>
 #include <sstream>
@@ -10,25 +11,46 @@ namespace cllm::cli {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+std::string contents(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();  // of a process that ends meanwhile, what there was
+  return text.str();
+}
+
+}  // namespace
+
 Arguments operator+(Arguments first, const Arguments& second) {
   first.insert(first.end(), second.begin(), second.end());
   return first;
 }
 
-ChildResult ProgramTest::run(const Arguments& command) const {
+support::ChildProcess ProgramTest::start(const Arguments& command,
+                                         const Environment& environment) const {
   // Ranks share cores with other tests, and nobody may wait by spinning.
-  support::ChildProcess child(command, directory(),
-                              {{"OMPI_ALLOW_RUN_AS_ROOT", "1"},
-                               {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
-                               {"OMPI_MCA_mpi_yield_when_idle", "1"},
-                               {"OMP_WAIT_POLICY", "passive"}});
+  Environment all = {{"OMPI_ALLOW_RUN_AS_ROOT", "1"},
+                     {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"},
+                     {"OMPI_MCA_mpi_yield_when_idle", "1"},
+                     {"OMP_WAIT_POLICY", "passive"}};
+  all.insert(environment.begin(), environment.end());
+  return {command, directory(), all};
+}
+
+ChildResult ProgramTest::wait(support::ChildProcess& child) const {
   ChildResult result = child.wait(kPatience);
   if (result.timed_out) {
-    ADD_FAILURE() << "hangs: " << testing::PrintToString(command) << " was still running after "
-                  << kPatience << " s\n"
+    ADD_FAILURE() << "hangs: was still running after " << kPatience << " s\n"
                   << result.out << result.err;
   }
   return result;
+}
+
+ChildResult ProgramTest::run(const Arguments& command, const Environment& environment) const {
+  const testing::ScopedTrace trace(__FILE__, __LINE__, testing::PrintToString(command));
+  support::ChildProcess child = start(command, environment);
+  return wait(child);
 }
 
 ChildResult ProgramTest::program(const Arguments& arguments) const {
@@ -52,6 +74,46 @@ ChildResult ProgramTest::succeed_on(int ranks, const Arguments& arguments) const
   return result;
 }
 
+Arguments ProgramTest::privately(const std::string& script, const Arguments& arguments) {
+  return Arguments{"unshare", "--mount", "sh", "-c", script, "sh"} + arguments;
+}
+
+bool ProgramTest::may_mount() const {
+  fs::create_directories(path("disk"));
+  return run(privately("mount -t tmpfs -o size=1m none disk", {})).exit_code == 0;
+}
+
+std::vector<std::pair<std::string, pid_t>> ProgramTest::ranks_with(const std::string& argument) {
+  std::vector<std::pair<std::string, pid_t>> found;
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename().string();
+    pid_t pid = 0;
+    const auto [end, code] = std::from_chars(name.data(), name.data() + name.size(), pid);
+    if (code != std::errc() || *end != '\0') continue;
+    const std::string command = contents(entry.path() / "cmdline");
+    if (!command.starts_with(CLLM_PROGRAM) || command.find(argument) == command.npos) continue;
+    const std::string key = std::string("\0OMPI_COMM_WORLD_RANK=", 22);
+    const std::string environment = contents(entry.path() / "environ");
+    const std::size_t at = environment.find(key);
+    // Without mpirun it is the only one.
+    found.emplace_back(at == key.npos ? "0" : environment.substr(at + key.size(), 1), pid);
+  }
+  return found;
+}
+
+pid_t ProgramTest::wait_until_stopped(const std::string& argument) {
+  pid_t stopped = 0;
+  const auto is_stopped = [&] {
+    for (const auto& [rank, pid] : ranks_with(argument)) {
+      const std::string status = contents("/proc/" + std::to_string(pid) + "/status");
+      if (rank == "0" && status.find("\nState:\tT") != status.npos) stopped = pid;
+    }
+    return stopped != 0;
+  };
+  EXPECT_TRUE(wait_until(is_stopped, kPatience)) << "the program did not stop itself";
+  return stopped;
+}
+
 std::string ProgramTest::write(const std::string& name, const std::string& contents) const {
   fs::create_directories(path(name).parent_path());
   std::ofstream(path(name), std::ios::binary) << contents;
@@ -59,9 +121,8 @@ std::string ProgramTest::write(const std::string& name, const std::string& conte
 }
 
 std::string ProgramTest::read(const std::string& name) const {
-  std::ifstream file(path(name), std::ios::binary);
-  EXPECT_TRUE(file.is_open()) << name;
-  return {std::istreambuf_iterator<char>(file), {}};
+  EXPECT_TRUE(fs::exists(path(name))) << name;
+  return contents(path(name));
 }
 
 std::vector<std::string> ProgramTest::files_in(const std::string& name) const {
@@ -91,6 +152,12 @@ std::vector<double> ProgramTest::values(const std::string& run, const std::strin
   return result;
 }
 
+std::vector<int> ProgramTest::steps_with(const std::string& run, const std::string& key) const {
+  std::vector<int> steps;
+  for (const auto& line : metrics(run, key)) steps.push_back(line.at("step"));
+  return steps;
+}
+
 std::vector<std::string> ProgramTest::digests(const std::string& checkpoint) const {
   std::vector<std::string> found;
   for (const std::string& line : lines_of(succeed({"inspect", "--tensors", checkpoint}).out)) {
@@ -109,6 +176,11 @@ std::vector<std::string> ProgramTest::digests(const std::string& checkpoint) con
 Arguments tiny(const std::string& out, int steps, const Arguments& more) {
   return Arguments{"--preset", "tiny", "--batch", "4", "--threads", "1"} +
          Arguments{"--eval-sequences", "8", "--steps", std::to_string(steps), "--out", out} + more;
+}
+
+Arguments command_for(int ranks, const Arguments& arguments) {
+  const Arguments program = Arguments{CLLM_PROGRAM} + arguments;
+  return ranks == 1 ? program : mpirun() + Arguments{"-np", std::to_string(ranks)} + program;
 }
 
 Arguments mpirun() { return {CLLM_MPIEXEC, "--oversubscribe", "--bind-to", "none"}; }

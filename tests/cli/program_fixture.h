@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/child_process.h"
@@ -14,7 +16,9 @@
 namespace cllm::cli {
 
 using support::ChildResult;
+using support::wait_until;
 using Arguments = std::vector<std::string>;
+using Environment = std::map<std::string, std::string>;
 
 /// `first`, then `second`.
 Arguments operator+(Arguments first, const Arguments& second);
@@ -29,14 +33,30 @@ class ProgramTest : public testing::Test {
   const std::filesystem::path& directory() const { return scratch_.path(); }
   std::filesystem::path path(const std::string& name) const { return directory() / name; }
 
-  /// Runs a command to its end. One that does not end is a failure, and says so.
-  ChildResult run(const Arguments& command) const;
+  /// Starts a command that runs beside the test.
+  support::ChildProcess start(const Arguments& command, const Environment& environment = {}) const;
+  /// Waits for its end. One that does not end is a failure, and says so.
+  ChildResult wait(support::ChildProcess& child) const;
+  /// Runs a command to its end.
+  ChildResult run(const Arguments& command, const Environment& environment = {}) const;
   /// Runs the program, alone or on several ranks.
   ChildResult program(const Arguments& arguments) const;
   ChildResult program_on(int ranks, const Arguments& arguments) const;
   /// The same, for what has to succeed.
   ChildResult succeed(const Arguments& arguments) const;
   ChildResult succeed_on(int ranks, const Arguments& arguments) const;
+
+  /// Runs a shell script in a mount namespace of its own, with the arguments as $@. What it mounts
+  /// is gone afterwards.
+  static Arguments privately(const std::string& script, const Arguments& arguments);
+  /// Whether scripts may mount; makes the directory "disk" for it.
+  bool may_mount() const;
+
+  /// Processes of the program that were started with this argument, by the number of their rank.
+  static std::vector<std::pair<std::string, pid_t>> ranks_with(const std::string& argument);
+  /// Rank 0 of them, when it stopped itself at the fail point that it was started with. A failure
+  /// where it does not.
+  static pid_t wait_until_stopped(const std::string& argument);
 
   std::string write(const std::string& name, const std::string& contents) const;
   std::string read(const std::string& name) const;
@@ -47,6 +67,8 @@ class ProgramTest : public testing::Test {
   /// The lines of a run's metrics.jsonl that have `key`, in order.
   std::vector<nlohmann::json> metrics(const std::string& run, const std::string& key) const;
   std::vector<double> values(const std::string& run, const std::string& key) const;
+  /// The steps of those lines.
+  std::vector<int> steps_with(const std::string& run, const std::string& key) const;
   /// "path digest" of every tensor, as `inspect --tensors` says.
   std::vector<std::string> digests(const std::string& checkpoint) const;
 
@@ -56,6 +78,9 @@ class ProgramTest : public testing::Test {
 
 /// Options of a run of a second: the smallest model on one thread.
 Arguments tiny(const std::string& out, int steps, const Arguments& more = {});
+
+/// The program's command line; with mpirun where it is for several ranks.
+Arguments command_for(int ranks, const Arguments& arguments);
 
 /// mpirun's arguments up to the number of ranks.
 Arguments mpirun();

@@ -33,6 +33,20 @@ TEST_F(ProgramTest, AChildThatHangsIsKilledWithItsOwnChildren) {
   EXPECT_TRUE(std::filesystem::read_symlink(process, absent).empty());
 }
 
+TEST_F(ProgramTest, AChildThatStopsItselfIsFoundAndGoesOn) {
+  const std::string out = path("run").string();
+  ChildProcess child =
+      start(command_for(1, tiny(out, 3)), {{"CLLM_FAIL_POINT", "h5.written:1:19"}});
+  EXPECT_EQ(wait_until_stopped(out), child.pid());
+  EXPECT_TRUE(child.is_running());
+  EXPECT_THAT(child.out(), testing::HasSubstr("step 1/3"));
+  EXPECT_THAT(files_in("run"), testing::Not(testing::Contains("step-00000003.h5")));
+  child.signal(SIGCONT);
+  EXPECT_EQ(wait(child).exit_code, 0);
+  EXPECT_FALSE(child.is_running());
+  EXPECT_THAT(ranks_with(out), testing::IsEmpty());
+}
+
 TEST(OneSentenceTest, RefusesAllElse) {
   const std::string sentence = "cllm-dist: --steps 0: give at least 1\n";
   expect_one_sentence({.exit_code = 1, .err = sentence + "mpirun says more\n"}, "--steps 0");

@@ -18,13 +18,6 @@ class ResumeTest : public ProgramTest {
     EXPECT_EQ(values(one, "loss").back(), values(other, "loss").back());
     EXPECT_EQ(values(one, "val_loss").back(), values(other, "val_loss").back());
   }
-
-  /// The steps that metrics.jsonl has lines with `key` of.
-  std::vector<int> steps_with(const std::string& run, const std::string& key) const {
-    std::vector<int> steps;
-    for (const auto& line : metrics(run, key)) steps.push_back(line.at("step"));
-    return steps;
-  }
 };
 
 TEST_F(ResumeTest, AResumedRunEndsAsOneThatNeverStopped) {
@@ -67,7 +60,7 @@ TEST_F(ResumeTest, AutoWithNoCheckpointStartsNew) {
 TEST_F(ResumeTest, MetricsHaveEachStepOnceAfterGoingBack) {
   succeed(tiny("run", 12, kConstant + Arguments{"--checkpoint-every", "5"}));
   EXPECT_THAT(files_in("run"),
-              ElementsAre("config.toml", "latest", "metrics.jsonl", "step-00000005.h5",
+              ElementsAre("complete", "config.toml", "latest", "metrics.jsonl", "step-00000005.h5",
                           "step-00000010.h5", "step-00000012.h5"));
   const std::vector<double> losses = values("run", "loss");
   write("run/metrics.jsonl", read("run/metrics.jsonl") + "{\"step\":13,\"lo");  // it was killed
@@ -75,7 +68,11 @@ TEST_F(ResumeTest, MetricsHaveEachStepOnceAfterGoingBack) {
   EXPECT_THAT(steps_with("run", "loss"), ElementsAre(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11));
   EXPECT_THAT(steps_with("run", "val_loss"), ElementsAre(5, 10, 11));
   EXPECT_EQ(values("run", "loss"), std::vector<double>(losses.begin(), losses.end() - 1));
-  // The newest is what was written last, not what has the highest number.
+  // What was of later steps is kept, but no longer counts.
+  EXPECT_THAT(files_in("run"),
+              ElementsAre("complete", "config.toml", "latest", "metrics.jsonl",
+                          "metrics.jsonl.aside", "step-00000005.h5", "step-00000010.h5",
+                          "step-00000010.h5.aside", "step-00000011.h5", "step-00000012.h5.aside"));
   EXPECT_THAT(succeed({"inspect", "run"}).out, HasSubstr("step-00000011.h5"));
   EXPECT_THAT(succeed({"--resume", "run", "--steps", "12"}).out, HasSubstr("at step 11"));
 }

@@ -28,6 +28,17 @@ struct ChildResult {
   std::string err = {};
 };
 
+/// Waits until `condition()` holds, or for so many seconds; returns whether it holds.
+template <typename Condition>
+bool wait_until(const Condition& condition, double seconds) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() >= deadline) return condition();
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return true;
+}
+
 /// A program that runs beside the test, with nothing to read and in a process group of its own.
 /// Killed with this object if it still runs. Not thread-safe.
 class ChildProcess {
@@ -65,6 +76,18 @@ class ChildProcess {
     if (!ended_) end();
   }
 
+  pid_t pid() const { return pid_; }
+
+  /// Sends it a signal, where it has not ended.
+  void signal(int number) {
+    if (is_running()) ::kill(pid_, number);
+  }
+
+  bool is_running() { return !ends_within(0); }
+
+  /// What it wrote to stdout up to now.
+  std::string out() const { return contents(out_.get()); }
+
   /// Waits for the end, or kills the program when it takes longer.
   ChildResult wait(double seconds) {
     ChildResult result;
@@ -87,12 +110,13 @@ class ChildProcess {
     return file;
   }
 
+  /// Read without the position that the program writes at, which it shares.
   static std::string contents(std::FILE* file) {
     std::string text;
     char buffer[4096];
-    std::rewind(file);
-    while (const std::size_t count = std::fread(buffer, 1, sizeof(buffer), file)) {
-      text.append(buffer, count);
+    ssize_t count = 0;
+    while ((count = ::pread(fileno(file), buffer, sizeof(buffer), std::ssize(text))) > 0) {
+      text.append(buffer, static_cast<std::size_t>(count));
     }
     return text;
   }
@@ -105,14 +129,12 @@ class ChildProcess {
   }
 
   bool ends_within(double seconds) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
-    while (!ended_) {
-      ended_ = ::waitpid(pid_, &status_, WNOHANG) == pid_;
-      if (ended_) break;
-      if (std::chrono::steady_clock::now() >= deadline) return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return true;
+    return wait_until(
+        [&] {
+          if (!ended_) ended_ = ::waitpid(pid_, &status_, WNOHANG) == pid_;
+          return ended_;
+        },
+        seconds);
   }
 
   /// Asks first: a launcher of other processes then takes these with it.

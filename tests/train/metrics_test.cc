@@ -2,10 +2,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <string>
+#include <vector>
 
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
@@ -82,6 +86,57 @@ TEST(Progress, WritesNumbersForPeople) {
   EXPECT_EQ(count_text(999), "999");
   EXPECT_EQ(count_text(12045), "12,045");
   EXPECT_EQ(count_text(124439808), "124.44 M");
+}
+
+TEST(MetricsLog, GoingBackKeepsWhatWasGoneBackFor) {
+  const support::ScratchDirectory scratch;
+  const auto path = scratch.path() / "metrics.jsonl";
+  const auto rollbacks_in = [&] {
+    std::vector<double> norms;
+    std::istringstream text(read_file(path));
+    for (std::string line; std::getline(text, line);) {
+      const auto object = nlohmann::json::parse(line);
+      if (object.contains("rollback")) norms.push_back(object["rollback"]["norm"]);
+    }
+    return norms;
+  };
+  {
+    MetricsLog log(path, 0);
+    for (std::uint64_t step = 1; step <= 6; ++step) log.step(step, 0, 1, {});
+    log.go_back(4);
+    log.rollback(4, 7, 10.5);
+    log.step(5, 0, 1, {});
+    log.go_back(4);
+    log.rollback(4, 6, 11.5);
+    EXPECT_THAT(steps_in(path), ElementsAre(1, 2, 3, 4, 5, 5));
+    EXPECT_THAT(rollbacks_in(), ElementsAre(10.5, 11.5));
+    log.step(5, 0, 1, {});
+  }
+  // A run that resumes at step 4 comes by all of that again.
+  const MetricsLog resumed(path, 4);
+  EXPECT_THAT(steps_in(path), ElementsAre(1, 2, 3, 4));
+}
+
+// Under a limit on file sizes, as on a full disk.
+TEST(MetricsLog, LinesWaitUntilTheyCanBeWritten) {
+  const support::ScratchDirectory scratch;
+  const auto path = scratch.path() / "metrics.jsonl";
+  MetricsLog log(path, 0);
+  log.step(1, 0, 1, {});
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit limit{std::filesystem::file_size(path) + 20, before.rlim_max};
+  ::setrlimit(RLIMIT_FSIZE, &limit);
+  log.step(2, 0, 1, {});
+  log.step(3, 0, 1, {});
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_THAT(log.problem(), HasSubstr("metrics.jsonl"));
+  EXPECT_THAT(steps_in(path), ElementsAre(1)) << "no half lines";
+  log.step(4, 0, 1, {});
+  EXPECT_EQ(log.problem(), "");
+  EXPECT_THAT(steps_in(path), ElementsAre(1, 2, 3, 4));
 }
 
 }  // namespace

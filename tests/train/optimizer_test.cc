@@ -47,7 +47,7 @@ Distance distance_from_pytorch(const AdamWOptions& options, const support::Golde
     distance.norms =
         std::max(distance.norms, std::abs(norm - step.gradient_norm) / step.gradient_norm);
     optimizer.update(summed, step.learning_rate, clip_scale(norm, options.clip), state);
-    state.step += 1;
+    state.updates += 1;
   }
   for (const model::Tensor& tensor : layout.tensors()) {
     for (std::size_t i = tensor.offset; i < tensor.offset + tensor.size(); ++i) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 
+#include "cllm/base/stop_signals.h"
 #include "cllm/cli/arguments.h"
 #include "cllm/cli/settings.h"
 #include "cllm/model/generator.h"
@@ -58,8 +59,10 @@ void declare_tokenize_options(CLI::App& app, TokenizeSettings& settings);
 void declare_bench_options(CLI::App& app, BenchSettings& settings);
 
 /// Trains. `arguments` are those of the command line, to be read again behind those of --config and
-/// of the checkpoint that --resume names.
-void train_command(const Arguments& arguments, train::Collective& collective);
+/// of the checkpoint that --resume names. Returns the exit code: EX_TEMPFAIL (75) where the run
+/// stopped, saved, before it was complete.
+int train_command(const Arguments& arguments, train::Collective& collective,
+                  const StopSignals& signals);
 
 /// Continues a prompt and streams the text to standard output.
 void sample_command(const SampleSettings& settings, train::Collective& collective);

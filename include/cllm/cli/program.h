@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "cllm/base/stop_signals.h"
 #include "cllm/cli/arguments.h"
 #include "cllm/train/collective.h"
 
@@ -11,7 +12,8 @@ namespace cllm::cli {
 std::string_view version();
 
 /// Reads the command line and runs the command it names. All ranks call it, and with the same
-/// arguments, else all throw. Prints help where asked for. Throws Error as the commands do.
-void run_program(const Arguments& arguments, train::Collective& collective);
+/// arguments, else all throw. Training minds the signals, and all else gives them up. Prints help
+/// where asked for. Returns the program's exit code. Throws Error as the commands do.
+int run_program(const Arguments& arguments, train::Collective& collective, StopSignals& signals);
 
 }  // namespace cllm::cli

@@ -5,7 +5,9 @@
 #include <string>
 #include <utility>
 
+#include "cllm/base/file_lock.h"
 #include "cllm/cli/arguments.h"
+#include "cllm/cli/origin.h"
 #include "cllm/cli/settings.h"
 #include "cllm/train/collective.h"
 
@@ -16,8 +18,9 @@ namespace cllm::cli {
 struct Request {
   CLI::App app;
   TrainSettings settings;
-  std::string resumed;           ///< the checkpoint; empty for a new run
+  Origin origin;                 ///< the checkpoint that the run begins with, if any
   bool keeps_tokenizer = false;  ///< of the checkpoint: no other was asked for
+  FileLock lock;                 ///< of the run's directory, on rank 0
 };
 
 /// Reads the request of all ranks, which call it alike. `request` is new: its app is bound to its
@@ -25,17 +28,19 @@ struct Request {
 void read_request(const Arguments& command_line, train::Collective& collective, Request& request);
 
 /// The directory of the run, which is that of the checkpoint unless --out says otherwise. Refuses
-/// one that already holds another run. Makes it, and tells whether it was not there.
-/// On rank 0 alone. Throws Error that names --out.
-std::filesystem::path directory_of_run(const Request& request, bool& is_new);
+/// one that already holds another run, or that another process writes into. Makes it, tells whether
+/// it was not there, and locks it. On rank 0 alone. Throws Error that names --out.
+std::filesystem::path directory_of_run(Request& request, bool& is_new);
 
 /// A run's directory, which goes again, if it was made for the run, when nothing was written to it.
 class RunDirectory {
  public:
-  RunDirectory(std::filesystem::path path, bool is_new) : path_(std::move(path)), is_new_(is_new) {}
+  RunDirectory(std::filesystem::path path, bool is_new, FileLock lock)
+      : path_(std::move(path)), is_new_(is_new), lock_(std::move(lock)) {}
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;
   ~RunDirectory() {
+    lock_ = {};  // it is a file
     std::error_code ignored;
     if (is_new_) std::filesystem::remove(path_, ignored);  // fails where it holds anything
   }
@@ -44,6 +49,7 @@ class RunDirectory {
  private:
   std::filesystem::path path_;
   bool is_new_;
+  FileLock lock_;
 };
 
 }  // namespace cllm::cli

@@ -48,7 +48,17 @@ struct TrainSettings {
 
   std::string out;
   std::string checkpoint_every = "30m";
+  std::uint64_t keep = 0;
+  std::string checkpoint_write = "background";
+  std::string on_checkpoint_failure = "continue";
   std::string resume;
+  std::string initial;  ///< --init-from
+  std::string max_time;
+
+  std::string on_spike = "clip";
+  double spike_factor = 10;
+  std::uint64_t check_replicas = 0;
+  std::string on_replica_mismatch = "stop";
 };
 
 /// Declares the options of a training run on `app`, bound to `settings`, which must outlive it.
@@ -93,5 +103,14 @@ struct Interval {
   double seconds = 0;
 };
 Interval parse_interval(const std::string& text);
+
+/// Seconds of "3h50m"; infinite for an empty text. Throws Error, naming --max-time.
+double parse_max_time(const std::string& text);
+
+/// Whether --checkpoint-write's value is "background", else "blocking". Throws Error, naming it.
+bool parse_background(const std::string& text);
+
+/// Whether --on-checkpoint-failure's value is "stop", else "continue". Throws Error, naming it.
+bool parse_stop_on_failure(const std::string& text);
 
 }  // namespace cllm::cli

@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -51,12 +50,13 @@ struct RunState {
   bool operator==(const RunState&) const = default;
 };
 
-/// Writes a checkpoint through `write_atomically`. The slabs are laid out by `layout`, which is
-/// that of `run.model`; what lies between tensors is not stored. Throws Error, and leaves what was
-/// at `path`, also when a value is not finite: such a checkpoint could not be resumed.
-void write_checkpoint(const std::filesystem::path& path, const RunState& run,
-                      const model::Layout& layout, std::span<const float> parameters,
-                      std::span<const float> m, std::span<const float> v);
+/// Writes a checkpoint through `write_atomically`, and reads it again before it takes its name. The
+/// slabs are laid out by `layout`, which is that of `run.model`; what lies between tensors is not
+/// stored. Returns the seconds that reading it again took. Throws Error, and leaves what was at
+/// `path`, also when a value is not finite: such a checkpoint could not be resumed.
+double write_checkpoint(const std::filesystem::path& path, const RunState& run,
+                        const model::Layout& layout, std::span<const float> parameters,
+                        std::span<const float> m, std::span<const float> v);
 
 /// Everything but the tensors, of which no data are read: that they are in the file, under the
 /// digests that they were written with, is checked. The model's shape makes sense and is not
@@ -98,21 +98,5 @@ struct CheckpointSummary {
 /// after a tensor that is not whole. Throws Error when there is no telling what the checkpoint
 /// should hold.
 CheckpointSummary describe_checkpoint(const std::filesystem::path& path);
-
-/// "step-00001000.h5"; more digits from step 100,000,000 on.
-std::filesystem::path checkpoint_name(std::uint64_t step);
-
-/// The files in `directory` that are named as `checkpoint_name` does, by ascending step. Their
-/// content is not looked at. Throws Error when the directory can't be read.
-std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path& directory);
-
-/// The file of a run's directory that names its newest checkpoint.
-inline constexpr const char* kLatestName = "latest";
-
-/// Makes `checkpoint` the newest of its directory. Throws Error.
-void set_newest_checkpoint(const std::filesystem::path& checkpoint);
-
-/// The one that was made the newest, else the last of `list_checkpoints`, if any.
-std::optional<std::filesystem::path> find_newest_checkpoint(const std::filesystem::path& directory);
 
 }  // namespace cllm::io

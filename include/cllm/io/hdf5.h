@@ -72,7 +72,8 @@ class Hdf5Writer {
   /// A vector of uint8, of any content.
   void write_bytes(const std::string& dataset, std::string_view bytes);
 
-  /// Adds the digest over all that was written, and finishes the file, which isn't whole without.
+  /// Adds the digest over all that was written, and finishes the file, which isn't whole without,
+  /// and syncs it.
   void close();
 
  private:

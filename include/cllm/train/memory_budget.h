@@ -17,19 +17,21 @@ struct MemoryBudget {
   std::uint64_t threads;        ///< activations and scratch of all teams, and BLAS' buffers
   std::uint64_t evaluation;     ///< the same of evaluations
   std::uint64_t communication;  ///< buffers for messages
+  std::uint64_t checkpoint;     ///< the copy of the state that is written; on rank 0
   std::uint64_t program;        ///< what was resident before: code, libraries, MPI
 
   /// What is still to be allocated.
   std::uint64_t to_allocate() const {
-    return parameters + optimizer + sums + threads + evaluation + communication;
+    return parameters + optimizer + sums + threads + evaluation + communication + checkpoint;
   }
   std::uint64_t total() const { return to_allocate() + program; }
   /// "2.31 GB a rank: parameters 0.50, optimizer 1.00, …"
   std::string text() const;
 };
 
-/// The budget of this rank of `collective`.
+/// The budget of this rank of `collective`. `background`: checkpoints are written while training
+/// goes on.
 MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOptions& options,
-                           const Collective& collective);
+                           bool background, const Collective& collective);
 
 }  // namespace cllm::train

@@ -46,8 +46,8 @@ class Optimizer {
   /// The largest integer of each tensor, as the last `norm` found it; 0 for floats.
   std::span<const std::uint32_t> largest() const { return largest_; }
 
-  /// One AdamW step with learning rate `rate` and the gradient times `scale`. `state.step` is the
-  /// number of steps that were taken before.
+  /// One AdamW step with learning rate `rate` and the gradient times `scale`. `state.updates` is
+  /// the number of those that were taken before.
   void update(const SummedGradient& gradient, double rate, double scale, State& state);
 
  private:

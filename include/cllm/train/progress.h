@@ -4,6 +4,7 @@
 #include <string>
 
 #include "cllm/base/stopwatch.h"
+#include "cllm/train/checkpoint_writer.h"
 #include "cllm/train/metrics.h"
 #include "cllm/train/trainer.h"
 
@@ -24,6 +25,7 @@ class Progress {
 
   void step(std::uint64_t state_step, const StepReport& report);
   void evaluation(std::uint64_t state_step, const Evaluation& evaluation);
+  void checkpoint(const SavedCheckpoint& saved);
   /// A line of its own.
   void line(const std::string& text);
 

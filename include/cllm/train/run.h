@@ -2,13 +2,16 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
+#include <limits>
 #include <string>
 
+#include "cllm/base/stop_signals.h"
+#include "cllm/train/checkpoint_writer.h"
 #include "cllm/train/collective.h"
 #include "cllm/train/evaluator.h"
 #include "cllm/train/metrics.h"
 #include "cllm/train/progress.h"
+#include "cllm/train/replicas.h"
 #include "cllm/train/state.h"
 #include "cllm/train/trace.h"
 #include "cllm/train/trainer.h"
@@ -21,18 +24,38 @@ struct RunSchedule {
   std::uint64_t evaluate_every;    ///< steps; a run also evaluates at its end
   std::uint64_t checkpoint_steps;  ///< steps between checkpoints; 0 for none
   double checkpoint_seconds;       ///< time between checkpoints; 0 for none
+  std::uint64_t replicas_every;    ///< steps between comparisons of ranks; 0 for none
+  OnMismatch on_mismatch;
+  OnSpike on_spike;                 ///< kRollback wants checkpoint_steps
+  bool stop_when_saving_fails;      ///< else training goes on, and the next checkpoint may succeed
+  std::filesystem::path stop_file;  ///< ends the run when it appears, and is then removed
+  bool is_saved;                    ///< the state it begins with, with this run's options
+  double seconds = std::numeric_limits<double>::infinity();  ///< until all must be done and saved
 };
 
 /// What rank 0 does beside training. The other ranks have none.
 struct RunOutputs {
   MetricsLog& metrics;
   Progress& progress;
-  std::function<void(const State&)> save;  ///< writes a checkpoint
+  CheckpointWriter& checkpoints;
+};
+
+/// What a run works with.
+struct RunParts {
+  const model::Layout& layout;
+  Trainer& trainer;
+  Evaluator& evaluator;
+  Trace& trace;
+  const StopSignals& signals;
+  RunOutputs* outputs;  ///< null but on rank 0
+  Collective& collective;
 };
 
 /// Takes the steps that are left, evaluating and saving as scheduled and at the end. All ranks call
-/// it alike; `outputs` is null but on rank 0. Returns the last evaluation.
-Evaluation run(const RunSchedule& schedule, Trainer& trainer, Evaluator& evaluator, State& state,
-               Trace& trace, RunOutputs* outputs, Collective& collective);
+/// it alike. `origin`: the checkpoint that `state` came from; empty for a new run. Returns an empty
+/// text when all steps are taken, or why the run stopped before; either way all is saved. Throws
+/// ReplicatedError where it has to give up.
+std::string run(const RunSchedule& schedule, const RunParts& parts,
+                const std::filesystem::path& origin, State& state);
 
 }  // namespace cllm::train

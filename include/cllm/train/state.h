@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "cllm/base/slab.h"
@@ -8,18 +9,39 @@
 
 namespace cllm::train {
 
-/// Everything that a step changes: slabs of one layout, replicated on all ranks.
-struct State {
+/// The loss of an evaluation.
+struct Score {
+  std::uint64_t step;
+  double loss;  ///< nats per token
+};
+
+/// What training changes beside the slabs: the same on all ranks.
+struct StateValues {
+  /// Of Note [Exact sums]: for the next step, one for each tensor; empty where there is no history.
+  std::vector<std::int32_t> scale_exponents;
+  /// Of recent steps, oldest first; see Sentinel.
+  std::vector<double> gradient_norms;
+  std::uint64_t not_finite_in_a_row = 0;  ///< newest steps whose gradient wasn't finite
+  std::uint64_t step = 0;                 ///< steps that were taken
+  std::uint64_t updates = 0;              ///< those of them that changed the parameters
+  std::uint64_t sequences = 0;            ///< sequences of the data that were read
+  std::uint64_t tokens_seen = 0;
+  /// Times in a row that the run went back to the checkpoint of one step, and that step.
+  std::uint64_t rollbacks = 0;
+  std::uint64_t rollback_step = 0;
+  std::optional<Score> validation;  ///< newest
+  std::optional<Score> best;
+};
+
+/// Everything that training changes: slabs of one layout, replicated on all ranks, and what goes
+/// with them.
+struct State : StateValues {
   explicit State(const model::Layout& layout)
       : parameters(layout.slab_size()), m(layout.slab_size()), v(layout.slab_size()) {}
 
   Slab<float> parameters;
   Slab<float> m;  ///< AdamW's mean of gradients
   Slab<float> v;  ///< AdamW's mean of squared gradients
-  /// Of Note [Exact sums]: for the next step, one for each tensor; empty where there is no history.
-  std::vector<std::int32_t> scale_exponents;
-  std::uint64_t step = 0;
-  std::uint64_t tokens_seen = 0;
 };
 
 }  // namespace cllm::train

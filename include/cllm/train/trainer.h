@@ -22,6 +22,7 @@
 #include "cllm/train/reducer.h"
 #include "cllm/train/scales.h"
 #include "cllm/train/schedule.h"
+#include "cllm/train/sentinel.h"
 #include "cllm/train/state.h"
 
 namespace cllm::train {
@@ -33,20 +34,31 @@ struct TrainerOptions {
   std::size_t micro_batch = 1;  ///< sequences of a unit; divides batch
   std::size_t row_block = 128;  ///< positions of a unit that one thread of a team takes at a time
   Reduce reduce = Reduce::kExact;
+  OnSpike on_spike = OnSpike::kClip;
+  double spike_factor = 10;      ///< see Sentinel
   int threads = 1;               ///< of this rank
   int team = 0;                  ///< threads that share a unit; 0 for what ends soonest
   std::size_t trace_events = 0;  ///< room of each thread's recorder
 };
 
+/// What came of a step.
+enum class Outcome {
+  kUpdated,
+  kClipped,  ///< updated with a gradient that was far too large, scaled down to a usual size
+  kSkipped,  ///< counted, but for a gradient that can't be used the parameters stay
+  kRefused,  ///< such a gradient; the state is what it was, and the caller has to decide
+};
+
 /// What a step did, the same on every rank but for the seconds.
 struct StepReport {
-  double loss;           ///< mean over the global batch before the update, nats per token
-  double rate;           ///< learning rate
-  double gradient_norm;  ///< before clipping
+  double loss;  ///< mean over the global batch before the update, nats per token; may be NaN
+  double rate;  ///< learning rate
+  double gradient_norm;  ///< before clipping; may be infinite or NaN
   double compute_seconds;
   double communication_seconds;         ///< that computation waited for
   double hidden_communication_seconds;  ///< that went on while it did not wait
   double update_seconds;
+  Outcome outcome = Outcome::kUpdated;
   /// Names of tensors whose gradient was too large for its scale, so that the step was taken again.
   std::vector<std::string> overflowed = {};
 
@@ -62,14 +74,15 @@ class Trainer {
   Trainer(const model::Gpt& gpt, const kernels::Kernels& kernels, const TrainerOptions& options,
           data::TokenView tokens, const data::WindowSampler& sampler, Collective& collective);
 
-  /// One step on all ranks. Throws ReplicatedError where the loss is not a number; the state is
-  /// then what it was, but for scales.
+  /// One step on all ranks.
   StepReport step(State& state);
 
   /// Bytes of the workspaces of this rank's teams and the scratches of its threads.
   static std::uint64_t thread_bytes(const model::Layout& layout, const TrainerOptions& options,
                                     const Collective& collective);
 
+  /// Sequences of a step, over all ranks.
+  std::size_t batch() const { return options_.batch; }
   /// Sizes of this rank's teams.
   std::vector<int> teams() const;
   /// Of the compute threads.
@@ -99,16 +112,18 @@ class Trainer {
     model::Scratch scratch;
   };
 
-  void mark_tokens(std::uint64_t step);
-  LossSum sum_gradient(State& state, StepReport& report);
+  void mark_tokens(std::uint64_t begin);
+  bool sum_gradient(State& state, StepReport& report);
   void fold_tokens();
-  void find_scales(State& state);
+  bool find_scales(State& state, StepReport& report);
+  Outcome outcome_of(const StepReport& report, const State& state) const;
+  double scale_of(const StepReport& report, const State& state) const;
+  void count(const StepReport& report, State& state) const;
   void forward_backward(const State& state);
   void take_units(Crewmates& mates, Seat& seat, Recorder& recorder, const State& state);
   std::size_t next_unit(std::size_t team, std::size_t turn);
-  void read_unit(std::uint64_t step, Crewmates& mates) const;
+  void read_unit(std::uint64_t begin, Crewmates& mates) const;
   std::span<const std::int64_t> gather_totals(LossSum& loss);
-  [[noreturn]] void not_a_number(const State& state) const;
 
   const model::Gpt& gpt_;
   TrainerOptions options_;
@@ -120,6 +135,8 @@ class Trainer {
   std::vector<std::unique_ptr<Crewmates>> teams_;
   std::vector<std::unique_ptr<Seat>> seats_;  // of threads; null where a thread has no unit
   std::atomic<std::size_t> next_unit_{0};
+  Sentinel sentinel_;
+  std::vector<std::int32_t> scales_before_;  // the step
   GradientScales scales_;
   GradientSums sums_;
   Reducer reducer_;

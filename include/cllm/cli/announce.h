@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cllm/cli/request.h"
+#include "cllm/data/dataset.h"
+#include "cllm/data/sampler.h"
+#include "cllm/train/placement.h"
+#include "cllm/train/trainer.h"
+
+namespace cllm::cli {
+
+/// What a run is, and what it runs on.
+struct RunFacts {
+  const Request& request;
+  const std::filesystem::path& directory;
+  const data::Dataset& data;
+  const data::WindowSampler& sampler;
+  const std::vector<train::Site>& sites;
+  const char* kernels;       ///< name
+  std::uint64_t parameters;  ///< of the model
+  std::string budget;        ///< of memory
+};
+
+/// The lines that are told before the first step.
+std::vector<std::string> announcement(const RunFacts& facts);
+
+}  // namespace cllm::cli

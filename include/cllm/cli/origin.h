@@ -1,0 +1,74 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "cllm/cli/arguments.h"
+#include "cllm/cli/settings.h"
+#include "cllm/data/dataset.h"
+#include "cllm/train/placement.h"
+
+namespace cllm::cli {
+
+/// Where a run begins: the checkpoint that it goes on from, or takes its weights from.
+struct Origin {
+  enum class Kind { kNew, kResumed, kInitial };
+
+  Kind kind = Kind::kNew;
+  std::string checkpoint;          ///< absolute; empty for a new run
+  std::string config;              ///< the checkpoint's
+  std::vector<std::string> notes;  ///< how it was found
+
+  bool resumes() const { return kind == Kind::kResumed; }
+};
+
+/// The checkpoint that the settings ask to go on from: a file, or the newest whole one of a
+/// directory. Kind::kNew where --resume auto finds none. On rank 0 alone. Throws Error.
+Origin find_resumed(const TrainSettings& settings);
+
+/// The same for --init-from.
+Origin find_initial(const TrainSettings& settings);
+
+/// As text and back, for the other ranks.
+std::string to_json(const Origin& origin);
+Origin origin_from_json(const std::string& text);
+
+/// Of the options in the checkpoint's configuration, those that a new run from its weights has too:
+/// of shape and tokenizer.
+Arguments inherited(const Arguments& stored);
+
+/// What the origin's checkpoint must agree with. Throws Error that has both values.
+void check_agrees(const Origin& origin, const TrainSettings& settings,
+                  const data::PreparedData& data);
+
+/// A line for each thing that is not as it was when the checkpoint was written: options, data,
+/// ranks and threads. `config` is that of the run that goes on.
+std::vector<std::string> changes_since(const Origin& origin, const std::string& config,
+                                       const CLI::App& app, const std::string& data_digest,
+                                       const std::vector<train::Site>& sites);
+
+/// How the run came about, as the JSON list that checkpoints keep as "history": that of the origin,
+/// and one object for this start, which ends at `step`.
+class History {
+ public:
+  History(const Origin& origin, std::uint64_t first_step, const TrainSettings& settings,
+          const std::vector<train::Site>& sites);
+
+  /// JSON of an object with "data" and "history", into which the state's own values go.
+  std::string json(const std::string& data_digest, std::uint64_t step) const;
+
+ private:
+  std::string before_;  // JSON list
+  std::string start_;   // JSON object
+};
+
+/// The name of a run's log.
+inline constexpr const char* kMetricsName = "metrics.jsonl";
+
+/// Renames checkpoints of the directory that are newer than `step`, and before that copies the
+/// metrics: the run takes those steps anew. Returns a line for each. Throws Error.
+std::vector<std::string> set_newer_aside(const std::filesystem::path& directory,
+                                         std::uint64_t step);
+
+}  // namespace cllm::cli

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cllm/base/crew.h"
+#include "cllm/model/layout.h"
+#include "cllm/train/collective.h"
+#include "cllm/train/state.h"
+
+namespace cllm::train {
+
+/// What to do where ranks hold different weights.
+enum class OnMismatch {
+  kStop,
+  kRestore,  ///< take rank 0's, where more than half of the ranks hold the same as it does
+};
+
+/// Throws Error, naming --on-replica-mismatch, for an unknown name.
+OnMismatch parse_on_mismatch(std::string_view name);
+
+/// The digest of everything in a state, the same for any number of threads.
+std::string digest_of(const State& state, Crew& crew);
+
+/// Compares the states of all ranks, which call it alike. Returns an empty text where they are the
+/// same, and else what was found: which ranks differ, on which hosts. Throws it as a
+/// ReplicatedError unless `action` allows to restore; after that all states are rank 0's.
+std::string check_replicas(State& state, const model::Layout& layout, OnMismatch action, Crew& crew,
+                           Collective& collective);
+
+}  // namespace cllm::train

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "cllm/model/layout.h"
+#include "cllm/train/state.h"
+
+namespace cllm::train {
+
+/// All of a state but its slabs, step and tokens_seen, as JSON; it is put into the JSON object
+/// `more`, which has other keys. Numbers come back with the same bits.
+std::string state_to_json(const StateValues& state, const std::string& more);
+
+/// The reverse. What the text lacks gets the value that it has where no step was ever skipped;
+/// `state` has step and tokens_seen already. Throws Error that names `origin`.
+void state_from_json(const std::string& text, const std::string& origin,
+                     const model::Layout& layout, StateValues& state);
+
+/// Reads a state. Throws Error that names the checkpoint where it isn't whole, or of another model
+/// than `layout`; the state may then hold anything.
+void restore(const std::filesystem::path& checkpoint, const model::Layout& layout, State& state);
+
+}  // namespace cllm::train

@@ -1,0 +1,92 @@
+#include "cllm/cli/announce.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cllm/cli/checkpoints.h"
+#include "cllm/cli/program.h"
+#include "cllm/data/builtin_corpus.h"
+#include "cllm/train/batch.h"
+#include "cllm/train/progress.h"
+
+namespace cllm::cli {
+namespace {
+
+using train::count_text;
+
+/// What to change so that every thread has something to do.
+std::vector<std::string> notes_on_sharing(const TrainSettings& s,
+                                          const std::vector<train::Site>& sites) {
+  const std::size_t rows = s.micro_batch * s.shape.context;
+  const std::size_t blocks = (rows + s.row_block - 1) / s.row_block;
+  int threads = 0, busy = 0, largest_team = 0;
+  for (std::size_t rank = 0; rank < sites.size(); ++rank) {
+    threads += sites[rank].threads;
+    const std::size_t units = train::share_of(s.batch / s.micro_batch, rank, sites.size()).count;
+    if (units == 0) continue;
+    for (const int team :
+         train::plan_teams(sites[rank].threads, units, blocks, parse_team(s.team))) {
+      busy += team;
+      largest_team = std::max(largest_team, team);
+    }
+  }
+  std::vector<std::string> notes;
+  if (busy < threads) {
+    notes.push_back(
+        fmt::format("note    {} of {} threads have no unit to compute; give a smaller "
+                    "--micro-batch, a larger --batch, or fewer threads",
+                    threads - busy, threads));
+  }
+  if (static_cast<std::size_t>(largest_team) > blocks) {
+    notes.push_back(fmt::format(
+        "note    {} threads share a unit of {} row block{}, and some wait; give a --row-block of "
+        "{} or less, a smaller --micro-batch, or fewer threads",
+        largest_team, blocks, blocks == 1 ? "" : "s",
+        std::max<std::size_t>(1, rows / static_cast<std::size_t>(largest_team))));
+  }
+  return notes;
+}
+
+std::string part_text(const data::DataPart& part) {
+  std::string text = count_text(static_cast<double>(part.tokens.size())) + " tokens";
+  if (part.source_bytes > 0) {
+    text += fmt::format(" ({} bytes)", count_text(static_cast<double>(part.source_bytes)));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::vector<std::string> announcement(const RunFacts& facts) {
+  const TrainSettings& s = facts.request.settings;
+  const int threads = facts.sites.front().threads;
+  const double epochs = static_cast<double>(s.steps * s.batch) /
+                        static_cast<double>(facts.sampler.windows_per_epoch());
+  std::vector<std::string> lines = {
+      fmt::format("cllm-dist {}: {} steps into {}", version(), s.steps, facts.directory.string()),
+      fmt::format("model   {}: {}; {} parameters", s.preset, shape_text(s.shape),
+                  count_text(static_cast<double>(facts.parameters))),
+      fmt::format("data    {}: train {}, validation {}", s.data, part_text(facts.data.train),
+                  part_text(facts.data.validation)),
+      fmt::format("ranks   {} with {} thread{} each, {} kernels", facts.sites.size(), threads,
+                  threads == 1 ? "" : "s", facts.kernels),
+      fmt::format("batch   {} x {} tokens in units of {}; the run reads the data {:.2f} times",
+                  s.batch, s.shape.context, s.micro_batch, epochs),
+      fmt::format("memory  {}", facts.budget)};
+  if (s.data == "builtin" && s.validation_data.empty()) {
+    lines.push_back(fmt::format(
+        "floor   {:.4f}: the entropy of the corpus in nats per token, which is the mean loss of a "
+        "model that knows its grammar",
+        data::builtin_entropy_rate() * facts.data.validation.bytes_per_token().value_or(0)));
+  }
+  for (std::string& note : notes_on_sharing(s, facts.sites)) lines.push_back(std::move(note));
+  if (facts.data.tokenizer && !facts.data.tokenizer->lossless()) {
+    lines.emplace_back(
+        "note    the tokenizer normalises text or lacks byte tokens: not every text comes back as "
+        "it was");
+  }
+  return lines;
+}
+
+}  // namespace cllm::cli

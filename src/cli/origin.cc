@@ -1,0 +1,237 @@
+#include "cllm/cli/origin.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <ranges>
+#include <set>
+#include <system_error>
+
+#include "cllm/base/digest.h"
+#include "cllm/base/error.h"
+#include "cllm/base/file.h"
+#include "cllm/cli/checkpoints.h"
+#include "cllm/cli/program.h"
+#include "cllm/io/checkpoint.h"
+#include "cllm/io/run_directory.h"
+
+namespace cllm::cli {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// The checkpoint that `path` means: itself, or the newest whole one of the directory.
+Origin origin_at(Origin::Kind kind, const fs::path& path) {
+  Origin origin{.kind = kind, .checkpoint = {}, .config = {}, .notes = {}};
+  fs::path checkpoint = path;
+  if (fs::is_directory(path)) {
+    const io::WholeCheckpoint found = io::find_newest_whole_checkpoint(path);
+    for (const std::string& problem : found.problems) {
+      origin.notes.push_back(fmt::format("note    passed over: {}", problem));
+    }
+    if (found.path.empty() && found.problems.empty()) {
+      fail("{} holds no checkpoint (step-*.h5)", path.string());
+    }
+    if (found.path.empty()) {
+      fail("none of the {} checkpoints in {} is whole; the newest: {}", found.problems.size(),
+           path.string(), found.problems.front());
+    }
+    checkpoint = found.path;
+  } else if (!fs::exists(path)) {
+    fail("{} does not exist; give a checkpoint file or the directory of a run", path.string());
+  }
+  origin.checkpoint = fs::absolute(checkpoint).string();
+  origin.config = io::read_run_state(checkpoint).config;
+  return origin;
+}
+
+nlohmann::json state_of(const Origin& origin) {
+  const auto state =
+      nlohmann::json::parse(io::read_run_state(origin.checkpoint).state, nullptr, false);
+  return state.is_object() ? state : nlohmann::json::object();
+}
+
+nlohmann::json history_of(const Origin& origin) {
+  const nlohmann::json state = state_of(origin);
+  const auto history = state.find("history");
+  return history != state.end() && history->is_array() ? *history : nlohmann::json::array();
+}
+
+/// Ranks, threads and hosts of a start of the run.
+nlohmann::json machine_of(const std::vector<train::Site>& sites) {
+  std::set<std::string> hosts;
+  for (const train::Site& site : sites) hosts.insert(site.host);
+  return {{"ranks", sites.size()}, {"threads", sites.front().threads}, {"hosts", hosts.size()}};
+}
+
+std::map<std::string, std::string> values_of(const std::string& config, const std::string& origin,
+                                             const CLI::App& app) {
+  std::map<std::string, std::string> values;
+  for (const std::string& argument : arguments_from_toml(config, origin, app)) {
+    const std::size_t equals = argument.find('=');
+    values[argument.substr(0, equals)] = argument.substr(equals + 1);
+  }
+  return values;
+}
+
+std::string tokenizer_text(const std::string& kind, const std::string& blob) {
+  if (kind.empty()) return "none";
+  if (blob.empty()) return kind;
+  return fmt::format("{} of digest {}", kind, digest_hex(std::as_bytes(std::span(blob))));
+}
+
+}  // namespace
+
+Origin find_resumed(const TrainSettings& s) {
+  if (s.resume.empty()) return {};
+  if (s.resume == "auto") {
+    if (s.out.empty()) fail("--resume auto looks in the run's directory; give it with --out");
+    if (!fs::exists(s.out)) return {};
+    if (io::list_checkpoints(s.out).empty()) {
+      const fs::path latest = fs::path(s.out) / io::kLatestName;
+      if (!fs::exists(latest)) return {};
+      fail(
+          "{} says that there was a checkpoint, but there is none; put it back, or remove {} to "
+          "begin anew",
+          latest.string(), latest.string());
+    }
+  }
+  return origin_at(Origin::Kind::kResumed, s.resume == "auto" ? s.out : s.resume);
+}
+
+Origin find_initial(const TrainSettings& s) {
+  if (s.initial.empty()) return {};
+  return origin_at(Origin::Kind::kInitial, s.initial);
+}
+
+std::string to_json(const Origin& origin) {
+  return nlohmann::json{{"kind", static_cast<int>(origin.kind)},
+                        {"checkpoint", origin.checkpoint},
+                        {"config", origin.config},
+                        {"notes", origin.notes}}
+      .dump();
+}
+
+Origin origin_from_json(const std::string& text) {
+  const auto object = nlohmann::json::parse(text);
+  return {.kind = static_cast<Origin::Kind>(object.at("kind").get<int>()),
+          .checkpoint = object.at("checkpoint"),
+          .config = object.at("config"),
+          .notes = object.at("notes")};
+}
+
+Arguments inherited(const Arguments& stored) {
+  Arguments result;
+  for (const std::string& argument : stored) {
+    for (const char* name :
+         {"--preset=", "--layers=", "--heads=", "--channels=", "--context=", "--tokenizer="}) {
+      if (argument.starts_with(name)) result.push_back(argument);
+    }
+  }
+  return result;
+}
+
+void check_agrees(const Origin& origin, const TrainSettings& s, const data::PreparedData& data) {
+  if (origin.kind == Origin::Kind::kNew) return;
+  const io::RunState run = io::read_run_state(origin.checkpoint);
+  if (run.model != s.shape) {
+    fail("{} holds a model of {}, but the options ask for {}; leave out the options that differ",
+         origin.checkpoint, shape_text(run.model), shape_text(s.shape));
+  }
+  if (run.tokenizer_kind != data.tokenizer_kind || run.tokenizer_blob != data.tokenizer_blob) {
+    fail(
+        "{} was trained with another tokenizer ({}) than --data and --tokenizer give now ({}); use "
+        "the data that it was trained on",
+        origin.checkpoint, tokenizer_text(run.tokenizer_kind, run.tokenizer_blob),
+        tokenizer_text(data.tokenizer_kind, data.tokenizer_blob));
+  }
+  if (origin.resumes() && run.seed != s.seed) {
+    fail(
+        "{} was trained with --seed {}, and --seed {} would read the data in another order; leave "
+        "it out, or begin a new run from its weights with --init-from",
+        origin.checkpoint, run.seed, s.seed);
+  }
+}
+
+std::vector<std::string> changes_since(const Origin& origin, const std::string& config,
+                                       const CLI::App& app, const std::string& data_digest,
+                                       const std::vector<train::Site>& sites) {
+  std::vector<std::string> lines;
+  if (!origin.resumes()) return lines;
+  const auto before = values_of(origin.config, origin.checkpoint, app);
+  const auto now = values_of(config, "config.toml", app);
+  for (const auto& [name, value] : now) {
+    if (name == "--threads") continue;  // told with the ranks
+    const auto old = before.find(name);
+    if (old == before.end() && app.count(name) == 0) continue;  // an option of later programs
+    const std::string was = old == before.end() ? "not given" : old->second;
+    if (was != value) lines.push_back(fmt::format("changed {} is {}; it was {}", name, value, was));
+  }
+  for (const auto& [name, value] : before) {
+    if (!now.contains(name) && name != "--threads")
+      lines.push_back(fmt::format("changed {} was {}", name, value));
+  }
+  const nlohmann::json state = state_of(origin);
+  if (state.value("data", "") != data_digest) {
+    lines.emplace_back(
+        "changed the data is not that of the checkpoint; what validates now may have been trained "
+        "on");
+  }
+  const nlohmann::json history = history_of(origin);
+  if (history.empty() || !history.back().is_object()) return lines;
+  const nlohmann::json machine = machine_of(sites);
+  const nlohmann::json& start = history.back();
+  for (const auto& [name, value] : machine.items()) {
+    if (start.contains(name) && start.at(name) != value) {
+      lines.push_back(
+          fmt::format("changed {} is {}; it was {}", name, value.dump(), start.at(name).dump()));
+    }
+  }
+  return lines;
+}
+
+History::History(const Origin& origin, std::uint64_t first_step, const TrainSettings& settings,
+                 const std::vector<train::Site>& sites) {
+  nlohmann::json start = machine_of(sites);
+  start["program"] = version();
+  start["from_step"] = first_step;
+  start["reduce"] = settings.reduce;
+  const std::string name = fs::path(origin.checkpoint).filename().string();
+  start["start"] = origin.resumes()            ? "resumed from " + name
+                   : origin.checkpoint.empty() ? "new"
+                                               : "init from " + origin.checkpoint;
+  start_ = start.dump();
+  before_ = origin.resumes() ? history_of(origin).dump() : "[]";
+}
+
+std::string History::json(const std::string& data_digest, std::uint64_t step) const {
+  nlohmann::json history = nlohmann::json::parse(before_);
+  history.push_back(nlohmann::json::parse(start_));
+  history.back()["to_step"] = step;
+  return nlohmann::json{{"data", data_digest}, {"history", history}}.dump();
+}
+
+std::vector<std::string> set_newer_aside(const fs::path& directory, std::uint64_t step) {
+  std::vector<fs::path> newer;
+  for (const fs::path& path : io::list_checkpoints(directory)) {
+    if (*io::step_in_name(path) > step) newer.push_back(path);
+  }
+  std::vector<std::string> lines;
+  if (newer.empty()) return lines;
+  if (const fs::path metrics = directory / kMetricsName; fs::exists(metrics)) {
+    const std::string text = read_file(metrics);
+    write_atomically(io::aside_name(metrics), std::as_bytes(std::span(text)));
+  }
+  // The newest first: should this end halfway, the newest that is left has all of its metrics.
+  for (const fs::path& path : std::views::reverse(newer)) {
+    lines.push_back(fmt::format("note    {} is of a step that is now taken anew; it is kept as {}",
+                                path.filename().string(), io::set_aside(path).filename().string()));
+  }
+  if (const auto newest = io::find_newest_checkpoint(directory)) io::set_newest_checkpoint(*newest);
+  return lines;
+}
+
+}  // namespace cllm::cli

@@ -1,0 +1,108 @@
+#include "cllm/io/run_directory.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "cllm/base/error.h"
+#include "cllm/base/file.h"
+#include "cllm/io/checkpoint.h"
+
+namespace cllm::io {
+
+namespace fs = std::filesystem;
+
+fs::path checkpoint_name(std::uint64_t step) { return fmt::format("step-{:08}.h5", step); }
+
+std::optional<std::uint64_t> step_in_name(const fs::path& path) {
+  constexpr std::string_view kPrefix = "step-";
+  const std::string name = path.filename().string();
+  if (!name.starts_with(kPrefix)) return std::nullopt;
+  std::uint64_t step = 0;
+  std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), step);
+  if (name != checkpoint_name(step)) return std::nullopt;
+  return step;
+}
+
+std::vector<fs::path> list_checkpoints(const fs::path& directory) {
+  std::vector<std::pair<std::uint64_t, fs::path>> found;
+  try {
+    for (const auto& entry : fs::directory_iterator(directory)) {
+      const auto step = step_in_name(entry.path());
+      if (step) found.emplace_back(*step, entry.path());
+    }
+  } catch (const fs::filesystem_error& error) {
+    fail("cannot look for checkpoints in {}: {}; give a directory that a run wrote into",
+         directory.string(), error.code().message());
+  }
+  std::ranges::sort(found);
+  std::vector<fs::path> paths;
+  for (auto& [step, path] : found) paths.push_back(std::move(path));
+  return paths;
+}
+
+std::optional<fs::path> find_newest_checkpoint(const fs::path& directory) {
+  const std::vector<fs::path> paths = list_checkpoints(directory);
+  if (paths.empty()) return std::nullopt;
+  return paths.back();
+}
+
+std::optional<std::string> problem_of_name(const fs::path& checkpoint, const RunState& run) {
+  if (step_in_name(checkpoint).value_or(run.step) == run.step) return std::nullopt;
+  return fmt::format("{} holds step {}, which is not that of its name; rename it",
+                     checkpoint.string(), run.step);
+}
+
+std::optional<std::string> problem_of(const fs::path& checkpoint) {
+  try {
+    const CheckpointSummary summary = describe_checkpoint(checkpoint);
+    const std::vector<std::string> problems = summary.problems();
+    if (!problems.empty()) return problems.front();
+    return problem_of_name(checkpoint, summary.run);
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+WholeCheckpoint find_newest_whole_checkpoint(const fs::path& directory) {
+  WholeCheckpoint found;
+  std::vector<fs::path> paths = list_checkpoints(directory);
+  for (; !paths.empty(); paths.pop_back()) {
+    const std::optional<std::string> problem = problem_of(paths.back());
+    if (!problem) {
+      found.path = paths.back();
+      break;
+    }
+    found.problems.push_back(*problem);
+  }
+  return found;
+}
+
+void set_newest_checkpoint(const fs::path& checkpoint) {
+  const std::string line = checkpoint.filename().string() + "\n";
+  write_atomically(checkpoint.parent_path() / kLatestName, std::as_bytes(std::span(line)));
+}
+
+fs::path aside_name(const fs::path& path) {
+  fs::path aside = path.string() + ".aside";
+  for (int i = 2; fs::exists(aside); ++i) aside = fmt::format("{}.aside-{}", path.string(), i);
+  return aside;
+}
+
+fs::path set_aside(const fs::path& path) {
+  fs::path aside = aside_name(path);
+  std::error_code code;
+  fs::rename(path, aside, code);
+  if (code) {
+    fail("cannot rename {} to {}: {}; check the directory", path.string(), aside.string(),
+         code.message());
+  }
+  return aside;
+}
+
+}  // namespace cllm::io

@@ -1,0 +1,179 @@
+#include "cllm/train/checkpoint_writer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+#include <limits>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "cllm/base/error.h"
+#include "cllm/base/fail_point.h"
+#include "cllm/base/stopwatch.h"
+#include "cllm/io/run_directory.h"
+#include "cllm/train/saved_state.h"
+
+namespace cllm::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kCopyFloats = std::size_t{1} << 18;
+
+/// Bytes a second that a checkpoint is guessed to take before one was written.
+constexpr double kGuessedSpeed = 100e6;
+
+constexpr double kNoLoss = std::numeric_limits<double>::infinity();
+
+void copy(const State& from, State& to, Crew& crew) {
+  const auto copy_slab = [&](const Slab<float>& source, Slab<float>& target) {
+    crew.share((source.size() + kCopyFloats - 1) / kCopyFloats, [&](std::size_t i, Recorder&) {
+      const std::size_t first = i * kCopyFloats;
+      const std::size_t count = std::min(kCopyFloats, source.size() - first);
+      std::copy_n(source.data() + first, count, target.data() + first);
+    });
+  };
+  copy_slab(from.parameters, to.parameters);
+  copy_slab(from.m, to.m);
+  copy_slab(from.v, to.v);
+  static_cast<StateValues&>(to) = from;
+}
+
+/// The validation loss that a checkpoint's state has; infinite where it has none, or can't be read.
+double loss_of(const fs::path& checkpoint, const model::Layout& layout) {
+  try {
+    const io::RunState run = io::read_run_state(checkpoint);
+    StateValues values;
+    state_from_json(run.state, checkpoint.string(), layout, values);
+    return values.validation ? values.validation->loss : kNoLoss;
+  } catch (const Error&) {
+    return kNoLoss;
+  }
+}
+
+}  // namespace
+
+CheckpointWriter::CheckpointWriter(const CheckpointOptions& options, const model::Layout& layout,
+                                   Crew& crew, std::function<io::RunState(const State&)> describe,
+                                   std::function<void()> before)
+    : options_(options),
+      layout_(layout),
+      crew_(crew),
+      describe_(std::move(describe)),
+      before_(std::move(before)),
+      expected_seconds_(static_cast<double>(bytes_for(layout, true)) / kGuessedSpeed) {
+  if (options.background) copy_.emplace(layout);
+  if (options.keep == 0) return;
+  for (const fs::path& path : io::list_checkpoints(options.directory)) {
+    losses_[*io::step_in_name(path)] = loss_of(path, layout);
+  }
+}
+
+std::uint64_t CheckpointWriter::bytes_for(const model::Layout& layout, bool background) {
+  return background ? 3 * layout.slab_size() * sizeof(float) : 0;
+}
+
+void CheckpointWriter::save(const State& state) {
+  const Stopwatch pause;
+  wait();
+  if (!options_.background) {
+    SavedCheckpoint saved = write(state);
+    saved.pause_seconds = pause.elapsed();
+    expected_seconds_ = saved.seconds;
+    reports_.push_back(std::move(saved));
+    return;
+  }
+  copy(state, *copy_, crew_);
+  const double seconds = pause.elapsed();
+  writing_ = std::async(std::launch::async, [this, seconds] {
+    SavedCheckpoint saved = write(*copy_);
+    saved.pause_seconds = seconds;
+    return saved;
+  });
+}
+
+std::vector<SavedCheckpoint> CheckpointWriter::take_reports() {
+  if (writing_.valid() && writing_.wait_for(std::chrono::seconds(0)) == std::future_status::ready) {
+    wait();
+  }
+  return std::exchange(reports_, {});
+}
+
+void CheckpointWriter::wait() {
+  if (!writing_.valid()) return;
+  reports_.push_back(writing_.get());
+  expected_seconds_ = reports_.back().pause_seconds + reports_.back().seconds;
+}
+
+SavedCheckpoint CheckpointWriter::write(const State& state) {
+  SavedCheckpoint saved{.path = path_of(state.step), .step = state.step};
+  const Stopwatch clock;
+  try {
+    before_();
+    const double checked =
+        io::write_checkpoint(saved.path, describe_(state), layout_, state.parameters.span(),
+                             state.m.span(), state.v.span());
+    saved.write_seconds = clock.elapsed() - checked;
+    saved.bytes = fs::file_size(saved.path);
+    losses_[state.step] = state.validation ? state.validation->loss : kNoLoss;
+    finish(saved);
+    fail_point("checkpoint.done");
+  } catch (const std::exception& error) {
+    saved.problem = error.what();
+  }
+  saved.seconds = clock.elapsed();
+  return saved;
+}
+
+/// What is left to do when a checkpoint is saved. Should that fail, it is saved all the same.
+void CheckpointWriter::finish(SavedCheckpoint& saved) {
+  try {
+    io::set_newest_checkpoint(saved.path);
+    if (options_.keep > 0) retire_old(saved);
+  } catch (const Error& error) {
+    saved.warning = error.what();
+  }
+}
+
+void CheckpointWriter::forget_after(std::uint64_t step) {
+  wait();
+  for (const fs::path& path : io::list_checkpoints(options_.directory)) {
+    if (*io::step_in_name(path) > step) io::set_aside(path);
+  }
+  losses_.erase(losses_.upper_bound(step), losses_.end());
+}
+
+fs::path CheckpointWriter::path_of(std::uint64_t step) const {
+  return options_.directory / io::checkpoint_name(step);
+}
+
+/// Removes all but the newest, the best, and the newest base.
+void CheckpointWriter::retire_old(SavedCheckpoint& saved) {
+  std::set<std::uint64_t> kept = {saved.step};
+  for (auto it = losses_.rbegin(); it != losses_.rend() && kept.size() < options_.keep; ++it) {
+    kept.insert(it->first);
+  }
+  const auto best = std::ranges::min_element(losses_, {}, [](const auto& it) { return it.second; });
+  if (best->second < kNoLoss) kept.insert(best->first);
+  const auto base = std::ranges::find_if(losses_.rbegin(), losses_.rend(), [&](const auto& it) {
+    return options_.base_steps > 0 && it.first % options_.base_steps == 0;
+  });
+  if (base != losses_.rend()) kept.insert(base->first);
+
+  for (auto it = losses_.begin(); it != losses_.end();) {
+    if (kept.contains(it->first)) {
+      ++it;
+      continue;
+    }
+    const fs::path path = path_of(it->first);
+    std::error_code code;
+    fs::remove(path, code);
+    if (code) fail("cannot remove {}: {}; check the directory", path.string(), code.message());
+    saved.removed.push_back(path);
+    it = losses_.erase(it);
+    fail_point("checkpoint.retired");
+  }
+}
+
+}  // namespace cllm::train

@@ -1,0 +1,115 @@
+#include "cllm/train/replicas.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "cllm/base/digest.h"
+#include "cllm/base/error.h"
+#include "cllm/base/processors.h"
+#include "cllm/train/saved_state.h"
+
+namespace cllm::train {
+namespace {
+
+/// What a thread digests at a time. Fixed, so that the digest doesn't depend on the threads.
+constexpr std::size_t kChunkFloats = std::size_t{1} << 20;
+
+/// The state but its slabs, as text.
+std::string values_of(const StateValues& state) {
+  const nlohmann::json counts = {{"step", state.step}, {"seen", state.tokens_seen}};
+  return state_to_json(state, counts.dump());
+}
+
+/// The digest that more than half have; empty where none has.
+std::string majority_of(const std::vector<std::string>& digests) {
+  std::map<std::string, std::size_t> votes;
+  for (const std::string& digest : digests) {
+    if (2 * ++votes[digest] > digests.size()) return digest;
+  }
+  return {};
+}
+
+/// "rank 1 (host a), rank 3 (host b)": those whose digest is another.
+std::string others_text(const std::vector<std::string>& digests, const std::string& digest,
+                        const std::vector<std::string>& hosts) {
+  std::string text;
+  for (std::size_t rank = 0; rank < digests.size(); ++rank) {
+    if (digests[rank] == digest) continue;
+    text += fmt::format("{}rank {} (host {})", text.empty() ? "" : ", ", rank, hosts[rank]);
+  }
+  return text;
+}
+
+/// Gives rank 0's slab to all: its bits and zeros add up to its bits.
+void take_rank_0s(Slab<float>& slab, Collective& collective) {
+  Slab<std::int32_t> bits(std::min(slab.size(), kChunkFloats));
+  for (std::size_t first = 0; first < slab.size(); first += bits.size()) {
+    const std::size_t count = std::min(bits.size(), slab.size() - first);
+    bits.fill(0);
+    if (collective.rank() == 0) std::memcpy(bits.data(), &slab[first], count * sizeof(float));
+    collective.sum(bits.span().first(count));
+    std::memcpy(&slab[first], bits.data(), count * sizeof(float));
+  }
+}
+
+void take_rank_0s(State& state, const model::Layout& layout, Collective& collective) {
+  for (Slab<float>* slab : {&state.parameters, &state.m, &state.v}) take_rank_0s(*slab, collective);
+  const std::string values = collective.broadcast(values_of(state));
+  const nlohmann::json counts = nlohmann::json::parse(values);
+  state.step = counts.at("step");
+  state.tokens_seen = counts.at("seen");
+  state_from_json(values, "rank 0", layout, state);
+}
+
+}  // namespace
+
+OnMismatch parse_on_mismatch(std::string_view name) {
+  if (name == "stop") return OnMismatch::kStop;
+  if (name == "restore") return OnMismatch::kRestore;
+  fail("--on-replica-mismatch {}: choose stop or restore", name);
+}
+
+std::string digest_of(const State& state, Crew& crew) {
+  Digest all;
+  all.update(values_of(state));
+  for (const Slab<float>* slab : {&state.parameters, &state.m, &state.v}) {
+    std::vector<std::string> parts((slab->size() + kChunkFloats - 1) / kChunkFloats);
+    crew.share(parts.size(), [&](std::size_t i, Recorder&) {
+      const std::size_t first = i * kChunkFloats;
+      const std::size_t count = std::min(kChunkFloats, slab->size() - first);
+      parts[i] = digest_hex(std::as_bytes(slab->span().subspan(first, count)));
+    });
+    for (const std::string& part : parts) all.update(part);
+  }
+  return all.hex();
+}
+
+std::string check_replicas(State& state, const model::Layout& layout, OnMismatch action, Crew& crew,
+                           Collective& collective) {
+  const std::vector<std::string> digests = collective.all_gather(digest_of(state, crew));
+  if (std::ranges::count(digests, digests[0]) == std::ssize(digests)) return {};
+  const std::vector<std::string> hosts = collective.all_gather(host_name());
+  const std::string majority = majority_of(digests);
+  std::string found = fmt::format("after step {} the weights of ", state.step);
+  if (majority.empty()) {
+    found += fmt::format("{} are not those of rank 0 (host {}), and no more than half agree",
+                         others_text(digests, digests[0], hosts), hosts[0]);
+  } else {
+    found +=
+        fmt::format("{} are not those of the other {} ranks", others_text(digests, majority, hosts),
+                    std::ranges::count(digests, majority));
+  }
+  if (action == OnMismatch::kStop || digests[0] != majority) {
+    throw ReplicatedError(found +
+                          "; test the memory of these hosts, and go on from the last checkpoint");
+  }
+  take_rank_0s(state, layout, collective);
+  return found + "; they now have rank 0's";
+}
+
+}  // namespace cllm::train

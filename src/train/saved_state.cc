@@ -1,0 +1,68 @@
+#include "cllm/train/saved_state.h"
+
+#include <nlohmann/json.hpp>
+
+#include "cllm/base/error.h"
+#include "cllm/io/checkpoint.h"
+
+namespace cllm::train {
+namespace {
+
+nlohmann::json to_json(const Score& score) { return {{"step", score.step}, {"loss", score.loss}}; }
+
+std::optional<Score> score_of(const nlohmann::json& object, const char* key) {
+  if (!object.contains(key)) return std::nullopt;
+  const nlohmann::json& score = object.at(key);
+  return Score{score.at("step").get<std::uint64_t>(), score.at("loss").get<double>()};
+}
+
+}  // namespace
+
+std::string state_to_json(const StateValues& state, const std::string& more) {
+  nlohmann::json object = nlohmann::json::parse(more);
+  if (!state.scale_exponents.empty()) object["scales"] = state.scale_exponents;
+  object["updates"] = state.updates;
+  object["sequences"] = state.sequences;
+  object["gradient_norms"] = state.gradient_norms;
+  object["not_finite_in_a_row"] = state.not_finite_in_a_row;
+  object["rollbacks"] = {{"count", state.rollbacks}, {"step", state.rollback_step}};
+  if (state.validation) object["validation"] = to_json(*state.validation);
+  if (state.best) object["best"] = to_json(*state.best);
+  return object.dump();
+}
+
+void state_from_json(const std::string& text, const std::string& origin,
+                     const model::Layout& layout, StateValues& state) {
+  try {
+    const nlohmann::json object = nlohmann::json::parse(text);
+    state.scale_exponents = object.value("scales", std::vector<std::int32_t>{});
+    state.updates = object.value("updates", state.step);
+    state.sequences = object.value("sequences", state.tokens_seen / layout.config().context);
+    state.gradient_norms = object.value("gradient_norms", std::vector<double>{});
+    state.not_finite_in_a_row = object.value("not_finite_in_a_row", std::uint64_t{0});
+    const nlohmann::json rollbacks = object.value("rollbacks", nlohmann::json::object());
+    state.rollbacks = rollbacks.value("count", std::uint64_t{0});
+    state.rollback_step = rollbacks.value("step", std::uint64_t{0});
+    state.validation = score_of(object, "validation");
+    state.best = score_of(object, "best");
+  } catch (const nlohmann::json::exception&) {
+    fail("{}: its /run/state is not what a run writes; use another checkpoint", origin);
+  }
+  if (!state.scale_exponents.empty() && state.scale_exponents.size() != layout.tensors().size()) {
+    fail(
+        "{}: its /run/state has scales for {} tensors, and the model has {}; use another "
+        "checkpoint",
+        origin, state.scale_exponents.size(), layout.tensors().size());
+  }
+}
+
+void restore(const std::filesystem::path& checkpoint, const model::Layout& layout, State& state) {
+  const io::RunState run = io::read_run_state(checkpoint);
+  io::read_parameters(checkpoint, layout, state.parameters.span());
+  io::read_optimizer(checkpoint, layout, state.m.span(), state.v.span());
+  state.step = run.step;
+  state.tokens_seen = run.tokens_seen;
+  state_from_json(run.state, checkpoint.string(), layout, state);
+}
+
+}  // namespace cllm::train

@@ -25,7 +25,7 @@ namespace {
 
 /// The checkpoint that `path` means: itself, or the newest whole one of the directory.
 Origin origin_at(Origin::Kind kind, const fs::path& path) {
-  Origin origin{.kind = kind, .checkpoint = {}, .config = {}, .notes = {}};
+  Origin origin{.kind = kind, .checkpoint = {}, .config = {}, .why = {}, .notes = {}};
   fs::path checkpoint = path;
   if (fs::is_directory(path)) {
     const io::WholeCheckpoint found = io::find_newest_whole_checkpoint(path);
@@ -40,6 +40,8 @@ Origin origin_at(Origin::Kind kind, const fs::path& path) {
            path.string(), found.problems.front());
     }
     checkpoint = found.path;
+    origin.why = fmt::format("the newest of {} in {}{}", io::list_checkpoints(path).size(),
+                             path.string(), found.problems.empty() ? "" : " that is whole");
   } else if (!fs::exists(path)) {
     fail("{} does not exist; give a checkpoint file or the directory of a run", path.string());
   }
@@ -111,6 +113,7 @@ std::string to_json(const Origin& origin) {
   return nlohmann::json{{"kind", static_cast<int>(origin.kind)},
                         {"checkpoint", origin.checkpoint},
                         {"config", origin.config},
+                        {"why", origin.why},
                         {"notes", origin.notes}}
       .dump();
 }
@@ -120,6 +123,7 @@ Origin origin_from_json(const std::string& text) {
   return {.kind = static_cast<Origin::Kind>(object.at("kind").get<int>()),
           .checkpoint = object.at("checkpoint"),
           .config = object.at("config"),
+          .why = object.at("why"),
           .notes = object.at("notes")};
 }
 

@@ -204,7 +204,8 @@ int train_command(const Arguments& command_line, Collective& collective,
     }
     for (const std::string& note : origin.notes) say(note);
     if (origin.resumes()) {
-      say(fmt::format("resumed from {} at step {}", origin.checkpoint, state->step));
+      say(fmt::format("resumed from {} at step {}{}{}", origin.checkpoint, state->step,
+                      origin.why.empty() ? "" : ": ", origin.why));
     } else if (origin.kind == Origin::Kind::kInitial) {
       say(fmt::format("weights from {}", origin.checkpoint));
     }

@@ -139,7 +139,8 @@ TEST_F(CheckpointsTest, BrokenOnesArePassedOver) {
   const ChildResult result = succeed({"--resume", "auto", "--out", "run"});
   EXPECT_EQ(count_lines(result.out, "note    passed over: "), 3);
   EXPECT_THAT(result.out, HasSubstr("step-00000020.h5 is damaged"));
-  EXPECT_THAT(result.out, HasSubstr("step-00000015.h5 at step 15"));
+  EXPECT_THAT(result.out,
+              HasSubstr("step-00000015.h5 at step 15: the newest of 6 in run that is whole"));
   EXPECT_EQ(digests("run"), digests("straight"));
   EXPECT_THAT(files_in("run"), testing::Contains("step-00000025.h5.aside")) << "nothing is lost";
 

@@ -18,7 +18,8 @@ struct Origin {
   Kind kind = Kind::kNew;
   std::string checkpoint;          ///< absolute; empty for a new run
   std::string config;              ///< the checkpoint's
-  std::vector<std::string> notes;  ///< how it was found
+  std::string why;                 ///< this one: "the newest of 3"; empty where it was named
+  std::vector<std::string> notes;  ///< on others that were passed over
 
   bool resumes() const { return kind == Kind::kResumed; }
 };

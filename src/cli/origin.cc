@@ -5,9 +5,8 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <ranges>
 #include <set>
-#include <system_error>
+#include <utility>
 
 #include "cllm/base/digest.h"
 #include "cllm/base/error.h"
@@ -25,7 +24,8 @@ namespace {
 
 /// The checkpoint that `path` means: itself, or the newest whole one of the directory.
 Origin origin_at(Origin::Kind kind, const fs::path& path) {
-  Origin origin{.kind = kind, .checkpoint = {}, .config = {}, .why = {}, .notes = {}};
+  Origin origin{
+      .kind = kind, .checkpoint = {}, .config = {}, .state = "{}", .why = {}, .notes = {}};
   fs::path checkpoint = path;
   if (fs::is_directory(path)) {
     const io::WholeCheckpoint found = io::find_newest_whole_checkpoint(path);
@@ -40,24 +40,21 @@ Origin origin_at(Origin::Kind kind, const fs::path& path) {
            path.string(), found.problems.front());
     }
     checkpoint = found.path;
-    origin.why = fmt::format("the newest of {} in {}{}", io::list_checkpoints(path).size(),
-                             path.string(), found.problems.empty() ? "" : " that is whole");
+    origin.why = fmt::format("the newest of {} in {}{}", found.count, path.string(),
+                             found.problems.empty() ? "" : " that is whole");
   } else if (!fs::exists(path)) {
     fail("{} does not exist; give a checkpoint file or the directory of a run", path.string());
   }
   origin.checkpoint = fs::absolute(checkpoint).string();
-  origin.config = io::read_run_state(checkpoint).config;
+  io::RunState run = io::read_run_state(checkpoint);
+  origin.config = std::move(run.config);
+  const auto state = nlohmann::json::parse(run.state, nullptr, false);
+  if (state.is_object()) origin.state = state.dump();
   return origin;
 }
 
-nlohmann::json state_of(const Origin& origin) {
-  const auto state =
-      nlohmann::json::parse(io::read_run_state(origin.checkpoint).state, nullptr, false);
-  return state.is_object() ? state : nlohmann::json::object();
-}
-
 nlohmann::json history_of(const Origin& origin) {
-  const nlohmann::json state = state_of(origin);
+  const nlohmann::json state = nlohmann::json::parse(origin.state);
   const auto history = state.find("history");
   return history != state.end() && history->is_array() ? *history : nlohmann::json::array();
 }
@@ -113,6 +110,7 @@ std::string to_json(const Origin& origin) {
   return nlohmann::json{{"kind", static_cast<int>(origin.kind)},
                         {"checkpoint", origin.checkpoint},
                         {"config", origin.config},
+                        {"state", origin.state},
                         {"why", origin.why},
                         {"notes", origin.notes}}
       .dump();
@@ -123,6 +121,7 @@ Origin origin_from_json(const std::string& text) {
   return {.kind = static_cast<Origin::Kind>(object.at("kind").get<int>()),
           .checkpoint = object.at("checkpoint"),
           .config = object.at("config"),
+          .state = object.at("state"),
           .why = object.at("why"),
           .notes = object.at("notes")};
 }
@@ -178,7 +177,7 @@ std::vector<std::string> changes_since(const Origin& origin, const std::string& 
     if (!now.contains(name) && name != "--threads")
       lines.push_back(fmt::format("changed {} was {}", name, value));
   }
-  const nlohmann::json state = state_of(origin);
+  const nlohmann::json state = nlohmann::json::parse(origin.state);
   if (state.value("data", "") != data_digest) {
     lines.emplace_back(
         "changed the data is not that of the checkpoint; what validates now may have been trained "
@@ -219,18 +218,14 @@ std::string History::json(const std::string& data_digest, std::uint64_t step) co
 }
 
 std::vector<std::string> set_newer_aside(const fs::path& directory, std::uint64_t step) {
-  std::vector<fs::path> newer;
-  for (const fs::path& path : io::list_checkpoints(directory)) {
-    if (*io::step_in_name(path) > step) newer.push_back(path);
-  }
+  const std::vector<fs::path> newer = io::checkpoints_after(directory, step);
   std::vector<std::string> lines;
   if (newer.empty()) return lines;
   if (const fs::path metrics = directory / kMetricsName; fs::exists(metrics)) {
     const std::string text = read_file(metrics);
     write_atomically(io::aside_name(metrics), std::as_bytes(std::span(text)));
   }
-  // The newest first: should this end halfway, the newest that is left has all of its metrics.
-  for (const fs::path& path : std::views::reverse(newer)) {
+  for (const fs::path& path : newer) {
     lines.push_back(fmt::format("note    {} is of a step that is now taken anew; it is kept as {}",
                                 path.filename().string(), io::set_aside(path).filename().string()));
   }

@@ -229,14 +229,13 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   parse_allreduce(s.allreduce, {});
   parse_trace(s.trace);
   parse_evaluation_sequences(s.evaluation_sequences);
-  if (options.on_spike == train::OnSpike::kRollback &&
-      parse_interval(s.checkpoint_every).steps == 0) {
+  const Interval checkpoints = parse_interval(s.checkpoint_every);
+  if (options.on_spike == train::OnSpike::kRollback && checkpoints.steps == 0) {
     fail(
         "--on-spike rollback goes back to checkpoints of certain steps; give --checkpoint-every {} "
         "as a number of steps",
         s.checkpoint_every);
   }
-  parse_interval(s.checkpoint_every);
   parse_max_time(s.max_time);
   parse_background(s.checkpoint_write);
   parse_stop_on_failure(s.on_checkpoint_failure);

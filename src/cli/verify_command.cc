@@ -38,11 +38,7 @@ Verdict verify_file(const std::filesystem::path& path) {
       return {fmt::format("{} tokens{}", train::count_text(count), unsure), {}};
     }
     const io::CheckpointSummary summary = io::describe_checkpoint(path);
-    std::vector<std::string> problems = summary.problems();
-    if (problems.empty()) {
-      if (auto problem = io::problem_of_name(path, summary.run)) problems.push_back(*problem);
-    }
-    return {fmt::format("{} tensors", summary.tensors.size()), std::move(problems)};
+    return {fmt::format("{} tensors", summary.tensors.size()), io::problems_of(path, summary)};
   } catch (const Error& error) {
     return {{}, {error.what()}};
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <type_traits>
 #include <utility>
 
@@ -31,6 +32,17 @@ bool Handle::close() { return !is_valid() || close_(std::exchange(id_, -1)) >= 0
 
 std::string shape_text(std::span<const std::uint64_t> shape) {
   return fmt::format("({})", fmt::join(shape, ", "));
+}
+
+H5FD_class_t basic_driver(const char* name) {
+  H5FD_class_t driver{};
+  driver.name = name;
+  driver.maxaddr = (haddr_t{1} << 63) - 1;  // of off_t
+  driver.fc_degree = H5F_CLOSE_WEAK;
+  driver.fapl_size = sizeof(void*);
+  const H5FD_mem_t kinds[] = H5FD_FLMAP_DICHOTOMY;  // as the default driver has it
+  std::copy(std::begin(kinds), std::end(kinds), driver.fl_map);
+  return driver;
 }
 
 void silence_hdf5() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }

@@ -21,6 +21,9 @@ void silence_hdf5();
 /// there was one, else HDF5's own.
 std::string hdf5_reason();
 
+/// What our drivers for HDF5's files have in common; each has a pointer to its file as information.
+H5FD_class_t basic_driver(const char* name);
+
 /// The extent of an open dataset; empty for a scalar.
 std::vector<std::uint64_t> shape_of(const Handle& dataset);
 

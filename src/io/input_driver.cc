@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <iterator>
 #include <new>
 #include <vector>
 
 #include "cllm/base/error.h"
+#include "hdf5_internal.h"
 #include "metadata_check.h"
 
 namespace cllm::io {
@@ -90,11 +90,7 @@ herr_t read_file(H5FD_t* file, H5FD_mem_t, hid_t, haddr_t address, size_t size, 
 herr_t refuse_write(H5FD_t*, H5FD_mem_t, hid_t, haddr_t, size_t, const void*) { return -1; }
 
 H5FD_class_t description() {
-  H5FD_class_t driver{};
-  driver.name = "cllm-input";
-  driver.maxaddr = (haddr_t{1} << 63) - 1;  // of off_t
-  driver.fc_degree = H5F_CLOSE_WEAK;
-  driver.fapl_size = sizeof(const InputFile*);
+  H5FD_class_t driver = basic_driver("cllm-input");
   driver.open = open_file;
   driver.close = close_file;
   driver.query = query;
@@ -103,8 +99,6 @@ H5FD_class_t description() {
   driver.get_eof = get_size;
   driver.read = read_file;
   driver.write = refuse_write;
-  const H5FD_mem_t kinds[] = H5FD_FLMAP_DICHOTOMY;  // as the default driver has it
-  std::copy(std::begin(kinds), std::end(kinds), driver.fl_map);
   return driver;
 }
 

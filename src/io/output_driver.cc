@@ -8,6 +8,8 @@
 #include <cstring>
 #include <new>
 
+#include "hdf5_internal.h"
+
 namespace cllm::io {
 
 /// The callbacks of the HDF5 driver (HDF5 Virtual File Layer, `H5FD_class_t`).
@@ -84,11 +86,7 @@ struct OutputDriver {
   }
 
   static H5FD_class_t description() {
-    H5FD_class_t driver{};
-    driver.name = "cllm-output";
-    driver.maxaddr = (haddr_t{1} << 63) - 1;  // of off_t
-    driver.fc_degree = H5F_CLOSE_WEAK;
-    driver.fapl_size = sizeof(OutputFile*);
+    H5FD_class_t driver = basic_driver("cllm-output");
     driver.open = open;
     driver.close = close;
     driver.query = query;
@@ -98,8 +96,6 @@ struct OutputDriver {
     driver.read = read;
     driver.write = write;
     driver.truncate = truncate;
-    const H5FD_mem_t kinds[] = H5FD_FLMAP_DICHOTOMY;  // as the default driver has it
-    std::copy(std::begin(kinds), std::end(kinds), driver.fl_map);
     return driver;
   }
 };

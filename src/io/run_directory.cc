@@ -52,18 +52,28 @@ std::optional<fs::path> find_newest_checkpoint(const fs::path& directory) {
   return paths.back();
 }
 
-std::optional<std::string> problem_of_name(const fs::path& checkpoint, const RunState& run) {
-  if (step_in_name(checkpoint).value_or(run.step) == run.step) return std::nullopt;
-  return fmt::format("{} holds step {}, which is not that of its name; rename it",
-                     checkpoint.string(), run.step);
+std::vector<fs::path> checkpoints_after(const fs::path& directory, std::uint64_t step) {
+  std::vector<fs::path> paths = list_checkpoints(directory);
+  std::erase_if(paths, [&](const fs::path& path) { return *step_in_name(path) <= step; });
+  std::ranges::reverse(paths);
+  return paths;
+}
+
+std::vector<std::string> problems_of(const fs::path& checkpoint, const CheckpointSummary& summary) {
+  const std::uint64_t step = summary.run.step;
+  std::vector<std::string> problems = summary.problems();
+  if (problems.empty() && step_in_name(checkpoint).value_or(step) != step) {
+    problems.push_back(fmt::format("{} holds step {}, which is not that of its name; rename it",
+                                   checkpoint.string(), step));
+  }
+  return problems;
 }
 
 std::optional<std::string> problem_of(const fs::path& checkpoint) {
   try {
-    const CheckpointSummary summary = describe_checkpoint(checkpoint);
-    const std::vector<std::string> problems = summary.problems();
-    if (!problems.empty()) return problems.front();
-    return problem_of_name(checkpoint, summary.run);
+    const auto problems = problems_of(checkpoint, describe_checkpoint(checkpoint));
+    if (problems.empty()) return std::nullopt;
+    return problems.front();
   } catch (const Error& error) {
     return error.what();
   }
@@ -72,6 +82,7 @@ std::optional<std::string> problem_of(const fs::path& checkpoint) {
 WholeCheckpoint find_newest_whole_checkpoint(const fs::path& directory) {
   WholeCheckpoint found;
   std::vector<fs::path> paths = list_checkpoints(directory);
+  found.count = paths.size();
   for (; !paths.empty(); paths.pop_back()) {
     const std::optional<std::string> problem = problem_of(paths.back());
     if (!problem) {

@@ -138,9 +138,7 @@ void CheckpointWriter::finish(SavedCheckpoint& saved) {
 
 void CheckpointWriter::forget_after(std::uint64_t step) {
   wait();
-  for (const fs::path& path : io::list_checkpoints(options_.directory)) {
-    if (*io::step_in_name(path) > step) io::set_aside(path);
-  }
+  for (const fs::path& path : io::checkpoints_after(options_.directory, step)) io::set_aside(path);
   losses_.erase(losses_.upper_bound(step), losses_.end());
 }
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -93,9 +92,8 @@ class Runner {
   std::string reason_to_stop(const Wishes& wishes) {
     if (wishes[kStopForSignal] > 0) return "a signal asked for it";
     if (wishes[kStopForTime] > 0) return "the time is up";
-    if (wishes[kStopForFile] > 0)
-      return fmt::format("{} asked for it", schedule_.stop_file.string());
-    return {};
+    if (wishes[kStopForFile] == 0) return {};
+    return fmt::format("{} asked for it", schedule_.stop_file.string());
   }
 
   /// The file that asked for the stop has done its work; a later start is not to stop at once.
@@ -258,7 +256,6 @@ class Runner {
   std::string save_problem_;
   std::string metrics_problem_;
   std::optional<std::uint64_t> saved_step_;
-
   double longest_step_ = 0;
   Stopwatch since_start_;
   Stopwatch since_save_;

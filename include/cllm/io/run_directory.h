@@ -27,9 +27,15 @@ std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path&
 /// The last of `list_checkpoints`, if any. It may be broken.
 std::optional<std::filesystem::path> find_newest_checkpoint(const std::filesystem::path& directory);
 
-/// What is wrong where a checkpoint is named as one of another step than it holds.
-std::optional<std::string> problem_of_name(const std::filesystem::path& checkpoint,
-                                           const RunState& run);
+/// Those of steps after `step`, newest first: should setting them aside end halfway, what is left
+/// has no gap.
+std::vector<std::filesystem::path> checkpoints_after(const std::filesystem::path& directory,
+                                                     std::uint64_t step);
+
+/// All that is wrong with a checkpoint that was read: in it, or else that it is named as one of
+/// another step than it holds.
+std::vector<std::string> problems_of(const std::filesystem::path& checkpoint,
+                                     const CheckpointSummary& summary);
 
 /// What is wrong with a checkpoint, its name included, as one sentence; nothing when all of it was
 /// read and is whole.
@@ -38,6 +44,7 @@ std::optional<std::string> problem_of(const std::filesystem::path& checkpoint);
 /// The newest checkpoint of a directory that is whole.
 struct WholeCheckpoint {
   std::filesystem::path path;         ///< empty where none is
+  std::size_t count = 0;              ///< of all in the directory
   std::vector<std::string> problems;  ///< of newer ones, newest first
 };
 WholeCheckpoint find_newest_whole_checkpoint(const std::filesystem::path& directory);

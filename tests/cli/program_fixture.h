@@ -27,7 +27,7 @@ Arguments operator+(Arguments first, const Arguments& second);
 class ProgramTest : public testing::Test {
  protected:
   /// Seconds that a call may take on a busy machine before it counts as a hang.
-  static constexpr double kPatience = 60;
+  static constexpr double kPatience = 180;
 
   /// The directory that the program is started in; paths in arguments are relative to it.
   const std::filesystem::path& directory() const { return scratch_.path(); }

@@ -2,7 +2,6 @@
 #include <sysexits.h>
 
 #include <charconv>
-#include <chrono>
 #include <ctime>
 #include <numeric>
 
@@ -217,14 +216,10 @@ TEST_F(StopTest, AFileStopsTheRunOnce) {
   expect_same_end(40);
 }
 
-TEST_F(StopTest, TheClockStopsTheRunInTime) {
-  const auto begin = std::chrono::steady_clock::now();
+TEST_F(StopTest, TheClockStopsTheRun) {
   ChildProcess child =
       start(command_for(1, options(out(), kEndless) + Arguments{"--max-time", "2s"}));
   const int step = expect_stopped(child, "the time is up");
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
-  // What mpirun and MPI take is not the run's time.
-  EXPECT_LT(taken.count(), 4.0);
   EXPECT_GT(step, 0);
   expect_same_end(step + 10);
 }

@@ -71,6 +71,7 @@ check_includes() {
   only '(tests/)?mpi/.*' 'mpi(-ext)?\.h'
   only '(src|tests)/io/.*' '(hdf5/[a-z/]*)?(hdf5(_hl)?|H5[A-Za-z]*)\.h'
   only '(src|tests)/kernels/.*' '(openblas[a-z-]*/)?(cblas|f77blas|openblas_config)\.h'
+  only 'src/lattice/.*' '(fplll/.*|fplll)\.h'
   only '.*_avx2\.(cc|h)' '[a-z0-9]*intrin\.h'
   # A path upwards would go round the layers.
   only 'nobody' '([^">]*/)?\.\./[^">]*'
@@ -158,6 +159,7 @@ refuse() {
       must_refuse includes src/model/a.cc '  #include "cblas.h"\n'
       must_refuse includes include/cllm/kernels/a.h '#include <openblas/cblas.h>\n'
       must_refuse includes mpi/a.cc '#include <cblas.h>\n'
+      must_refuse includes include/cllm/lattice/a.h '#include <fplll/fplll.h>\n'
       must_refuse includes src/kernels/a.cc '#include <immintrin.h>\n'
       must_refuse includes 'src/kernels/my avx2.h' '#include <emmintrin.h>\n'
       must_refuse includes src/base/a.cc '#include "../kernels/blas.h"\n'

@@ -65,7 +65,7 @@ std::vector<std::string> announcement(const RunFacts& facts) {
                         static_cast<double>(facts.sampler.windows_per_epoch());
   std::vector<std::string> lines = {
       fmt::format("cllm-dist {}: {} steps into {}", version(), s.steps, facts.directory.string()),
-      fmt::format("model   {}: {}; {} parameters", s.preset, shape_text(s.shape),
+      fmt::format("model   {}: {}; {} parameters", s.preset, model::shape_text(s.shape),
                   count_text(static_cast<double>(facts.parameters))),
       fmt::format("data    {}: train {}, validation {}", s.data, part_text(facts.data.train),
                   part_text(facts.data.validation)),

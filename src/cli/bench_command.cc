@@ -121,6 +121,7 @@ void bench_command(const CLI::App& app, BenchSettings& settings, Collective& col
     const std::uint64_t vocabulary = s.shape.vocabulary;
     resolve(app, s);
     s.shape.vocabulary = vocabulary > 0 ? vocabulary : default_vocabulary(s.preset);
+    s.shape.embedding_rank = s.embedding_rank.empty() ? 0 : parse_embedding_rank(s.embedding_rank);
     model::validate(s.shape);
     s.row_block = std::min(s.row_block, s.micro_batch * s.shape.context);
   });
@@ -213,7 +214,7 @@ void bench_command(const CLI::App& app, BenchSettings& settings, Collective& col
     fmt::print("{}\n", result.dump());
     return;
   }
-  fmt::print("model           {}: {}; {} parameters\n", s.preset, shape_text(s.shape),
+  fmt::print("model           {}: {}; {} parameters\n", s.preset, model::shape_text(s.shape),
              count_text(static_cast<double>(gpt->layout().parameter_count())));
   fmt::print("batch           {} x {} tokens in units of {}, row blocks of {}\n", s.batch,
              s.shape.context, s.micro_batch, s.row_block);

@@ -45,9 +45,4 @@ std::unique_ptr<data::Tokenizer> tokenizer_of(const io::RunState& run,
   return tokenizer;
 }
 
-std::string shape_text(const model::ModelConfig& shape) {
-  return fmt::format("{} layers, {} heads, {} channels, context {}, vocabulary {}", shape.layers,
-                     shape.heads, shape.channels, shape.context, shape.vocabulary);
-}
-
 }  // namespace cllm::cli

@@ -33,7 +33,7 @@ void print_summary(const std::filesystem::path& path, const io::CheckpointSummar
   const io::RunState& run = summary.run;
   const model::Layout layout(run.model);
   fmt::print("checkpoint  {}\n", path.string());
-  fmt::print("model       {}; {} parameters\n", shape_text(run.model),
+  fmt::print("model       {}; {} parameters\n", model::shape_text(run.model),
              train::count_text(static_cast<double>(layout.parameter_count())));
   fmt::print("trained     {} steps, {} tokens, seed {}\n", run.step,
              train::count_text(static_cast<double>(run.tokens_seen)), run.seed);

@@ -129,12 +129,26 @@ Origin origin_from_json(const std::string& text) {
 Arguments inherited(const Arguments& stored) {
   Arguments result;
   for (const std::string& argument : stored) {
-    for (const char* name :
-         {"--preset=", "--layers=", "--heads=", "--channels=", "--context=", "--tokenizer="}) {
+    for (const char* name : {"--preset=", "--layers=", "--heads=", "--channels=", "--context=",
+                             "--embedding-rank=", "--tokenizer="}) {
       if (argument.starts_with(name)) result.push_back(argument);
     }
   }
   return result;
+}
+
+void resolve_embedding(const Origin& origin, std::size_t vocabulary, TrainSettings& s) {
+  model::ModelConfig& shape = s.shape;
+  shape.vocabulary = vocabulary;
+  if (!s.embedding_rank.empty()) {
+    shape.embedding_rank = parse_embedding_rank(s.embedding_rank);
+  } else if (!origin.checkpoint.empty()) {
+    shape.embedding_rank = io::read_run_state(origin.checkpoint).model.embedding_rank;
+  } else {
+    shape.embedding_rank = vocabulary >= 2 * shape.channels ? shape.channels / 2 : 0;
+  }
+  s.embedding_rank = shape.is_reduced() ? std::to_string(shape.embedding_rank) : "dense";
+  if (s.embedding_init.empty()) s.embedding_init = shape.is_reduced() ? "corpus" : "random";
 }
 
 void check_agrees(const Origin& origin, const TrainSettings& s, const data::PreparedData& data) {
@@ -142,7 +156,7 @@ void check_agrees(const Origin& origin, const TrainSettings& s, const data::Prep
   const io::RunState run = io::read_run_state(origin.checkpoint);
   if (run.model != s.shape) {
     fail("{} holds a model of {}, but the options ask for {}; leave out the options that differ",
-         origin.checkpoint, shape_text(run.model), shape_text(s.shape));
+         origin.checkpoint, model::shape_text(run.model), model::shape_text(s.shape));
   }
   if (run.tokenizer_kind != data.tokenizer_kind || run.tokenizer_blob != data.tokenizer_blob) {
     fail(

@@ -72,6 +72,10 @@ void declare_model_options(CLI::App& app, TrainSettings& s) {
   model("--heads", s.shape.heads, "attention heads [the preset's]")->type_name("N");
   model("--channels", s.shape.channels, "width of the model [the preset's]")->type_name("N");
   model("--context", s.shape.context, "tokens of a sequence [the preset's]")->type_name("N");
+  model("--embedding-rank", s.embedding_rank,
+        "width of a reduced token table, or dense [half of the channels where the vocabulary is at "
+        "least twice as large as they]")
+      ->type_name("R");
 }
 
 void declare_machine_options(CLI::App& app, TrainSettings& s) {
@@ -99,6 +103,10 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
       ->type_name("KIND");
 
   declare_model_options(app, s);
+
+  group(app, "Model")("--embedding-init", s.embedding_init,
+                      "corpus|random: where the token table starts [corpus where it is reduced]")
+      ->type_name("KIND");
 
   const auto training = group(app, "Training");
   training("--steps", s.steps, "optimizer steps")->type_name("N")->capture_default_str();
@@ -206,6 +214,8 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   if (!given("--context")) s.shape.context = preset.context;
   model::ModelConfig shape = s.shape;
   shape.vocabulary = 1;  // is known once the data is
+  if (given("--embedding-rank")) shape.embedding_rank = parse_embedding_rank(s.embedding_rank);
+  if (given("--embedding-init")) parse_corpus_init(s.embedding_init);
   model::validate(shape);
   train::check_micro_batch(s.batch, 1);
   if (!given("--micro-batch")) {
@@ -268,8 +278,9 @@ train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
 
 std::string config_toml(const CLI::App& app) {
   // What follows from other options is to follow from them again when one of those is changed.
-  std::vector<std::string> derived = {"layers",    "heads",  "channels", "context",   "micro-batch",
-                                      "row-block", "min-lr", "warmup",   "eval-every"};
+  std::vector<std::string> derived = {"layers",      "heads",          "channels",      "context",
+                                      "micro-batch", "row-block",      "min-lr",        "warmup",
+                                      "eval-every",  "embedding-rank", "embedding-init"};
   std::erase_if(derived, [&](const std::string& name) { return app.count("--" + name) > 0; });
   std::vector<std::string> omitted = {"help",   "version",   "config",   "out",
                                       "resume", "init-from", "max-time", "trace"};
@@ -283,6 +294,20 @@ train::Allreduce parse_allreduce(const std::string& text, const std::vector<trai
   if (text == "mpi") return train::Allreduce::kMpi;
   if (text == "ring") return train::Allreduce::kRing;
   fail("--allreduce {}: choose auto, mpi or ring", text);
+}
+
+std::size_t parse_embedding_rank(const std::string& text) {
+  if (text == "dense") return 0;
+  std::uint64_t rank = 0;
+  if (!read_number(text, rank) || rank < 1) {
+    fail("--embedding-rank {}: give dense, or a rank from 1 to --channels", text);
+  }
+  return rank;
+}
+
+bool parse_corpus_init(const std::string& text) {
+  if (text == "corpus" || text == "random") return text == "corpus";
+  fail("--embedding-init {}: choose corpus or random", text);
 }
 
 int parse_team(const std::string& text) {

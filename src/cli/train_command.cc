@@ -163,7 +163,7 @@ int train_command(const Arguments& command_line, Collective& collective,
   const data::PreparedData prepared = prepare(request, directory, threads, collective);
   data::Dataset data;
   in_agreement(collective, [&] { data = data::open_dataset(prepared, threads); });
-  s.shape.vocabulary = data.vocabulary;
+  in_agreement(collective, [&] { resolve_embedding(origin, data.vocabulary, s); });
 
   // The model, from its first bits or from a checkpoint, and what trains it.
   const kernels::Kernels* kernels = nullptr;

@@ -14,6 +14,7 @@
 #include "cllm/base/file.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/io/hdf5.h"
+#include "cllm/io/stored_lattice.h"
 
 namespace cllm::io {
 namespace {
@@ -38,12 +39,6 @@ std::vector<std::uint64_t> shape_of(const model::Tensor& tensor) {
   return {tensor.rows};
 }
 
-/// What messages say of a model.
-std::string model_text(const model::ModelConfig& config) {
-  return fmt::format("{} layers, {} heads, {} channels, context {}, vocabulary {}", config.layers,
-                     config.heads, config.channels, config.context, config.vocabulary);
-}
-
 void check_slab(std::string_view what, std::size_t size, const model::Layout& layout) {
   if (size != layout.slab_size()) {
     fail("the slab for {} has {} floats where the layout has {}; make it by the layout", what, size,
@@ -55,21 +50,24 @@ void check_slab(std::string_view what, std::size_t size, const model::Layout& la
 
 void write_run_state(Hdf5Writer& file, const RunState& run) {
   file.create_group(kRun);
-  const std::pair<const char*, std::uint64_t> integers[] = {{"format_version", kFormatVersion},
-                                                            {"layers", run.model.layers},
-                                                            {"heads", run.model.heads},
-                                                            {"channels", run.model.channels},
-                                                            {"context", run.model.context},
-                                                            {"vocabulary", run.model.vocabulary},
-                                                            {"step", run.step},
-                                                            {"tokens_seen", run.tokens_seen},
-                                                            {"seed", run.seed}};
+  const std::pair<const char*, std::uint64_t> integers[] = {
+      {"format_version", kFormatVersion},
+      {"layers", run.model.layers},
+      {"heads", run.model.heads},
+      {"channels", run.model.channels},
+      {"context", run.model.context},
+      {"vocabulary", run.model.vocabulary},
+      {"embedding_rank", run.model.embedding_rank},
+      {"step", run.step},
+      {"tokens_seen", run.tokens_seen},
+      {"seed", run.seed}};
   for (const auto& [name, value] : integers) file.write_attribute(kRun, name, value);
   file.write_attribute(kRun, "program_version", run.program_version);
   file.write_attribute(kRun, "tokenizer_kind", run.tokenizer_kind);
   file.write_text(kConfig, run.config);
   file.write_text(kState, run.state);
   file.write_bytes(kTokenizer, run.tokenizer_blob);
+  if (run.lattice) write_lattice(file, *run.lattice);
 }
 
 void write_slab(Hdf5Writer& file, const char* group, const model::Layout& layout,
@@ -85,14 +83,18 @@ void write_slab(Hdf5Writer& file, const char* group, const model::Layout& layout
 // --- Reading ------------------------------------------------------------------------------------
 
 model::ModelConfig read_model(const Hdf5Reader& file) {
-  const model::ModelConfig config{.layers = file.integer_attribute(kRun, "layers"),
-                                  .heads = file.integer_attribute(kRun, "heads"),
-                                  .channels = file.integer_attribute(kRun, "channels"),
-                                  .context = file.integer_attribute(kRun, "context"),
-                                  .vocabulary = file.integer_attribute(kRun, "vocabulary")};
+  const auto integer = [&](const char* name) { return file.integer_attribute(kRun, name); };
+  const model::ModelConfig config{
+      .layers = integer("layers"),
+      .heads = integer("heads"),
+      .channels = integer("channels"),
+      .context = integer("context"),
+      .vocabulary = integer("vocabulary"),
+      // Before format 3 every table was dense.
+      .embedding_rank = integer("format_version") < 3 ? 0 : integer("embedding_rank")};
   const auto refuse = [&](std::string_view why) {
     fail("{} says that its model has {}, but {}; use another checkpoint", file.path().string(),
-         model_text(config), why);
+         model::shape_text(config), why);
   };
   try {
     model::validate(config);
@@ -100,10 +102,11 @@ model::ModelConfig read_model(const Hdf5Reader& file) {
     refuse("there is no such model");
   }
   // Nobody should make a layout or slabs for a model that cannot be in the file. `validate` keeps
-  // the sizes below 2^31, and wte, wpe and c_attn have these many floats at least.
+  // the sizes below 2^31, and the table, wpe and c_attn have these many floats at least.
   const std::uint64_t floats = file.file_size() / sizeof(float);
   if (config.layers > file.count(kParameters) ||
-      config.channels * std::max({config.vocabulary, config.context, config.channels}) > floats) {
+      config.table_width() * config.vocabulary > floats ||
+      config.channels * std::max(config.context, config.channels) > floats) {
     refuse("the file is too small for it");
   }
   return config;
@@ -131,6 +134,11 @@ RunState read_run_state(const Hdf5Reader& file) {
   run.config = file.read_text(kConfig);
   run.state = file.read_text(kState);
   run.tokenizer_blob = file.read_bytes(kTokenizer);
+  run.lattice = read_lattice(file);
+  if (run.lattice && run.lattice->before.rows() != run.model.embedding_rank) {
+    fail("{}: its {} has {} vectors, and its model {}; use another checkpoint",
+         file.path().string(), kLattice, run.lattice->before.rows(), run.model.embedding_rank);
+  }
   return run;
 }
 
@@ -153,12 +161,13 @@ std::string unexpected_text(const Hdf5Reader& file, const std::string& path) {
 
 /// Throws Error unless attributes and datasets are those that were written. Format 1 can't tell.
 void check_contents(const Hdf5Reader& file) {
-  constexpr const char* kGroups[] = {kRun, kParameters, kFirstMoments, kSecondMoments};
+  std::vector<const char*> groups = {kRun, kParameters, kFirstMoments, kSecondMoments};
+  if (has_lattice(file)) groups.push_back(kLattice);
   if (file.integer_attribute(kRun, "format_version") == 1 &&
       !file.has_attribute(kRoot, kDigestAttribute)) {
     return;
   }
-  if (file.text_attribute(kRoot, kDigestAttribute) != file.contents_digest(kGroups)) {
+  if (file.text_attribute(kRoot, kDigestAttribute) != file.contents_digest(groups)) {
     fail(
         "{} is damaged: its tensors and attributes do not match the digest over them, so some "
         "were exchanged or changed; use another checkpoint",
@@ -186,7 +195,7 @@ Hdf5Reader open_checkpoint(const std::filesystem::path& path, const model::Layou
     fail(
         "{} is of a model with {}, and this run's has {}; give the same shape, or another "
         "checkpoint",
-        path.string(), model_text(found), model_text(layout.config()));
+        path.string(), model::shape_text(found), model::shape_text(layout.config()));
   }
   return file;
 }
@@ -200,7 +209,7 @@ double write_checkpoint(const std::filesystem::path& path, const RunState& run,
     fail(
         "{} is not written: its run has a model of {}, its layout one of {}; give the run's "
         "layout",
-        path.string(), model_text(run.model), model_text(layout.config()));
+        path.string(), model::shape_text(run.model), model::shape_text(layout.config()));
   }
   const auto write = [&](const std::filesystem::path& temporary) {
     Hdf5Writer file(temporary, path);
@@ -214,7 +223,12 @@ double write_checkpoint(const std::filesystem::path& path, const RunState& run,
   double seconds = 0;
   const auto check = [&](const std::filesystem::path& temporary) {
     const Stopwatch clock;
-    const std::vector<std::string> problems = describe_checkpoint(temporary).problems();
+    std::vector<std::string> problems;
+    try {
+      problems = describe_checkpoint(temporary).problems();
+    } catch (const Error& error) {
+      problems.emplace_back(error.what());
+    }
     if (!problems.empty()) {
       fail("{} is not written: read again, it was not whole ({}); do not trust the disk",
            path.string(), problems.front());

@@ -248,11 +248,11 @@ void Hdf5Reader::check_digest(const Handle& opened, const std::string& dataset,
   }
 }
 
-void Hdf5Reader::read_floats(const Handle& opened, const std::string& dataset, std::size_t size,
-                             std::byte* target) const {
+void Hdf5Reader::read_values(const Handle& opened, const std::string& dataset, std::size_t size,
+                             std::byte* target, bool floats) const {
   const std::uint64_t offset = place_of(opened, dataset, size);
   std::vector<std::byte> buffer(target == nullptr ? std::min(size, kBlockBytes) : 0);
-  BlockCheck passed(true);
+  BlockCheck passed(floats);
   for (std::size_t done = 0; done < size; done += kBlockBytes) {
     const std::span block(target == nullptr ? buffer.data() : target + done,
                           std::min(kBlockBytes, size - done));
@@ -266,13 +266,13 @@ void Hdf5Reader::read_floats(const Handle& opened, const std::string& dataset, s
   }
 }
 
-Handle Hdf5Reader::open_floats(const std::string& dataset,
+Handle Hdf5Reader::open_values(const std::string& dataset, std::int64_t type, const char* name,
                                std::span<const std::uint64_t> shape) const {
   Handle opened = open_dataset(dataset);
-  const Handle type = type_of_dataset(opened);
-  if (H5Tequal(type.get(), H5T_IEEE_F32LE) <= 0) {
-    fail("{}: {} holds {} in place of float32; use another checkpoint", path_.string(), dataset,
-         type_name(type));
+  const Handle stored = type_of_dataset(opened);
+  if (H5Tequal(stored.get(), type) <= 0) {
+    fail("{}: {} holds {} in place of {}; use another checkpoint", path_.string(), dataset,
+         type_name(stored), name);
   }
   const std::vector<std::uint64_t> found = shape_of(opened);
   if (!std::equal(found.begin(), found.end(), shape.begin(), shape.end())) {
@@ -285,14 +285,23 @@ Handle Hdf5Reader::open_floats(const std::string& dataset,
 void Hdf5Reader::read_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
                              std::span<float> values) const {
   const auto bytes = std::as_writable_bytes(values);
-  read_floats(open_floats(dataset, shape), dataset, bytes.size(), bytes.data());
+  const Handle opened = open_values(dataset, H5T_IEEE_F32LE, "float32", shape);
+  read_values(opened, dataset, bytes.size(), bytes.data(), true);
 }
 
 void Hdf5Reader::check_floats(const std::string& dataset,
                               std::span<const std::uint64_t> shape) const {
   const std::size_t size =
       std::accumulate(shape.begin(), shape.end(), sizeof(float), std::multiplies<>());
-  read_floats(open_floats(dataset, shape), dataset, size, nullptr);
+  const Handle opened = open_values(dataset, H5T_IEEE_F32LE, "float32", shape);
+  read_values(opened, dataset, size, nullptr, true);
+}
+
+void Hdf5Reader::read_integers(const std::string& dataset, std::span<const std::uint64_t> shape,
+                               std::span<std::int64_t> values) const {
+  const auto bytes = std::as_writable_bytes(values);
+  const Handle opened = open_values(dataset, H5T_STD_I64LE, "int64", shape);
+  read_values(opened, dataset, bytes.size(), bytes.data(), false);
 }
 
 std::string Hdf5Reader::read_text(const std::string& dataset) const {

@@ -34,6 +34,11 @@ const char* text_data(std::string_view text) { return text.empty() ? "" : text.d
 
 Handle scalar_space() { return {H5Screate(H5S_SCALAR), H5Sclose}; }
 
+Handle space_of(std::span<const std::uint64_t> shape) {
+  const std::vector<hsize_t> extent(shape.begin(), shape.end());
+  return {H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr), H5Sclose};
+}
+
 std::string_view advice(int error) {
   switch (error) {
     case ENOSPC:
@@ -143,15 +148,17 @@ bool Hdf5Writer::write_dataset(const std::string& dataset, std::int64_t type, co
 
 void Hdf5Writer::write_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
                               std::span<const float> values) {
-  const std::vector<hsize_t> extent(shape.begin(), shape.end());
-  const Handle space(H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr),
-                     H5Sclose);
-  if (!write_dataset(dataset, H5T_IEEE_F32LE, space, std::as_bytes(values), true)) {
+  if (!write_dataset(dataset, H5T_IEEE_F32LE, space_of(shape), std::as_bytes(values), true)) {
     fail(
         "{} is not written: {} holds values that are not finite; resume from an earlier "
         "checkpoint with a lower --lr",
         shown_.string(), dataset);
   }
+}
+
+void Hdf5Writer::write_integers(const std::string& dataset, std::span<const std::uint64_t> shape,
+                                std::span<const std::int64_t> values) {
+  write_dataset(dataset, H5T_STD_I64LE, space_of(shape), std::as_bytes(values));
 }
 
 void Hdf5Writer::write_text(const std::string& dataset, std::string_view text) {
@@ -164,9 +171,8 @@ void Hdf5Writer::write_text(const std::string& dataset, std::string_view text) {
 }
 
 void Hdf5Writer::write_bytes(const std::string& dataset, std::string_view bytes) {
-  const hsize_t size = bytes.size();
-  const Handle space(H5Screate_simple(1, &size, nullptr), H5Sclose);
-  write_dataset(dataset, H5T_STD_U8LE, space,
+  const std::uint64_t size = bytes.size();
+  write_dataset(dataset, H5T_STD_U8LE, space_of({&size, 1}),
                 std::as_bytes(std::span(text_data(bytes), bytes.size())));
 }
 

@@ -33,10 +33,22 @@ void validate(const ModelConfig& config) {
   check_size("--heads", config.heads, 1'000'000);
   check_size("--context", config.context, kMost);
   check_size("the vocabulary of --tokenizer", config.vocabulary, kMost);
+  if (config.embedding_rank > config.channels) {
+    fail("--embedding-rank {}: give a rank up to the {} of --channels, or dense",
+         config.embedding_rank, config.channels);
+  }
   if (config.channels % config.heads != 0) {
     fail("--heads {} does not divide --channels {}; make the channels a multiple of the heads",
          config.heads, config.channels);
   }
+}
+
+std::string shape_text(const ModelConfig& config) {
+  std::string text =
+      fmt::format("{} layers, {} heads, {} channels, context {}, vocabulary {}", config.layers,
+                  config.heads, config.channels, config.context, config.vocabulary);
+  if (config.is_reduced()) text += fmt::format(", embedding rank {}", config.embedding_rank);
+  return text;
 }
 
 std::span<const Preset> presets() { return kPresets; }

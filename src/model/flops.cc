@@ -4,7 +4,9 @@ namespace cllm::model {
 
 double training_flops_per_token(const Layout& layout) {
   const ModelConfig& c = layout.config();
-  const std::size_t parameters = layout.parameter_count() - layout[layout.wpe()].size();
+  // A reduced table's basis is multiplied with twice: with codes and in the head.
+  const std::size_t parameters = layout.parameter_count() - layout[layout.wpe()].size() +
+                                 (c.is_reduced() ? layout[layout.basis()].size() : 0);
   return 6.0 * static_cast<double>(parameters) +
          6.0 * static_cast<double>(c.layers * c.channels * c.context);
 }

@@ -63,6 +63,7 @@ Generator::Generator(const Layout& layout, const kernels::Kernels& kernels,
   const ModelConfig& config = layout.config();
   const std::size_t t = config.context, c = config.channels;
   qkv_ = Slab<float>(config.layers * t * 3 * c);
+  if (config.is_reduced()) codes_ = Slab<float>(t * config.embedding_rank);
   x_ = Slab<float>(t * c);
   norm_ = Slab<float>(t * c);
   branch_ = Slab<float>(t * c);
@@ -100,11 +101,16 @@ void Generator::advance_within_context(std::span<const std::uint32_t> tokens) {
                    x, w.columns, p(weight), w.columns, 0.0f, y, w.rows);
   };
 
+  const std::size_t width = config.table_width();
+  float* const rows = config.is_reduced() ? codes_.data() : x_.data();
   for (std::size_t i = 0; i < n; ++i) {
-    float* x = x_.data() + i * c;
-    std::memcpy(x, p(layout_.wte()) + tokens[i] * c, c * sizeof(float));
-    k.add(p(layout_.wpe()) + (past + i) * c, x, c);
+    std::memcpy(rows + i * width, p(layout_.table()) + tokens[i] * width, width * sizeof(float));
   }
+  if (config.is_reduced()) {
+    kernels::sgemm(kernels::Transpose::kNo, kernels::Transpose::kNo, n, c, width, 1.0f, rows, width,
+                   p(layout_.basis()), c, 0.0f, x_.data(), c);
+  }
+  k.add(p(layout_.wpe()) + past * c, x_.data(), n * c);
   for (std::size_t l = 0; l < config.layers; ++l) {
     const LayerTensors& t = layout_.layer(l);
     float* qkv = qkv_.data() + (l * config.context + past) * 3 * c;
@@ -124,7 +130,8 @@ void Generator::advance_within_context(std::span<const std::uint32_t> tokens) {
   }
   k.layernorm(x_.data() + (n - 1) * c, p(layout_.ln_f_weight()), p(layout_.ln_f_bias()),
               norm_.data(), mean_.data(), rstd_.data(), 1, c);
-  linear(norm_.data(), layout_.wte(), logits_.data(), 1);
+  if (config.is_reduced()) linear(norm_.data(), layout_.basis(), codes_.data(), 1);
+  linear(config.is_reduced() ? codes_.data() : norm_.data(), layout_.table(), logits_.data(), 1);
   past_.insert(past_.end(), tokens.begin(), tokens.end());
 }
 

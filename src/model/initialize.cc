@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <numeric>
+#include <vector>
 
 #include "cllm/base/parallel.h"
 #include "cllm/base/random.h"
@@ -12,6 +14,8 @@ namespace {
 
 /// Values drawn from one stream of random numbers: what a thread draws at a time.
 constexpr std::size_t kChunk = std::size_t{1} << 16;
+
+constexpr double kDeviation = 0.02;
 
 void draw_normal(const Tensor& tensor, std::size_t index, std::uint64_t seed, double deviation,
                  float* values, int threads) {
@@ -28,12 +32,36 @@ void draw_normal(const Tensor& tensor, std::size_t index, std::uint64_t seed, do
   });
 }
 
+/// Makes the rows orthonormal, by Gram and Schmidt's method in the form that is stable. Each row is
+/// drawn at random and there are no more rows than columns, so none is in the span of the others.
+void orthonormalise(std::size_t rows, std::size_t columns, float* values) {
+  std::vector<double> basis(rows * columns);
+  std::copy_n(values, rows * columns, basis.begin());
+  for (std::size_t i = 0; i < rows; ++i) {
+    double* const row = &basis[i * columns];
+    for (std::size_t j = 0; j < i; ++j) {
+      const double* const other = &basis[j * columns];
+      const double overlap = std::inner_product(row, row + columns, other, 0.0);
+      for (std::size_t k = 0; k < columns; ++k) row[k] -= overlap * other[k];
+    }
+    const double norm = std::sqrt(std::inner_product(row, row + columns, row, 0.0));
+    for (std::size_t k = 0; k < columns; ++k) row[k] /= norm;
+  }
+  std::ranges::transform(basis, values, [](double x) { return static_cast<float>(x); });
+}
+
 }  // namespace
+
+double code_deviation(const ModelConfig& config) {
+  return kDeviation * std::sqrt(static_cast<double>(config.channels) /
+                                static_cast<double>(config.table_width()));
+}
 
 void initialize(const Layout& layout, std::uint64_t seed, std::span<float> parameters,
                 int threads) {
   std::ranges::fill(parameters, 0.0f);
-  const double residual = 0.02 / std::sqrt(2.0 * static_cast<double>(layout.config().layers));
+  const model::ModelConfig& config = layout.config();
+  const double residual = kDeviation / std::sqrt(2.0 * static_cast<double>(config.layers));
   for (std::size_t index = 0; index < layout.tensors().size(); ++index) {
     const Tensor& tensor = layout[index];
     float* values = parameters.data() + tensor.offset;
@@ -44,10 +72,17 @@ void initialize(const Layout& layout, std::uint64_t seed, std::span<float> param
         std::fill_n(values, tensor.size(), 1.0f);
         break;
       case Initial::kNormal:
-        draw_normal(tensor, index, seed, 0.02, values, threads);
+        draw_normal(tensor, index, seed, kDeviation, values, threads);
         break;
       case Initial::kResidualNormal:
         draw_normal(tensor, index, seed, residual, values, threads);
+        break;
+      case Initial::kCodes:
+        draw_normal(tensor, index, seed, code_deviation(config), values, threads);
+        break;
+      case Initial::kBasis:
+        draw_normal(tensor, index, seed, 1.0, values, threads);
+        orthonormalise(tensor.rows, tensor.columns, values);
         break;
     }
   }

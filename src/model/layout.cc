@@ -23,7 +23,12 @@ Layout::Layout(const ModelConfig& config) : config_(config) {
     return add(std::move(name), size, 1, false, initial);
   };
 
-  matrix("wte.weight", config.vocabulary, c);
+  if (config.is_reduced()) {
+    matrix("wte.codes", config.vocabulary, config.embedding_rank, Initial::kCodes);
+    matrix("wte.basis", config.embedding_rank, c, Initial::kBasis);
+  } else {
+    matrix("wte.weight", config.vocabulary, c);
+  }
   matrix("wpe.weight", config.context, c);
   for (std::size_t l = 0; l < config.layers; ++l) {
     const auto name = [&](std::string_view rest) { return fmt::format("h.{}.{}", l, rest); };
@@ -46,14 +51,14 @@ Layout::Layout(const ModelConfig& config) : config_(config) {
   vector("ln_f.bias", c);
 
   begin_group("head");
-  place(wte(), wte() + 1);
+  place(table(), table() + 1);
   place(ln_f_weight(), tensors_.size());
   for (std::size_t l = config.layers; l-- > 0;) {
     begin_group(fmt::format("h.{}", l));
     place(layers_[l].ln_1_weight, layers_[l].mlp_proj_bias + 1);
   }
   begin_group("embeddings");
-  place(wpe(), wpe() + 1);
+  place(table() + 1, wpe() + 1);
 }
 
 std::size_t Layout::add(std::string name, std::size_t rows, std::size_t columns, bool is_matrix,

@@ -13,10 +13,15 @@ void Pass::embed() const {
   const LayerTensors& t = layout_.layer(0);
   const LayerActivations& a = w_.layers[0];
   for_own_rows([&](const Rows& rows) {
+    const bool reduced = layout_.config().is_reduced();
+    float* const table_rows = reduced ? w_.codes : a.input;
     for (std::size_t row = rows.first; row < rows.first + rows.count; ++row) {
-      float* x = a.input + row * c_;
-      std::memcpy(x, p(layout_.wte()) + unit_.inputs[row] * c_, c_ * sizeof(float));
-      k_.add(p(layout_.wpe()) + row % unit_.positions * c_, x, c_);
+      std::memcpy(table_rows + row * width_, p(layout_.table()) + unit_.inputs[row] * width_,
+                  width_ * sizeof(float));
+    }
+    if (reduced) times(w_.codes, layout_.basis(), a.input, rows);
+    for (std::size_t row = rows.first; row < rows.first + rows.count; ++row) {
+      k_.add(p(layout_.wpe()) + row % unit_.positions * c_, a.input + row * c_, c_);
     }
     k_.layernorm(a.input + rows.first * c_, p(t.ln_1_weight), p(t.ln_1_bias),
                  a.ln_1 + rows.first * c_, a.mean_1 + rows.first, a.rstd_1 + rows.first, rows.count,
@@ -68,15 +73,21 @@ void Pass::forward() const {
 void Pass::head() const {
   const Span span(me_.recorder, Activity::kHead);
   const std::size_t v = layout_.config().vocabulary;
-  const std::size_t block = w_.head_block();
   for (std::size_t first = 0; first < r_; first += w_.head_rows()) {
-    for_own_rows(first, std::min(w_.head_rows(), r_ - first), block, [&](const Rows& rows) {
+    const std::size_t count = std::min(w_.head_rows(), r_ - first);
+    for_own_rows(first, count, w_.head_block(), [&](const Rows& rows) {
       float* logits = w_.logits + (rows.first - first) * v;
-      sgemm(kNo, kYes, rows.count, v, c_, 1.0f, w_.ln_f + rows.first * c_, c_, p(layout_.wte()), c_,
-            0.0f, logits, v);
+      predict(rows, logits);
       k_.cross_entropy(logits, unit_.targets + rows.first, w_.losses + rows.first, rows.count, v);
     });
   }
+}
+
+void Pass::predict(const Rows& rows, float* logits) const {
+  const std::size_t v = layout_.config().vocabulary;
+  if (layout_.config().is_reduced()) linear(w_.ln_f, layout_.basis(), w_.projected, rows);
+  sgemm(kNo, kYes, rows.count, v, width_, 1.0f, w_.projected + rows.first * width_, width_,
+        p(layout_.table()), width_, 0.0f, logits, v);
 }
 
 void Pass::attend(std::size_t l) const {
@@ -107,6 +118,13 @@ void Pass::linear(const float* x, std::size_t weight, float* y, const Rows& rows
   const std::size_t out = layout_[weight].rows, in = layout_[weight].columns;
   sgemm(kNo, kYes, rows.count, out, in, 1.0f, x + rows.first * in, in, p(weight), in, 0.0f,
         y + rows.first * out, out);
+}
+
+void Pass::times(const float* y, std::size_t weight, float* x, const Rows& rows) const {
+  const Span span(me_.recorder, Activity::kMatrix);
+  const std::size_t out = layout_[weight].rows, in = layout_[weight].columns;
+  sgemm(kNo, kNo, rows.count, in, out, 1.0f, y + rows.first * out, out, p(weight), in, 0.0f,
+        x + rows.first * in, in);
 }
 
 /// Sums in double, so that a unit's loss is as exact as its terms.

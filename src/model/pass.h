@@ -40,7 +40,8 @@ class Pass {
         s_(scratch),
         me_(member),
         r_(unit.rows()),
-        c_(layout.config().channels) {}
+        c_(layout.config().channels),
+        width_(layout.config().table_width()) {}
 
   void forward() const;
   void head() const;
@@ -76,18 +77,22 @@ class Pass {
   }
 
   void embed() const;
+  /// logits (rows, V) of rows of the unit.
+  void predict(const Rows& rows, float* logits) const;
   void attend(std::size_t l) const;
   void attend_backward(std::size_t l) const;
   AttentionHead attention_head(const float* qkv, std::size_t sequence, std::size_t head) const;
 
   /// y (rows, out) = x (rows, in) · weightᵀ of rows of the unit.
   void linear(const float* x, std::size_t weight, float* y, const Rows& rows) const;
-  /// dx (rows, in) = dy (rows, out) · weight.
-  void linear_backward_input(const float* dy, std::size_t weight, float* dx,
-                             const Rows& rows) const;
+  /// x (rows, in) = y (rows, out) · weight of rows of the unit.
+  void times(const float* y, std::size_t weight, float* x, const Rows& rows) const;
   /// This member's tiles of dyᵀ · x, with dy (count, out) and x (count, in), to the sink.
   void linear_backward_weight(const float* dy, const float* x, std::size_t count,
                               std::size_t weight, std::size_t pass, GradientSink& sink) const;
+
+  /// This member's tiles of a reduced table's basis, to the sink.
+  void basis_backward(GradientSink& sink) const;
 
   /// Where block's part of the gradients of the group's vectors is summed. Group l < L is a layer,
   /// L the last norm.
@@ -103,8 +108,9 @@ class Pass {
   Workspace& w_;
   Scratch& s_;
   const Member& me_;
-  std::size_t r_;  // rows of the unit
-  std::size_t c_;  // channels
+  std::size_t r_;      // rows of the unit
+  std::size_t c_;      // channels
+  std::size_t width_;  // of the token table
 };
 
 }  // namespace cllm::model

@@ -44,24 +44,23 @@ struct LayerVectors {
 void Pass::head_backward(float scale, GradientSink& sink) const {
   const Span span(me_.recorder, Activity::kHead);
   const std::size_t v = layout_.config().vocabulary, layers = layout_.config().layers;
-  const std::size_t block = w_.head_block();
-  const float* wte = p(layout_.wte());
   // Logits become their gradients in place, a few rows at a time: (R, V) never exists as a whole.
   for (std::size_t first = 0, pass = 0; first < r_; first += w_.head_rows(), ++pass) {
     const std::size_t count = std::min(w_.head_rows(), r_ - first);
     // Until everybody has its rows of ln_f, and nobody needs the last pass' logits.
     me_.wait();
-    for_own_rows(first, count, block, [&](const Rows& rows) {
+    for_own_rows(first, count, w_.head_block(), [&](const Rows& rows) {
       float* logits = w_.logits + (rows.first - first) * v;
-      sgemm(kNo, kYes, rows.count, v, c_, 1.0f, w_.ln_f + rows.first * c_, c_, wte, c_, 0.0f,
-            logits, v);
+      predict(rows, logits);
       k_.cross_entropy_backward(logits, unit_.targets + rows.first, w_.losses + rows.first, scale,
                                 rows.count, v);
-      sgemm(kNo, kNo, rows.count, c_, v, 1.0f, logits, v, wte, c_, 0.0f, w_.dnorm + rows.first * c_,
-            c_);
+      sgemm(kNo, kNo, rows.count, width_, v, 1.0f, logits, v, p(layout_.table()), width_, 0.0f,
+            w_.dprojected + rows.first * width_, width_);
+      if (layout_.config().is_reduced()) times(w_.dprojected, layout_.basis(), w_.dnorm, rows);
     });
     me_.wait();
-    linear_backward_weight(w_.logits, w_.ln_f + first * c_, count, layout_.wte(), pass, sink);
+    linear_backward_weight(w_.logits, w_.projected + first * width_, count, layout_.table(), pass,
+                           sink);
   }
   float* dresidual = w_.dresidual[layers % 2];
   for_own_rows([&](const Rows& rows) {
@@ -87,13 +86,13 @@ void Pass::layer_backward(std::size_t l, GradientSink& sink) const {
 
   for_own_rows([&](const Rows& rows) {
     const LayerVectors sums(vectors_of(l, rows.block), c_);
-    linear_backward_input(dout, t.mlp_proj_weight, dhidden, rows);
+    times(dout, t.mlp_proj_weight, dhidden, rows);
     for_chunks(rows, [&](std::size_t first, std::size_t count) {
       float* d = dhidden + first * 4 * c_;
       k_.gelu_backward(a.fc + first * 4 * c_, d, d, count * 4 * c_);
       k_.add_column_sums(d, sums.c_fc_bias, count, 4 * c_);
     });
-    linear_backward_input(dhidden, t.c_fc_weight, w_.dnorm, rows);
+    times(dhidden, t.c_fc_weight, w_.dnorm, rows);
     for_chunks(rows, [&](std::size_t first, std::size_t count) {
       const std::size_t at = first * c_;
       k_.add_column_sums(dout + at, sums.mlp_proj_bias, count, c_);
@@ -103,7 +102,7 @@ void Pass::layer_backward(std::size_t l, GradientSink& sink) const {
                             c_);
       k_.add_column_sums(dmiddle + at, sums.attn_proj_bias, count, c_);
     });
-    linear_backward_input(dmiddle, t.attn_proj_weight, dattention, rows);
+    times(dmiddle, t.attn_proj_weight, dattention, rows);
   });
   me_.wait();
   if (me_.takes(l + 1)) give_vectors(l + 1, sink);
@@ -111,7 +110,7 @@ void Pass::layer_backward(std::size_t l, GradientSink& sink) const {
   me_.wait();
   for_own_rows([&](const Rows& rows) {
     float* vectors = vectors_of(l, rows.block);
-    linear_backward_input(w_.dqkv, t.c_attn_weight, w_.dnorm, rows);
+    times(w_.dqkv, t.c_attn_weight, w_.dnorm, rows);
     for_chunks(rows, [&](std::size_t first, std::size_t count) {
       const std::size_t at = first * c_;
       k_.add_column_sums(w_.dqkv + 3 * at, vectors + 2 * c_, count, 3 * c_);
@@ -143,6 +142,10 @@ void Pass::embedding_backward(GradientSink& sink) const {
   const Span span(me_.recorder, Activity::kBackward, -1);
   const std::size_t v = layout_.config().vocabulary, t = unit_.positions;
   const float* dresidual = w_.dresidual[0];
+  if (layout_.config().is_reduced()) {
+    for_own_rows(
+        [&](const Rows& rows) { linear(dresidual, layout_.basis(), w_.dtable_rows, rows); });
+  }
   if (me_.index == 0) {
     for (std::size_t row = 0; row < r_; ++row) {
       w_.token_order[row] = std::uint64_t{unit_.inputs[row]} << 32 | row;
@@ -164,12 +167,12 @@ void Pass::embedding_backward(GradientSink& sink) const {
     sink.begin_tokens(range, me_.recorder);
     while (entry != end && *entry < bound(range + 1)) {
       const std::uint64_t token = *entry >> 32;
-      const float* row = dresidual + (*entry & 0xffffffff) * c_;
+      const float* row = w_.dtable_rows + (*entry & 0xffffffff) * width_;
       if (++entry != end && *entry >> 32 == token) {
-        std::memcpy(s_.tile, row, c_ * sizeof(float));
+        std::memcpy(s_.tile, row, width_ * sizeof(float));
         row = s_.tile;
         for (; entry != end && *entry >> 32 == token; ++entry) {
-          k_.add(dresidual + (*entry & 0xffffffff) * c_, s_.tile, c_);
+          k_.add(w_.dtable_rows + (*entry & 0xffffffff) * width_, s_.tile, width_);
         }
       }
       sink.add_token(static_cast<std::uint32_t>(token), row);
@@ -177,6 +180,7 @@ void Pass::embedding_backward(GradientSink& sink) const {
     sink.end_tokens(range);
   }
 
+  if (layout_.config().is_reduced()) basis_backward(sink);
   for (std::size_t i = tiling_.first_of(layout_.wpe()); i < tiling_.end_of(layout_.wpe()); ++i) {
     if (!me_.takes(i)) continue;
     const Tile& tile = tiling_[i];
@@ -192,18 +196,10 @@ void Pass::embedding_backward(GradientSink& sink) const {
   }
 }
 
-void Pass::linear_backward_input(const float* dy, std::size_t weight, float* dx,
-                                 const Rows& rows) const {
-  const Span span(me_.recorder, Activity::kMatrix);
-  const std::size_t out = layout_[weight].rows, in = layout_[weight].columns;
-  sgemm(kNo, kNo, rows.count, in, out, 1.0f, dy + rows.first * out, out, p(weight), in, 0.0f,
-        dx + rows.first * in, in);
-}
-
 void Pass::linear_backward_weight(const float* dy, const float* x, std::size_t count,
                                   std::size_t weight, std::size_t pass, GradientSink& sink) const {
   const std::size_t out = layout_[weight].rows, in = layout_[weight].columns;
-  const bool is_head = weight == layout_.wte();
+  const bool is_head = weight == layout_.table();
   for (std::size_t i = tiling_.first_of(weight); i < tiling_.end_of(weight); ++i) {
     if (!me_.takes(i)) continue;
     const Tile& tile = tiling_[i];
@@ -213,6 +209,22 @@ void Pass::linear_backward_weight(const float* dy, const float* x, std::size_t c
             in, 0.0f, s_.tile, tile.columns);
     }
     sink.add(i, pass, s_.tile, tile.columns, me_.recorder);
+  }
+}
+
+void Pass::basis_backward(GradientSink& sink) const {
+  for (std::size_t i = tiling_.first_of(layout_.basis()); i < tiling_.end_of(layout_.basis());
+       ++i) {
+    if (!me_.takes(i)) continue;
+    const Tile& tile = tiling_[i];
+    {
+      const Span span(me_.recorder, Activity::kMatrix);
+      sgemm(kYes, kNo, tile.rows, tile.columns, r_, 1.0f, w_.dprojected + tile.row, width_,
+            w_.ln_f + tile.column, c_, 0.0f, s_.tile, tile.columns);
+      sgemm(kYes, kNo, tile.rows, tile.columns, r_, 1.0f, w_.codes + tile.row, width_,
+            w_.dresidual[0] + tile.column, c_, 1.0f, s_.tile, tile.columns);
+    }
+    sink.add(i, 0, s_.tile, tile.columns, me_.recorder);
   }
 }
 

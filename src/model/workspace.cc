@@ -97,6 +97,10 @@ std::size_t Workspace::place(const ModelConfig& config, float* base) {
   mean_f = carve.take(r);
   rstd_f = carve.take(r);
   branch = carve.take(r * c);
+  const bool reduced = config.is_reduced();
+  const std::size_t width = config.table_width();
+  codes = reduced ? carve.take(r * width) : nullptr;
+  projected = reduced ? carve.take(r * width) : ln_f;
   logits = carve.take(head_rows_ * config.vocabulary);
   losses = carve.take(r);
   for (std::size_t turn = 0; turn < 2; ++turn) {
@@ -106,6 +110,8 @@ std::size_t Workspace::place(const ModelConfig& config, float* base) {
   }
   dqkv = training ? carve.take(r * 3 * c) : nullptr;
   dnorm = training ? carve.take(r * c) : nullptr;
+  dprojected = training && reduced ? carve.take(r * width) : dnorm;
+  dtable_rows = training && reduced ? carve.take(r * width) : dresidual[0];
   vectors = training ? carve.take((config.layers + 1) * blocks * kLayerVectors * c) : nullptr;
   return carve.used();
 }

@@ -15,7 +15,7 @@ std::size_t most_token_rows(const model::Layout& layout, std::size_t batch_token
 }
 
 std::size_t elements_for(const model::Layout& layout, std::size_t batch_tokens) {
-  return layout.slab_size() + most_token_rows(layout, batch_tokens) * layout.config().channels;
+  return layout.slab_size() + most_token_rows(layout, batch_tokens) * layout.config().table_width();
 }
 
 float power_of_two(std::int32_t exponent) { return std::ldexp(1.0f, exponent); }
@@ -55,7 +55,7 @@ GradientSums::GradientSums(const model::Gpt& gpt, const kernels::Kernels& kernel
   }
   const auto units = static_cast<std::int64_t>(shape.local_units);
   for (const model::Tile& tile : gpt.tiling().tiles()) {
-    const std::size_t passes = tile.tensor == layout.wte() ? shape.head_passes : 1;
+    const std::size_t passes = tile.tensor == layout.table() ? shape.head_passes : 1;
     contributions_[bucket_of_[tile.tensor]] += units * static_cast<std::int64_t>(passes);
   }
   contributions_.back() += units * static_cast<std::int64_t>(model::kTokenRanges);
@@ -83,7 +83,7 @@ void GradientSums::begin(std::span<const std::uint8_t> tokens,
     token_row_[token] = static_cast<std::uint32_t>(tokens_.size());
     tokens_.push_back(token);
   }
-  const std::size_t rows = tokens_.size() * gpt_.layout().config().channels;
+  const std::size_t rows = tokens_.size() * gpt_.layout().config().table_width();
   buckets_.back().size = gpt_.layout().slab_size() - buckets_.back().offset + rows;
 
   // The first contribution to a tile is stored, not added; token rows may get none.
@@ -106,7 +106,7 @@ void GradientSums::UnitSink::add(std::size_t tile_index, std::size_t pass, const
   const model::Layout& layout = sums_.gpt_.layout();
   const model::Tensor& tensor = layout[tile.tensor];
   const Span span(recorder, Activity::kNodeSum);
-  const std::size_t passes = tile.tensor == layout.wte() ? sums_.shape_.head_passes : 1;
+  const std::size_t passes = tile.tensor == layout.table() ? sums_.shape_.head_passes : 1;
   Turnstile& part = sums_.tiles_[tile_index];
   sums_.enter(part, unit_ * passes + pass, recorder);
   const bool first = part.passed.load(std::memory_order_relaxed) == 0;
@@ -131,10 +131,10 @@ void GradientSums::UnitSink::begin_tokens(std::size_t range, Recorder& recorder)
 
 void GradientSums::UnitSink::add_token(std::uint32_t token, const float* row) {
   const model::Layout& layout = sums_.gpt_.layout();
-  const std::size_t c = layout.config().channels;
-  const std::size_t at = layout.slab_size() + sums_.token_row_[token] * c;
-  if (!sums_.put(layout.wte(), at, row, c, false)) {
-    sums_.overflow_[layout.wte()].store(true, std::memory_order_relaxed);
+  const std::size_t width = layout.config().table_width();
+  const std::size_t at = layout.slab_size() + sums_.token_row_[token] * width;
+  if (!sums_.put(layout.table(), at, row, width, false)) {
+    sums_.overflow_[layout.table()].store(true, std::memory_order_relaxed);
   }
 }
 
@@ -201,15 +201,15 @@ void GradientSums::reduce(std::size_t bucket, Collective& collective) {
 
 void GradientSums::fold_tokens(int index, int threads) {
   const model::Layout& layout = gpt_.layout();
-  const std::size_t c = layout.config().channels;
-  const std::size_t table = layout[layout.wte()].offset;
+  const std::size_t width = layout.config().table_width();
+  const std::size_t table = layout[layout.table()].offset;
   for (auto i = static_cast<std::size_t>(index); i < tokens_.size();
        i += static_cast<std::size_t>(threads)) {
-    const std::size_t from = layout.slab_size() + i * c, to = table + tokens_[i] * c;
+    const std::size_t from = layout.slab_size() + i * width, to = table + tokens_[i] * width;
     if (reduce_ == Reduce::kExact) {
-      kernels_.add_integers(integers_.data() + from, integers_.data() + to, c);
+      kernels_.add_integers(integers_.data() + from, integers_.data() + to, width);
     } else {
-      kernels_.add(floats_.data() + from, floats_.data() + to, c);
+      kernels_.add(floats_.data() + from, floats_.data() + to, width);
     }
   }
 }

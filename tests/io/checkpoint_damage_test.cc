@@ -146,8 +146,8 @@ TEST_F(CheckpointDamageTest, TruncatedAnywhere) {
 TEST_F(CheckpointDamageTest, AnotherFormatVersion) {
   set_run_attribute("format_version", kFormatVersion + 1);
   const std::string message = run_error();
-  EXPECT_THAT(message, HasSubstr("format 3"));
-  EXPECT_THAT(message, HasSubstr("up to format 2; use a newer cllm-dist"));
+  EXPECT_THAT(message, HasSubstr("format 4"));
+  EXPECT_THAT(message, HasSubstr("up to format 3; use a newer cllm-dist"));
   set_run_attribute("format_version", 0);
   EXPECT_THAT(run_error(), HasSubstr("format 0, which there never was"));
 }
@@ -244,6 +244,22 @@ TEST_F(CheckpointDamageTest, OneFlippedBitOfTheData) {
     EXPECT_THAT(message, HasSubstr("digest"));
     EXPECT_THAT(message, HasSubstr(dataset));
   }
+}
+
+TEST_F(CheckpointDamageTest, ALatticeThatDoesNotHold) {
+  Content content = random_content(kReducedModel, 1);
+  content.write(path_);
+  std::string bytes = read_file(path_);
+  bytes[offset_of("/lattice/transform")] ^= 1;
+  overwrite(bytes);
+  EXPECT_THAT(run_error(), HasSubstr("digest"));
+
+  // Those that are what was to be written are read again before they take their name.
+  content.run.lattice->transform(0, 1) += 1;
+  EXPECT_THAT(error_of(path_, [&] { content.write(path_); }), HasSubstr("its /lattice does not"));
+  content.run.lattice = random_lattice(2, 1);
+  EXPECT_THAT(error_of(path_, [&] { content.write(path_); }),
+              HasSubstr("its /lattice has 2 vectors, and its model 3"));
 }
 
 TEST_F(CheckpointDamageTest, MissingDigest) {

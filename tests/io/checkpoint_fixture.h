@@ -15,6 +15,8 @@
 #include "cllm/base/random.h"
 #include "cllm/base/slab.h"
 #include "cllm/io/checkpoint.h"
+#include "cllm/lattice/reduce.h"
+#include "lattice/examples.h"
 #include "support/environment.h"
 #include "support/scratch_directory.h"
 
@@ -22,6 +24,14 @@ namespace cllm::io {
 
 inline constexpr model::ModelConfig kSmallModel{
     .layers = 2, .heads = 2, .channels = 6, .context = 5, .vocabulary = 7};
+
+inline constexpr model::ModelConfig kReducedModel{
+    .layers = 2, .heads = 2, .channels = 6, .context = 5, .vocabulary = 7, .embedding_rank = 3};
+
+/// A lattice for codes of that rank.
+inline lattice::Certificate random_lattice(std::size_t rank, std::uint64_t seed) {
+  return lattice::reduce(lattice::random_basis(rank, rank, 1000, seed));
+}
 
 /// All that a checkpoint holds.
 struct Content {
@@ -56,7 +66,7 @@ inline std::string random_bytes(RandomStream& random, std::size_t size) {
   return bytes;
 }
 
-/// Content of random bits everywhere, but zeros between the tensors.
+/// Content of random bits everywhere, but zeros between the tensors; a reduced table has a lattice.
 inline Content random_content(const model::ModelConfig& config, std::uint64_t seed) {
   Content content(config);
   RandomStream random(seed, 0);
@@ -68,6 +78,7 @@ inline Content random_content(const model::ModelConfig& config, std::uint64_t se
   content.run.tokenizer_kind = "bpe";
   content.run.tokenizer_blob = random_bytes(random, random.below(3000));
   content.run.program_version = "0.1.0";
+  if (config.is_reduced()) content.run.lattice = random_lattice(config.embedding_rank, seed);
   for (Slab<float>* slab : {&content.parameters, &content.m, &content.v}) {
     for (const model::Tensor& tensor : content.layout.tensors()) {
       for (std::size_t i = 0; i < tensor.size(); ++i) {

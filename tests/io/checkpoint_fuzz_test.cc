@@ -70,7 +70,7 @@ class CheckpointFuzzTest : public FuzzTest {
     return complaint;
   }
 
-  const Content content_ = random_content(kSmallModel, 1);
+  const Content content_ = random_content(kReducedModel, 1);
   const std::filesystem::path elsewhere_ = directory_.path() / "elsewhere.h5";
 };
 

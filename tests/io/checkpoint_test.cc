@@ -51,6 +51,7 @@ TEST_F(CheckpointTest, ReturnsTheSameBits) {
     config.channels = config.heads * (1 + random.below(9));
     config.context = 1 + random.below(20);
     config.vocabulary = 1 + random.below(50);
+    config.embedding_rank = random.below(config.channels + 1);
     const Content written = random_content(config, seed);
     written.write(path_);
     ASSERT_TRUE(same_bits(read_all(path_, config), written)) << "seed " << seed;

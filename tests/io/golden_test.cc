@@ -6,9 +6,15 @@ namespace cllm::io {
 namespace {
 
 /// What the golden files hold. Each was written by a program whose format was of that version, by
-/// `golden_content().write(path)`.
-Content golden_content() {
-  Content content({.layers = 1, .heads = 1, .channels = 2, .context = 2, .vocabulary = 3});
+/// `golden_content(version).write(path)`.
+/// The table is dense in versions before 3.
+Content golden_content(int version) {
+  Content content({.layers = 1,
+                   .heads = 1,
+                   .channels = 2,
+                   .context = 2,
+                   .vocabulary = 3,
+                   .embedding_rank = version < 3 ? 0u : 1u});
   content.run.step = 7;
   content.run.tokens_seen = 112;
   content.run.seed = 5;
@@ -17,6 +23,12 @@ Content golden_content() {
   content.run.tokenizer_kind = "bytes";
   content.run.tokenizer_blob = std::string("a\0b", 3);
   content.run.program_version = "0.1.0";
+  if (version >= 3) {
+    content.run.lattice = lattice::Certificate{.before = {1, 1, {-5}},
+                                               .transform = {1, 1, {-1}},
+                                               .inverse = {1, 1, {-1}},
+                                               .reduced = {1, 1, {5}}};
+  }
   float value = -20.25F;
   for (Slab<float>* slab : {&content.parameters, &content.m, &content.v}) {
     for (const model::Tensor& tensor : content.layout.tensors()) {
@@ -32,7 +44,7 @@ Content golden_content() {
 class GoldenCheckpointTest : public testing::TestWithParam<int> {};
 
 TEST_P(GoldenCheckpointTest, IsRead) {
-  const Content expected = golden_content();
+  const Content expected = golden_content(GetParam());
   const std::filesystem::path path =
       fmt::format("{}/golden/checkpoint_v{}.h5", CLLM_TESTS_DIR, GetParam());
   EXPECT_TRUE(same_bits(read_all(path, expected.run.model), expected));
@@ -41,7 +53,7 @@ TEST_P(GoldenCheckpointTest, IsRead) {
   EXPECT_EQ(summary.run, expected.run);
 }
 
-INSTANTIATE_TEST_SUITE_P(Versions, GoldenCheckpointTest, testing::Values(1, 2));
+INSTANTIATE_TEST_SUITE_P(Versions, GoldenCheckpointTest, testing::Values(1, 2, 3));
 
 }  // namespace
 }  // namespace cllm::io

@@ -47,6 +47,9 @@ TEST_F(Hdf5Test, ReturnsWhatWasWritten) {
   const std::array<std::uint64_t, 2> shape{3, 4};
   std::vector<float> floats;
   for (int i = 0; i < 12; ++i) floats.push_back(random_finite(random));
+  std::vector<std::int64_t> integers = {std::numeric_limits<std::int64_t>::min(), -1, 0,
+                                        std::numeric_limits<std::int64_t>::max()};
+  for (int i = 4; i < 12; ++i) integers.push_back(std::bit_cast<std::int64_t>(random.next_u64()));
   {
     Hdf5Writer file(path_, path_);
     file.create_group("/b");
@@ -55,6 +58,7 @@ TEST_F(Hdf5Test, ReturnsWhatWasWritten) {
     file.write_attribute("/a", "text", "Grüße");
     file.write_attribute("/a", "empty", "");
     file.write_floats("/b/with.dots", shape, floats);
+    file.write_integers("/b/integers", shape, integers);
     file.write_text("/b/long", long_text);
     file.write_text("/b/empty", "");
     file.write_bytes("/b/bytes", all_bytes);
@@ -64,8 +68,9 @@ TEST_F(Hdf5Test, ReturnsWhatWasWritten) {
   const Hdf5Reader file(path_);
   EXPECT_EQ(file.file_size(), std::filesystem::file_size(path_));
   EXPECT_THAT(file.names("/"), ElementsAre("a", "b"));
-  EXPECT_THAT(file.names("/b"), ElementsAre("bytes", "empty", "long", "no bytes", "with.dots"));
-  EXPECT_EQ(file.count("/b"), 5u);
+  EXPECT_THAT(file.names("/b"),
+              ElementsAre("bytes", "empty", "integers", "long", "no bytes", "with.dots"));
+  EXPECT_EQ(file.count("/b"), 6u);
   EXPECT_EQ(file.integer_attribute("/a", "largest"), ~std::uint64_t{0});
   EXPECT_EQ(file.text_attribute("/a", "text"), "Grüße");
   EXPECT_EQ(file.text_attribute("/a", "empty"), "");
@@ -76,6 +81,10 @@ TEST_F(Hdf5Test, ReturnsWhatWasWritten) {
   std::vector<float> read(12);
   file.read_floats("/b/with.dots", shape, read);
   EXPECT_EQ(read, floats);
+  std::vector<std::int64_t> read_integers(12);
+  file.read_integers("/b/integers", shape, read_integers);
+  EXPECT_EQ(read_integers, integers);
+  EXPECT_EQ(file.info("/b/integers").type, "int64");
   const DatasetInfo info = file.info("/b/with.dots");
   EXPECT_THAT(info.shape, ElementsAre(3, 4));
   EXPECT_EQ(info.type, "float32");

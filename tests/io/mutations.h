@@ -156,7 +156,10 @@ class Hdf5Mutator {
                                       "/adam",
                                       "/adam/m",
                                       "/adam/v",
-                                      "/params/wte.weight",
+                                      "/lattice",
+                                      "/lattice/transform",
+                                      "/lattice/reduced",
+                                      "/params/wte.codes",
                                       "/params/h.0.attn.c_attn.weight",
                                       "/params/h.1.ln_1.bias",
                                       "/params/ln_f.bias",
@@ -313,9 +316,9 @@ class Hdf5Mutator {
 
   void change_attribute(const std::string& at) {
     constexpr const char* kNames[] = {
-        "format_version", "layers",          "heads",          "channels",
-        "context",        "vocabulary",      "step",           "tokens_seen",
-        "seed",           "program_version", "tokenizer_kind", kDigestAttribute};
+        "format_version",  "layers",         "heads",         "channels",    "context",
+        "vocabulary",      "embedding_rank", "step",          "tokens_seen", "seed",
+        "program_version", "tokenizer_kind", kDigestAttribute};
     const char* name = kNames[random_.below(std::size(kNames))];
     switch (random_.below(4)) {
       case 0:

@@ -65,7 +65,7 @@ TEST(Layout, TensorsAreAlignedAndApart) {
     EXPECT_TRUE(names.insert(tensor.name).second) << tensor.name;
   }
   EXPECT_LE(end, layout.slab_size());
-  EXPECT_EQ(layout[layout.wte()].name, "wte.weight");
+  EXPECT_EQ(layout[layout.table()].name, "wte.weight");
   EXPECT_EQ(layout[layout.wpe()].name, "wpe.weight");
   EXPECT_EQ(layout[layout.ln_f_weight()].name, "ln_f.weight");
   EXPECT_EQ(layout[layout.ln_f_bias()].name, "ln_f.bias");
@@ -88,11 +88,35 @@ TEST(Layout, GroupsFollowEachOtherAndHoldEveryTensor) {
         std::ranges::upper_bound(layout.groups(), layout[tensor].offset, {}, &Group::offset);
     return std::prev(after)->name;
   };
-  EXPECT_EQ(group_of(layout.wte()), "head");
+  EXPECT_EQ(group_of(layout.table()), "head");
   EXPECT_EQ(group_of(layout.ln_f_bias()), "head");
   EXPECT_EQ(group_of(layout.layer(2).ln_1_weight), "h.2");
   EXPECT_EQ(group_of(layout.layer(0).mlp_proj_bias), "h.0");
   EXPECT_EQ(group_of(layout.wpe()), "embeddings");
+}
+
+TEST(Layout, AReducedTableIsCodesAndABasis) {
+  const Layout layout({.layers = 2,
+                       .heads = 1,
+                       .channels = 5,
+                       .context = 7,
+                       .vocabulary = 11,
+                       .embedding_rank = 3});
+  const Layout dense({.layers = 2, .heads = 1, .channels = 5, .context = 7, .vocabulary = 11});
+  const Tensor& codes = layout[layout.table()];
+  const Tensor& basis = layout[layout.basis()];
+  EXPECT_EQ(codes.name, "wte.codes");
+  EXPECT_EQ(codes.rows, 11u);
+  EXPECT_EQ(codes.columns, 3u);
+  EXPECT_EQ(basis.name, "wte.basis");
+  EXPECT_EQ(basis.rows, 3u);
+  EXPECT_EQ(basis.columns, 5u);
+  EXPECT_EQ(layout[layout.wpe()].name, "wpe.weight");
+  EXPECT_EQ(layout.parameter_count(), dense.parameter_count() - 11 * 5 + 11 * 3 + 3 * 5);
+  // The basis has its gradient when the inputs have theirs, the codes' dense part long before.
+  EXPECT_LT(codes.offset, layout.groups()[1].offset);
+  EXPECT_GE(basis.offset, layout.groups().back().offset);
+  EXPECT_LT(layout[layout.layer(1).c_attn_weight].offset, basis.offset);
 }
 
 // Every element of every tensor is in one tile.

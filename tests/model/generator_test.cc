@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "cllm/base/error.h"
@@ -21,6 +22,8 @@ using support::Example;
 
 const model::ModelConfig kConfig{
     .layers = 2, .heads = 2, .channels = 16, .context = 12, .vocabulary = 23};
+const model::ModelConfig kReduced{
+    .layers = 2, .heads = 2, .channels = 16, .context = 12, .vocabulary = 23, .embedding_rank = 6};
 
 /// The reference's loss of `target` after `text`, for the last position alone.
 double reference_loss_of_last(const Example& e, std::span<const std::uint32_t> text,
@@ -43,8 +46,14 @@ double loss_of(std::span<const float> logits, std::uint32_t target) {
   return std::log(sum) - static_cast<double>(logits[target]);
 }
 
-TEST(Generator, LogitsAreTheReferencesWhicheverWayTextComesIn) {
-  const Example e = support::make_example(kConfig, 1, 12, 4);
+class GeneratorTest : public testing::TestWithParam<model::ModelConfig> {};
+INSTANTIATE_TEST_SUITE_P(Tables, GeneratorTest, testing::Values(kConfig, kReduced),
+                         [](const auto& table) {
+                           return std::string(table.param.is_reduced() ? "Reduced" : "Dense");
+                         });
+
+TEST_P(GeneratorTest, LogitsAreTheReferencesWhicheverWayTextComesIn) {
+  const Example e = support::make_example(GetParam(), 1, 12, 4);
   const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff) * 10;
   const std::span<const std::uint32_t> text(e.inputs);
   Generator stepwise(e.layout, kernels::select_kernels(), e.parameters);
@@ -60,8 +69,8 @@ TEST(Generator, LogitsAreTheReferencesWhicheverWayTextComesIn) {
   }
 }
 
-TEST(Generator, GoesOnFromTheLatterHalfWhenTheContextIsFull) {
-  const Example e = support::make_example(kConfig, 2, 12, 4);
+TEST_P(GeneratorTest, GoesOnFromTheLatterHalfWhenTheContextIsFull) {
+  const Example e = support::make_example(GetParam(), 2, 12, 4);
   const std::span<const std::uint32_t> text(e.inputs);  // 24 tokens, twice the context
   Generator full(e.layout, kernels::select_kernels(), e.parameters);
   full.advance(text.first(12));

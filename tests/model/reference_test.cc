@@ -102,14 +102,30 @@ INSTANTIATE_TEST_SUITE_P(
         Shape{{.layers = 1, .heads = 2, .channels = 8, .context = 6, .vocabulary = 11}, 2, 6},
         Shape{{.layers = 2, .heads = 1, .channels = 5, .context = 9, .vocabulary = 13}, 1, 7},
         Shape{{.layers = 2, .heads = 4, .channels = 8, .context = 4, .vocabulary = 16}, 3, 4},
-        Shape{{.layers = 3, .heads = 3, .channels = 6, .context = 5, .vocabulary = 2}, 2, 5}));
+        Shape{{.layers = 3, .heads = 3, .channels = 6, .context = 5, .vocabulary = 2}, 2, 5},
+        Shape{{.layers = 1,
+               .heads = 1,
+               .channels = 6,
+               .context = 5,
+               .vocabulary = 7,
+               .embedding_rank = 2},
+              3,
+              4},
+        Shape{{.layers = 2,
+               .heads = 2,
+               .channels = 8,
+               .context = 6,
+               .vocabulary = 11,
+               .embedding_rank = 8},
+              2,
+              6}));
 
 TEST(ReferenceModel, StartsAtTheLogOfTheVocabulary) {
   // Equal logits, whatever the rest is: a zero table gives logits of zero.
   Example e =
       example_of({{.layers = 1, .heads = 2, .channels = 8, .context = 4, .vocabulary = 10}, 2, 4});
-  const model::Tensor& wte = e.layout[e.layout.wte()];
-  std::fill_n(e.parameters.begin() + static_cast<std::ptrdiff_t>(wte.offset), wte.size(), 0.0F);
+  const model::Tensor& table = e.layout[e.layout.table()];
+  std::fill_n(e.parameters.begin() + static_cast<std::ptrdiff_t>(table.offset), table.size(), 0.0F);
   EXPECT_NEAR(loss_of(e), std::log(10.0), 4 * std::numeric_limits<double>::epsilon());
 }
 
@@ -239,9 +255,9 @@ TEST_F(Comparator, RefusesZerosAndWrongSizesAndFilledPadding) {
   fast_.back() = 1;
   EXPECT_FALSE(compare());
   fast_ = good;
-  const model::Tensor& wte = layout()[layout().wte()];
-  ASSERT_LT(wte.offset + wte.size(), layout()[layout().wpe()].offset);
-  fast_[wte.offset + wte.size()] = 1;
+  const model::Tensor& table = layout()[layout().table()];
+  ASSERT_LT(table.offset + table.size(), layout()[layout().wpe()].offset);
+  fast_[table.offset + table.size()] = 1;
   EXPECT_FALSE(compare());
 }
 

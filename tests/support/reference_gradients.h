@@ -140,6 +140,20 @@ Matrix<T> cross_entropy_backward(const Matrix<T>& logits, std::span<const std::u
   return dlogits;
 }
 
+/// Of codes (V, r) and basis (r, C), from that of their product (V, C).
+template <typename T>
+void token_table_backward(const Matrix<T>& codes, const Matrix<T>& basis, const Matrix<T>& dtable,
+                          Matrix<T>& dcodes, Matrix<T>& dbasis) {
+  for (std::size_t v = 0; v < codes.rows; ++v) {
+    for (std::size_t k = 0; k < codes.columns; ++k) {
+      for (std::size_t i = 0; i < basis.columns; ++i) {
+        dcodes(v, k) += dtable(v, i) * basis(k, i);
+        dbasis(k, i) += dtable(v, i) * codes(v, k);
+      }
+    }
+  }
+}
+
 /// The gradient of `reference_loss` as a slab by the layout, by a backward pass in T (float or
 /// double). Padding between tensors is zero. Throws as `reference_loss` does.
 template <typename T>
@@ -157,8 +171,9 @@ std::vector<T> reference_gradients(const model::Layout& layout, std::span<const 
 
   const Matrix<T> dlogits = cross_entropy_backward(trace.logits, targets);
   Matrix<T> no_bias(config.vocabulary, 1);  // the head has none
+  Matrix<T> dtable(config.vocabulary, config.channels);
   const Matrix<T> dnorm =
-      linear_backward(trace.norm, tensor(layout.wte()), dlogits, d[layout.wte()], no_bias);
+      linear_backward(trace.norm, token_table(layout, parameters), dlogits, dtable, no_bias);
   Matrix<T> dx = layer_norm_backward(trace.x, tensor(layout.ln_f_weight()), dnorm,
                                      d[layout.ln_f_weight()], d[layout.ln_f_bias()]);
 
@@ -183,9 +198,16 @@ std::vector<T> reference_gradients(const model::Layout& layout, std::span<const 
 
   for (std::size_t n = 0; n < shape.rows(); ++n) {
     for (std::size_t i = 0; i < config.channels; ++i) {
-      d[layout.wte()](inputs[n], i) += dx(n, i);
+      dtable(inputs[n], i) += dx(n, i);
       d[layout.wpe()](n % positions, i) += dx(n, i);
     }
+  }
+
+  if (config.is_reduced()) {
+    token_table_backward(tensor(layout.table()), tensor(layout.basis()), dtable, d[layout.table()],
+                         d[layout.basis()]);
+  } else {
+    d[layout.table()] = dtable;
   }
 
   std::vector<T> slab(layout.slab_size());

@@ -207,6 +207,21 @@ struct Trace {
   Matrix<T> logits;  // (N, V)
 };
 
+/// The token table (V, C); of a reduced one the product of codes and basis.
+template <typename T>
+Matrix<T> token_table(const model::Layout& layout, std::span<const T> parameters) {
+  const Matrix<T> table = tensor_of(layout, parameters, layout.table());
+  if (!layout.config().is_reduced()) return table;
+  const Matrix<T> basis = tensor_of(layout, parameters, layout.basis());
+  Matrix<T> product(table.rows, basis.columns);
+  for (std::size_t v = 0; v < table.rows; ++v) {
+    for (std::size_t i = 0; i < basis.columns; ++i) {
+      for (std::size_t k = 0; k < basis.rows; ++k) product(v, i) += table(v, k) * basis(k, i);
+    }
+  }
+  return product;
+}
+
 /// The model's forward pass over inputs (B, T). Throws std::invalid_argument where sizes or
 /// tokens don't fit the layout.
 template <typename T>
@@ -221,7 +236,7 @@ Trace<T> reference_forward(const model::Layout& layout, std::span<const T> param
   }
   const auto tensor = [&](std::size_t index) { return tensor_of(layout, parameters, index); };
 
-  const Matrix<T> wte = tensor(layout.wte());
+  const Matrix<T> wte = token_table(layout, parameters);
   const Matrix<T> wpe = tensor(layout.wpe());
   Matrix<T> x(shape.rows(), config.channels);
   for (std::size_t n = 0; n < x.rows; ++n) {

@@ -29,9 +29,9 @@ class SlabSink final : public model::GradientSink {
   }
   void begin_tokens(std::size_t, Recorder&) override {}
   void add_token(std::uint32_t token, const float* row) override {
-    const model::Tensor& wte = gpt_.layout()[gpt_.layout().wte()];
-    float* to = slab_ + wte.offset + token * wte.columns;
-    for (std::size_t i = 0; i < wte.columns; ++i) to[i] += row[i];
+    const model::Tensor& table = gpt_.layout()[gpt_.layout().table()];
+    float* to = slab_ + table.offset + token * table.columns;
+    for (std::size_t i = 0; i < table.columns; ++i) to[i] += row[i];
   }
   void end_tokens(std::size_t) override {}
 

@@ -43,14 +43,16 @@ inline constexpr double kDoubleRoundoff = 0x1p-53;
 /// sums of C each), c_attn (C), scores (C/H), softmax and values (T each), attention's projection
 /// (C), c_fc (C), the other projection (4C). Backward: the same transposed, so C, 4C, C, T and T,
 /// C/H, 3C and two layer norms. At the head: one layer norm each way, C, the softmax and its
-/// way back (V each). At last, the sum over all positions that makes a parameter's gradient.
+/// way back (V each). A reduced table's basis: C and r, for inputs and head. At last, the sum over
+/// all positions that makes a parameter's gradient.
 inline double rounding_growth(const model::ModelConfig& config, std::size_t sequences,
                               std::size_t positions) {
   const std::size_t c = config.channels;
   const std::size_t forward = 2 * (2 * c) + c + config.head_size() + 2 * positions + c + c + 4 * c;
   const std::size_t backward =
       c + 4 * c + c + 2 * positions + config.head_size() + 3 * c + 2 * (2 * c);
-  const std::size_t head = 2 * (2 * c) + c + 2 * config.vocabulary;
+  const std::size_t basis = config.is_reduced() ? 2 * (c + config.embedding_rank) : 0;
+  const std::size_t head = 2 * (2 * c) + c + 2 * config.vocabulary + basis;
   return std::sqrt(
       static_cast<double>(config.layers * (forward + backward) + head + sequences * positions));
 }

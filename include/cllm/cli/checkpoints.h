@@ -34,7 +34,4 @@ struct LoadedModel {
 std::unique_ptr<data::Tokenizer> tokenizer_of(const io::RunState& run,
                                               const std::filesystem::path& checkpoint);
 
-/// "4 layers, 4 heads, 128 channels, context 64, vocabulary 256".
-std::string shape_text(const model::ModelConfig& shape);
-
 }  // namespace cllm::cli

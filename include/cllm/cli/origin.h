@@ -40,6 +40,12 @@ Origin origin_from_json(const std::string& text);
 /// of shape and tokenizer.
 Arguments inherited(const Arguments& stored);
 
+/// Completes the model's shape once the vocabulary is known, and puts in what follows from it: the
+/// rank of the token table is the one asked for, else that of the origin's checkpoint, else half of
+/// the channels where the vocabulary is at least twice as large as they; it starts from the corpus
+/// where it is reduced, if nothing else was asked for.
+void resolve_embedding(const Origin& origin, std::size_t vocabulary, TrainSettings& settings);
+
 /// What the origin's checkpoint must agree with. Throws Error that has both values.
 void check_agrees(const Origin& origin, const TrainSettings& settings,
                   const data::PreparedData& data);

@@ -23,7 +23,9 @@ struct TrainSettings {
   std::string tokenizer;  ///< empty: bytes, or what a token file carries
 
   std::string preset = "mini";
-  model::ModelConfig shape;  ///< the preset's where no option says otherwise
+  model::ModelConfig shape;    ///< the preset's where no option says otherwise
+  std::string embedding_rank;  ///< "dense" or a number; empty: by vocabulary and channels
+  std::string embedding_init;  ///< "corpus" or "random"; empty: by the rank
 
   std::uint64_t steps = 2000;
   std::size_t batch = 16;
@@ -83,6 +85,12 @@ std::string config_toml(const CLI::App& app);
 /// The method that --allreduce means on these sites. Throws Error,
 /// naming the option.
 train::Allreduce parse_allreduce(const std::string& text, const std::vector<train::Site>& sites);
+
+/// --embedding-rank's value: "dense" is 0. Throws Error, naming --embedding-rank.
+std::size_t parse_embedding_rank(const std::string& text);
+
+/// Whether --embedding-init's value is "corpus", else "random". Throws Error, naming it.
+bool parse_corpus_init(const std::string& text);
 
 /// --team's value: "auto" is 0. Throws Error, naming --team.
 int parse_team(const std::string& text);

@@ -2,10 +2,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "cllm/lattice/certificate.h"
 #include "cllm/model/config.h"
 #include "cllm/model/layout.h"
 
@@ -18,11 +20,13 @@ namespace cllm::io {
 //   /adam/m/<tensor>   AdamW's first moments, the same names and shapes
 //   /adam/v/<tensor>   AdamW's second moments
 //   /run               attributes: format_version, layers, heads, channels, context, vocabulary,
-//                      step, tokens_seen, seed (uint64); program_version, tokenizer_kind (text)
+//                      embedding_rank, step, tokens_seen, seed (uint64); program_version,
+//                      tokenizer_kind (text)
 // clang-format on
 //   /run/config        text: the configuration of the run, TOML
 //   /run/state         text: whatever else resuming needs, JSON
 //   /run/tokenizer     uint8: the tokenizer's own file
+//   /lattice           where a reduced table started: stored_lattice.h; or no such group
 //
 // Datasets are contiguous and little-endian, and the attribute xxh3_128 of each is the digest of
 // its data; that of the root is the digest over all of these and all attributes. Equal content
@@ -31,9 +35,9 @@ namespace cllm::io {
 // All functions throw Error: one sentence that names the file, says what is wrong and what to do.
 // One thread at a time may call them; any number of processes may read one file.
 
-/// The version of the format above. Readers refuse later ones. Version 1 is the same without the
-/// digest of the root.
-inline constexpr std::uint64_t kFormatVersion = 2;
+/// The version of the format above. Readers refuse later ones. Version 2 is the same without
+/// embedding rank and lattice, version 1 also without the digest of the root.
+inline constexpr std::uint64_t kFormatVersion = 3;
 
 /// All of a run but its tensors.
 struct RunState {
@@ -46,6 +50,8 @@ struct RunState {
   std::string tokenizer_kind;   ///< "bytes" or "sentencepiece"; empty where there is none
   std::string tokenizer_blob;   ///< bytes that restore the tokenizer
   std::string program_version;  ///< of the program that wrote the checkpoint
+  /// The reduced basis in which the codes of the token table started; none for other tables.
+  std::optional<lattice::Certificate> lattice = {};
 
   bool operator==(const RunState&) const = default;
 };
@@ -59,8 +65,9 @@ double write_checkpoint(const std::filesystem::path& path, const RunState& run,
                         std::span<const float> m, std::span<const float> v);
 
 /// Everything but the tensors, of which no data are read: that they are in the file, under the
-/// digests that they were written with, is checked. The model's shape makes sense and is not
-/// larger than the file, so that `model::Layout` and slabs may be made from it.
+/// digests that they were written with, is checked, and that the lattice's certificate holds. The
+/// model's shape makes sense and is not larger than the file, so that `model::Layout` and slabs may
+/// be made from it.
 RunState read_run_state(const std::filesystem::path& path);
 
 /// Fills a slab of `layout` with the parameters; floats between tensors stay as they are. Every

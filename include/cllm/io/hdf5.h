@@ -67,6 +67,9 @@ class Hdf5Writer {
   /// value is not finite.
   void write_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
                     std::span<const float> values);
+  /// Two's complement int64, row by row.
+  void write_integers(const std::string& dataset, std::span<const std::uint64_t> shape,
+                      std::span<const std::int64_t> values);
   /// One UTF-8 string of any length, without NUL.
   void write_text(const std::string& dataset, std::string_view text);
   /// A vector of uint8, of any content.
@@ -130,6 +133,9 @@ class Hdf5Reader {
                    std::span<float> values) const;
   /// The same checks without keeping the values, in a small constant memory.
   void check_floats(const std::string& dataset, std::span<const std::uint64_t> shape) const;
+  /// The same of an int64 dataset.
+  void read_integers(const std::string& dataset, std::span<const std::uint64_t> shape,
+                     std::span<std::int64_t> values) const;
   std::string read_text(const std::string& dataset) const;
   std::string read_bytes(const std::string& dataset) const;
 
@@ -141,7 +147,9 @@ class Hdf5Reader {
   /// Opens a group or dataset, following only hard links.
   Handle open(const std::string& object) const;
   Handle open_dataset(const std::string& dataset) const;
-  Handle open_floats(const std::string& dataset, std::span<const std::uint64_t> shape) const;
+  /// A dataset of HDF5's `type`, which messages call `name`, and of this shape.
+  Handle open_values(const std::string& dataset, std::int64_t type, const char* name,
+                     std::span<const std::uint64_t> shape) const;
   Handle open_attribute(const Handle& owner, const std::string& object,
                         const std::string& name) const;
   void require_printable(const std::vector<std::string>& names, const std::string& object) const;
@@ -157,8 +165,8 @@ class Hdf5Reader {
                     const std::string& found) const;
   /// Reads and checks the `size` bytes of a dataset. They go to `target`, or nowhere when it is
   /// null.
-  void read_floats(const Handle& opened, const std::string& dataset, std::size_t size,
-                   std::byte* target) const;
+  void read_values(const Handle& opened, const std::string& dataset, std::size_t size,
+                   std::byte* target, bool floats) const;
   /// Reads from the file itself, past HDF5.
   void read_bytes_at(std::uint64_t offset, std::span<std::byte> bytes,
                      const std::string& dataset) const;

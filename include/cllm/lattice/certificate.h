@@ -29,6 +29,8 @@ struct Certificate {
   double delta = kDelta;    ///< of Lovász' condition, in [kDelta, 1]
   double eta = kEta;        ///< of the size reduction, in [1/2, kEta]
   double scale = 1;         ///< an integer of `before` is a real number times this; above 0
+
+  friend bool operator==(const Certificate&, const Certificate&) = default;
 };
 
 /// Proves that the certificate holds, or says in one sentence what is wrong with it or, where the

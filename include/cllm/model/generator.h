@@ -48,6 +48,7 @@ class Generator {
   const float* parameters_;
   std::vector<std::uint32_t> past_;  // tokens whose keys and values are kept
   Slab<float> qkv_;                  // (L, T, 3C)
+  Slab<float> codes_;                // (T, r) of a reduced table
   Slab<float> x_, norm_, branch_;    // (T, C)
   Slab<float> hidden_, gelu_;        // (T, 4C)
   Slab<float> mean_, rstd_;          // (T)

@@ -11,12 +11,13 @@
 namespace cllm::model {
 
 /// How a tensor starts (Radford et al., "Language Models are Unsupervised Multitask
-/// Learners", 2.3).
-enum class Initial { kZero, kOne, kNormal, kResidualNormal };
+/// Learners", 2.3). A reduced table's basis has orthonormal rows, and its codes are such that their
+/// products are as large as the rows of a table (V, C) would be.
+enum class Initial { kZero, kOne, kNormal, kResidualNormal, kCodes, kBasis };
 
 /// One named tensor and its place in every slab that is laid out alike.
 struct Tensor {
-  std::string name;     ///< GPT-2's: "wte.weight", "h.0.attn.c_attn.weight", …
+  std::string name;     ///< GPT-2's: "wte.weight", "h.0.attn.c_attn.weight", …; see `Layout`
   std::size_t rows;     ///< out
   std::size_t columns;  ///< in; 1 for a vector
   bool is_matrix;       ///< matrices decay, vectors don't
@@ -57,15 +58,18 @@ class Layout {
   std::span<const Tensor> tensors() const { return tensors_; }
   const Tensor& operator[](std::size_t index) const { return tensors_[index]; }
 
-  std::size_t wte() const { return 0; }  // (V, C)
-  std::size_t wpe() const { return 1; }  // (T, C)
+  /// The token table: "wte.weight" (V, C), or, where it is reduced, "wte.codes" (V, r), whose
+  /// product with "wte.basis" (r, C) takes its place.
+  std::size_t table() const { return 0; }
+  std::size_t basis() const { return 1; }                           // of a reduced table alone
+  std::size_t wpe() const { return config_.is_reduced() ? 2 : 1; }  // (T, C)
   const LayerTensors& layer(std::size_t l) const { return layers_[l]; }
   std::size_t ln_f_weight() const { return tensors_.size() - 2; }  // (C)
   std::size_t ln_f_bias() const { return tensors_.size() - 1; }    // (C)
 
   /// The groups in the order in which backward completes them: the head (the token table and the
-  /// last norm), the layers from the last to the first, the embeddings (the position table; the
-  /// token table gets its inputs' part of the gradient then).
+  /// last norm), the layers from the last to the first, the embeddings (the position table and the
+  /// basis; the token table gets its inputs' part of the gradient then).
   std::span<const Group> groups() const { return groups_; }
 
   /// Floats of a slab; a little more than parameter_count(), because tensors are aligned.

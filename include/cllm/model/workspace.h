@@ -69,8 +69,11 @@ class Workspace {
   float* last;                    ///< (R, C): the residual stream after the last layer
   float *ln_f, *mean_f, *rstd_f;  ///< (R, C), (R), (R)
   float* branch;                  ///< (R, C): output of attention or MLP before it is added
-  float* logits;                  ///< (head_rows, V)
-  float* losses;                  ///< (R)
+  float* codes;                   ///< (R, r): the inputs' rows of a reduced table; else none
+  /// (R, table width): what the head multiplies the table with, which is ln_f unless it is reduced.
+  float* projected;
+  float* logits;  ///< (head_rows, V)
+  float* losses;  ///< (R)
 
   // Backward. While some threads of a team go on with the next layer, others still compute weight
   // gradients of this one; what these read has two places, used in turn.
@@ -79,6 +82,8 @@ class Workspace {
   float* dhidden[2];    ///< (R, 4C): of `fc`
   float* dqkv;          ///< (R, 3C)
   float* dnorm;         ///< (R, C)
+  float* dprojected;    ///< (R, table width); dnorm unless the table is reduced
+  float* dtable_rows;   ///< (R, table width): of the inputs' rows; dresidual[0] unless reduced
   /// (L + 1, blocks, 13C): each block's sum for the gradients of a layer's vectors (biases and
   /// norms), side by side as the layer lists them; the last norm's come last.
   float* vectors;

@@ -29,6 +29,16 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint)
   io::read_parameters(path, gpt.layout(), parameters.span());
 }
 
+const data::Tokenizer& LoadedModel::require_tokenizer() const {
+  if (!tokenizer) {
+    fail(
+        "{} was trained on token files without a tokenizer, so its tokens have no text; train with "
+        "--tokenizer FILE.model",
+        path.string());
+  }
+  return *tokenizer;
+}
+
 std::unique_ptr<data::Tokenizer> tokenizer_of(const io::RunState& run,
                                               const std::filesystem::path& checkpoint) {
   if (run.tokenizer_kind.empty()) return nullptr;

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 #include <optional>
@@ -9,11 +11,50 @@
 #include "cllm/cli/checkpoints.h"
 #include "cllm/cli/commands.h"
 #include "cllm/data/dataset.h"
+#include "cllm/data/token_counts.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/train/evaluator.h"
 #include "cllm/train/placement.h"
 
 namespace cllm::cli {
+
+namespace {
+
+/// Where the classes of tokens by their number of occurrences begin.
+constexpr std::array<std::uint64_t, 10> kFrequencies = {0, 1, 2, 5, 10, 20, 50, 100, 1000, 10000};
+
+/// The class of each token.
+std::vector<std::uint8_t> frequency_classes(const std::vector<std::uint64_t>& counts) {
+  std::vector<std::uint8_t> classes;
+  for (const std::uint64_t count : counts) {
+    const auto next = std::ranges::upper_bound(kFrequencies, count);
+    classes.push_back(static_cast<std::uint8_t>(next - kFrequencies.begin() - 1));
+  }
+  return classes;
+}
+
+/// "never", "1", "2-4", "10000 and more".
+std::string frequency_name(std::size_t index) {
+  const std::uint64_t first = kFrequencies[index];
+  if (first == 0) return "never";
+  if (index + 1 == kFrequencies.size()) return fmt::format("{} and more", first);
+  const std::uint64_t last = kFrequencies[index + 1] - 1;
+  return first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last);
+}
+
+void print_by_frequency(std::span<const train::Evaluation> results,
+                        std::span<const std::uint8_t> class_of, const std::string& where) {
+  fmt::print("\nby how often a token is in {}\n", where);
+  fmt::print("{:<16} {:>16} {:>12} {:>10}\n", "occurrences", "different tokens", "tokens", "loss");
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    if (results[i].positions == 0) continue;
+    fmt::print("{:<16} {:>16} {:>12} {:>10.6f}\n", frequency_name(i),
+               std::ranges::count(class_of, static_cast<std::uint8_t>(i)), results[i].positions,
+               results[i].loss);
+  }
+}
+
+}  // namespace
 
 void declare_eval_options(CLI::App& app, EvalSettings& s) {
   add_option(app, "--checkpoint", s.checkpoint, "checkpoint FILE, or DIR of a run")
@@ -25,6 +66,10 @@ void declare_eval_options(CLI::App& app, EvalSettings& s) {
   add_option(app, "--eval-sequences", s.sequences, "evenly spaced sequences to read: N or all")
       ->type_name("N")
       ->capture_default_str();
+  add_option(app, "--by-frequency", s.by_frequency,
+             "text FILE, DIR or token FILE, like the training data: also the losses of tokens that "
+             "are rare and frequent in it")
+      ->type_name("PATH");
   add_option(app, "--threads", s.threads,
              "threads of each rank [its share of the host's processors]")
       ->type_name("N");
@@ -44,14 +89,26 @@ void eval_command(const EvalSettings& settings, train::Collective& collective) {
   std::optional<LoadedModel> loaded;
   data::DataPart part;
   std::optional<train::Evaluator> evaluator;
+  std::vector<std::uint8_t> class_of;
   train::in_agreement(collective, [&] {
     kernels::prepare_blas(threads);
     loaded.emplace(settings.checkpoint);
     part = data::load_part(settings.data, loaded->tokenizer.get(), loaded->run.model.vocabulary,
                            threads);
+    if (!settings.by_frequency.empty()) {
+      const data::DataPart counted = data::load_part(settings.by_frequency, loaded->tokenizer.get(),
+                                                     loaded->run.model.vocabulary, threads);
+      class_of =
+          frequency_classes(data::count_tokens(counted.tokens, loaded->run.model.vocabulary));
+    }
     evaluator.emplace(loaded->gpt, part.tokens, sequences, threads, collective);
   });
   const train::Evaluation result = evaluator->evaluate(loaded->parameters.data());
+  std::vector<train::Evaluation> by_class;
+  if (!class_of.empty()) {
+    by_class =
+        evaluator->evaluate_by_target(loaded->parameters.data(), class_of, kFrequencies.size());
+  }
   if (collective.rank() != 0) return;
   fmt::print("checkpoint     {}\n", loaded->path.string());
   fmt::print("tokens         {}\n", result.positions);
@@ -60,6 +117,7 @@ void eval_command(const EvalSettings& settings, train::Collective& collective) {
   if (const auto bytes = part.bytes_per_token()) {
     fmt::print("bits per byte  {:.4f}\n", result.loss / *bytes / std::numbers::ln2);
   }
+  if (!class_of.empty()) print_by_frequency(by_class, class_of, settings.by_frequency);
   std::fflush(stdout);
 }
 

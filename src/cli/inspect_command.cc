@@ -6,6 +6,7 @@
 #include "cllm/cli/checkpoints.h"
 #include "cllm/cli/commands.h"
 #include "cllm/io/hdf5.h"
+#include "cllm/lattice/figures.h"
 #include "cllm/train/progress.h"
 
 namespace cllm::cli {
@@ -28,6 +29,31 @@ void print_story(const nlohmann::json& state) {
   }
 }
 
+/// Where the token table started.
+void print_table(const io::RunState& run) {
+  const nlohmann::json facts =
+      nlohmann::json::parse(run.state).value("embedding", nlohmann::json::object());
+  const std::size_t width = run.model.table_width();
+  if (facts.value("init", "") == "corpus") {
+    fmt::print(
+        "embedding   {} dimensions, which keep {:.3f} of the energy of the corpus'"
+        " co-occurrences; {} of {} rare tokens from relatives\n",
+        width, facts.at("energy_kept").get<double>(),
+        facts.at("from_relatives").get<std::uint64_t>(),
+        facts.at("rare_tokens").get<std::uint64_t>());
+  }
+  if (!run.lattice) return;
+  const lattice::Figures figures = lattice::figures(*run.lattice);
+  const double scale = run.lattice->scale;
+  fmt::print(
+      "lattice     proved LLL-reduced (delta {}); orthogonality defect 2^{:.1f} before, 2^{:.1f} "
+      "after; shortest vector {}\n",
+      run.lattice->delta, figures.log2_defect_before, figures.log2_defect_after,
+      figures.shortest_exact ? fmt::format("{:.4g}", figures.shortest_found / scale)
+                             : fmt::format("from {:.4g} to {:.4g}", figures.shortest_least / scale,
+                                           figures.shortest_found / scale));
+}
+
 void print_summary(const std::filesystem::path& path, const io::CheckpointSummary& summary,
                    bool tensors) {
   const io::RunState& run = summary.run;
@@ -40,6 +66,7 @@ void print_summary(const std::filesystem::path& path, const io::CheckpointSummar
   fmt::print("tokenizer   {}, {} bytes\n", run.tokenizer_kind, run.tokenizer_blob.size());
   fmt::print("written by  cllm-dist {}\n", run.program_version);
   try {
+    print_table(run);
     print_story(nlohmann::json::parse(run.state));
   } catch (const nlohmann::json::exception&) {
     fmt::print("state       is not what a run writes\n");

@@ -211,7 +211,8 @@ std::vector<std::string> changes_since(const Origin& origin, const std::string& 
 }
 
 History::History(const Origin& origin, std::uint64_t first_step, const TrainSettings& settings,
-                 const std::vector<train::Site>& sites) {
+                 const std::vector<train::Site>& sites, std::string table)
+    : table_(std::move(table)) {
   nlohmann::json start = machine_of(sites);
   start["program"] = version();
   start["from_step"] = first_step;
@@ -228,7 +229,9 @@ std::string History::json(const std::string& data_digest, std::uint64_t step) co
   nlohmann::json history = nlohmann::json::parse(before_);
   history.push_back(nlohmann::json::parse(start_));
   history.back()["to_step"] = step;
-  return nlohmann::json{{"data", data_digest}, {"history", history}}.dump();
+  return nlohmann::json{
+      {"data", data_digest}, {"history", history}, {"embedding", nlohmann::json::parse(table_)}}
+      .dump();
 }
 
 std::vector<std::string> set_newer_aside(const fs::path& directory, std::uint64_t step) {

@@ -61,6 +61,7 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
   TrainSettings train;
   SampleSettings sample;
   EvalSettings eval;
+  NeighboursSettings neighbours;
   InspectSettings inspect;
   VerifySettings verify;
   TokenizeSettings tokenize;
@@ -68,6 +69,8 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
   declare_train_options(app, train);
   CLI::App* sample_app = app.add_subcommand("sample", "continue a text with a trained model");
   CLI::App* eval_app = app.add_subcommand("eval", "measure a trained model on a text");
+  CLI::App* neighbours_app =
+      app.add_subcommand("neighbours", "list the tokens that are most like one");
   CLI::App* inspect_app = app.add_subcommand("inspect", "show what a checkpoint holds");
   CLI::App* verify_app =
       app.add_subcommand("verify", "check that checkpoints and token files are whole");
@@ -75,6 +78,7 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
   CLI::App* bench_app = app.add_subcommand("bench", "measure training steps on this machine");
   declare_sample_options(*sample_app, sample);
   declare_eval_options(*eval_app, eval);
+  declare_neighbours_options(*neighbours_app, neighbours);
   declare_inspect_options(*inspect_app, inspect);
   declare_verify_options(*verify_app, verify);
   declare_tokenize_options(*tokenize_app, tokenize);
@@ -94,6 +98,8 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
     sample_command(sample, collective);
   } else if (eval_app->parsed()) {
     eval_command(eval, collective);
+  } else if (neighbours_app->parsed()) {
+    neighbours_command(neighbours, collective);
   } else if (inspect_app->parsed()) {
     inspect_command(inspect, collective);
   } else if (verify_app->parsed()) {

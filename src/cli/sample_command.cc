@@ -43,25 +43,20 @@ void sample_command(const SampleSettings& settings, train::Collective& collectiv
     model::validate(settings.options);
     kernels::prepare_blas(1);
     const LoadedModel loaded(settings.checkpoint);
-    if (!loaded.tokenizer) {
-      fail(
-          "{} was trained on token files without a tokenizer, so there is no text to print; train "
-          "with --tokenizer FILE.model to sample",
-          loaded.path.string());
-    }
-    const std::vector<std::uint32_t> prompt = loaded.tokenizer->encode(settings.prompt);
+    const data::Tokenizer& tokenizer = loaded.require_tokenizer();
+    const std::vector<std::uint32_t> prompt = tokenizer.encode(settings.prompt);
     if (prompt.empty()) fail("--prompt: give at least one character to begin with");
 
     model::Generator generator(loaded.gpt.layout(), loaded.kernels, loaded.parameters.span());
     RandomStream random(settings.seed, 0);
     // A vocabulary may be larger in the model than in the tokenizer: those rows have no text.
-    const std::size_t known = loaded.tokenizer->vocabulary();
+    const std::size_t known = tokenizer.vocabulary();
     write(settings.prompt);
     std::span<const float> logits = generator.advance(prompt);
     for (std::uint64_t i = 0; i < settings.tokens; ++i) {
       const std::uint32_t token =
           model::sample_token(logits.first(known), settings.options, random);
-      write(loaded.tokenizer->token_bytes(token));
+      write(tokenizer.token_bytes(token));
       if (i + 1 < settings.tokens) logits = generator.advance({&token, 1});
     }
     write("\n");

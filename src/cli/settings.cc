@@ -104,9 +104,18 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
 
   declare_model_options(app, s);
 
-  group(app, "Model")("--embedding-init", s.embedding_init,
-                      "corpus|random: where the token table starts [corpus where it is reduced]")
+  const auto model = group(app, "Model");
+  model("--embedding-init", s.embedding_init,
+        "corpus|random: where the token table starts [corpus where it is reduced]")
       ->type_name("KIND");
+  model("--embedding-basis", s.embedding_basis,
+        "lattice|orthonormal: the basis of codes from the corpus")
+      ->type_name("KIND")
+      ->capture_default_str();
+  model("--rare-tokens", s.rare_tokens,
+        "tokens seen fewer than N times start from tokens that share their pieces; 0: none")
+      ->type_name("N")
+      ->capture_default_str();
 
   const auto training = group(app, "Training");
   training("--steps", s.steps, "optimizer steps")->type_name("N")->capture_default_str();
@@ -216,6 +225,7 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   shape.vocabulary = 1;  // is known once the data is
   if (given("--embedding-rank")) shape.embedding_rank = parse_embedding_rank(s.embedding_rank);
   if (given("--embedding-init")) parse_corpus_init(s.embedding_init);
+  parse_lattice_basis(s.embedding_basis);
   model::validate(shape);
   train::check_micro_batch(s.batch, 1);
   if (!given("--micro-batch")) {
@@ -308,6 +318,11 @@ std::size_t parse_embedding_rank(const std::string& text) {
 bool parse_corpus_init(const std::string& text) {
   if (text == "corpus" || text == "random") return text == "corpus";
   fail("--embedding-init {}: choose corpus or random", text);
+}
+
+bool parse_lattice_basis(const std::string& text) {
+  if (text == "lattice" || text == "orthonormal") return text == "lattice";
+  fail("--embedding-basis {}: choose lattice or orthonormal", text);
 }
 
 int parse_team(const std::string& text) {

@@ -17,6 +17,7 @@
 #include "cllm/cli/announce.h"
 #include "cllm/cli/checkpoints.h"
 #include "cllm/cli/commands.h"
+#include "cllm/cli/embedding.h"
 #include "cllm/cli/origin.h"
 #include "cllm/cli/program.h"
 #include "cllm/cli/request.h"
@@ -51,6 +52,11 @@ constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 /// The file that people make to stop a run.
 constexpr const char* kStopName = "STOP";
 
+/// Where tokens, and what a corpus says of them, are kept for later runs.
+fs::path cache_beside(const fs::path& directory) {
+  return fs::absolute(directory).parent_path() / "token-cache";
+}
+
 data::PreparedData prepare(const Request& request, const fs::path& directory, int threads,
                            Collective& collective) {
   return data::PreparedData::parse(on_rank_0(collective, [&] {
@@ -63,7 +69,7 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
     options.data = s.data;
     options.validation = s.validation_data;
     if (!s.tokenizer.empty()) options.tokenizer = data::parse_tokenizer_spec(s.tokenizer);
-    options.cache = fs::absolute(directory).parent_path() / "token-cache";
+    options.cache = cache_beside(directory);
     options.context = s.shape.context;
     options.threads = threads;
     return data::prepare_data(options,
@@ -230,10 +236,21 @@ int train_command(const Arguments& command_line, Collective& collective,
                                       state->step + 1, s.steps));
   }
 
+  TableHistory table;
+  if (origin.kind == Origin::Kind::kNew) {
+    table = start_table(
+        {s, data, cache_beside(directory), *kernels, gpt->layout(), trainer->crew(), say},
+        collective, state->parameters.span());
+  } else {
+    in_agreement(collective, [&] {
+      if (speaks) table = table_history(origin);
+    });
+  }
+
   // The run's directory and its log, and then the run.
   const std::uint64_t first_step = state->step;
   const std::uint64_t step_tokens = s.batch * s.shape.context;
-  const History history(origin, first_step, s, sites);
+  const History history(origin, first_step, s, sites, table.facts);
   const auto describe = [&](const train::State& now) {
     return io::RunState{
         .model = s.shape,
@@ -244,7 +261,8 @@ int train_command(const Arguments& command_line, Collective& collective,
         .state = train::state_to_json(now, history.json(prepared.digest(), now.step)),
         .tokenizer_kind = prepared.tokenizer_kind,
         .tokenizer_blob = prepared.tokenizer_blob,
-        .program_version = std::string(version())};
+        .program_version = std::string(version()),
+        .lattice = table.lattice};
   };
   const Interval interval = parse_interval(s.checkpoint_every);
   std::optional<train::MetricsLog> metrics;

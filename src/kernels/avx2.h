@@ -14,6 +14,7 @@ namespace cllm::kernels::avx2 {
 /// Each sets its entries of the table, and is itself AVX2 code.
 void set_math(Kernels& table);
 void set_integers(Kernels& table);
+void set_sets(Kernels& table);
 void set_layers(Kernels& table);
 void set_layernorm(Kernels& table);
 void set_attention(Kernels& table);

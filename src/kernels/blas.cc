@@ -3,6 +3,8 @@
 #include <cblas.h>
 #include <omp.h>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 #include <string_view>
 
@@ -10,6 +12,13 @@
 
 namespace cllm::kernels {
 namespace {
+
+/// LAPACK's Fortran routine, as OpenBLAS has it: the eigenvalues and eigenvectors of a symmetric
+/// matrix by divide and conquer (Cuppen 1981; LAPACK Users' Guide, 2.4.4).
+extern "C" void dsyevd_(const char* vectors, const char* triangle, const blasint* n, double* a,
+                        const blasint* lda, double* values, double* work, const blasint* work_size,
+                        blasint* integers, const blasint* integers_size, blasint* info,
+                        std::size_t vectors_length, std::size_t triangle_length);
 
 /// Buffers of Debian's OpenBLAS build (NUM_THREADS=64): one per thread that is inside a call.
 constexpr int kMostCallers = 64;
@@ -30,6 +39,32 @@ void sgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::siz
            std::size_t ldb, float beta, float* c, std::size_t ldc) {
   cblas_sgemm(CblasRowMajor, cblas(transpose_a), cblas(transpose_b), checked(m), checked(n),
               checked(k), alpha, a, checked(lda), b, checked(ldb), beta, c, checked(ldc));
+}
+
+void dgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::size_t n,
+           std::size_t k, double alpha, const double* a, std::size_t lda, const double* b,
+           std::size_t ldb, double beta, double* c, std::size_t ldc) {
+  cblas_dgemm(CblasRowMajor, cblas(transpose_a), cblas(transpose_b), checked(m), checked(n),
+              checked(k), alpha, a, checked(lda), b, checked(ldb), beta, c, checked(ldc));
+}
+
+std::vector<double> symmetric_eigen(double* a, std::size_t n) {
+  std::vector<double> values(n);
+  if (n == 0) return values;
+  if (!std::all_of(a, a + n * n, [](double x) { return std::isfinite(x); })) {
+    fail("a matrix of {} rows has elements that are not finite, so it has no eigenvectors", n);
+  }
+  const blasint size = checked(n);
+  // What dsyevd's documentation asks for.
+  const blasint work_size = checked(1 + 6 * n + 2 * n * n), integers_size = checked(3 + 5 * n);
+  std::vector<double> work(static_cast<std::size_t>(work_size));
+  std::vector<blasint> integers(static_cast<std::size_t>(integers_size));
+  blasint info = 0;
+  // Fortran stores columns, so that its columns are our rows.
+  dsyevd_("V", "U", &size, a, &size, values.data(), work.data(), &work_size, integers.data(),
+          &integers_size, &info, 1, 1);
+  if (info != 0) fail("LAPACK finds no eigenvectors of a matrix of {} rows (dsyevd: {})", n, info);
+  return values;
 }
 
 void prepare_blas(int caller_threads) {

@@ -26,6 +26,7 @@ const Kernels& avx2_kernels() {
     made.name = "avx2";
     avx2::set_math(made);
     avx2::set_integers(made);
+    avx2::set_sets(made);
     avx2::set_layers(made);
     avx2::set_layernorm(made);
     avx2::set_attention(made);

@@ -80,6 +80,19 @@ __m256d add_squares(__m256d sum, __m128 x) {
   return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
 }
 
+[[gnu::flatten]] void sparse_row(const std::uint32_t* columns, const float* values,
+                                 std::size_t count, const float* x, std::size_t ld, float* y,
+                                 std::size_t n) {
+  // The sums of 64 columns stay in registers while the row is walked.
+  for_each_pack<8>(n, [=](std::size_t i, auto part) {
+    typename decltype(part)::Value sum = 0;
+    for (std::size_t e = 0; e < count; ++e) {
+      sum = fma(typename decltype(part)::Value(values[e]), part.load(x + columns[e] * ld + i), sum);
+    }
+    part.store(y + i, sum);
+  });
+}
+
 }  // namespace
 
 void avx2::set_math(Kernels& table) {
@@ -90,6 +103,7 @@ void avx2::set_math(Kernels& table) {
   table.add_bias = add_bias;
   table.add_column_sums = add_column_sums;
   table.sum_of_squares = sum_of_squares;
+  table.sparse_row = sparse_row;
 }
 
 }  // namespace cllm::kernels

@@ -69,6 +69,17 @@ double sum_of_squares(const float* x, std::size_t n) {
   return sum;
 }
 
+void sparse_row(const std::uint32_t* columns, const float* values, std::size_t count,
+                const float* x, std::size_t ld, float* y, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) {
+    double sum = 0;
+    for (std::size_t e = 0; e < count; ++e) {
+      sum += wide(values[e]) * wide(x[columns[e] * ld + i]);
+    }
+    y[i] = narrow(sum);
+  }
+}
+
 // --- Integer sums --------------------------------------------------------------------------------
 
 /// Unsigned, because signed overflow is undefined.
@@ -115,6 +126,20 @@ IntegerNorm integer_norm(const std::int32_t* x, std::size_t n) {
     norm.largest = std::max(norm.largest, static_cast<std::uint32_t>(std::abs(value)));
   }
   return norm;
+}
+
+// --- Sets ----------------------------------------------------------------------------------------
+
+std::uint32_t shared_weight(const std::uint32_t* a, const std::uint32_t* weights, std::size_t na,
+                            const std::uint32_t* b, std::size_t nb) {
+  std::uint32_t sum = 0;
+  for (std::size_t i = 0, j = 0; i < na && j < nb;) {
+    if (a[i] == b[j]) sum += weights[i];
+    const bool next_a = a[i] <= b[j], next_b = b[j] <= a[i];
+    i += next_a;
+    j += next_b;
+  }
+  return sum;
 }
 
 // --- GELU ----------------------------------------------------------------------------------------
@@ -328,10 +353,12 @@ const Kernels& portable_kernels() {
       .add_bias = add_bias,
       .add_column_sums = add_column_sums,
       .sum_of_squares = sum_of_squares,
+      .sparse_row = sparse_row,
       .encode = encode,
       .encode_add = encode_add,
       .add_integers = add_integers,
       .integer_norm = integer_norm,
+      .shared_weight = shared_weight,
       .bias_gelu = bias_gelu,
       .gelu_backward = gelu_backward,
       .layernorm = layernorm,

@@ -40,24 +40,50 @@ Evaluator::Evaluator(const model::Gpt& gpt, data::TokenView tokens, std::uint64_
   }
 }
 
-Evaluation Evaluator::evaluate(const float* parameters) {
+template <typename Add>
+std::vector<Evaluation> Evaluator::evaluate(const float* parameters, std::size_t sums,
+                                            const Add& add) {
   Stopwatch clock;
   const Share share = share_of(units(), static_cast<std::size_t>(collective_.rank()),
                                static_cast<std::size_t>(collective_.size()));
-  std::vector<LossSum> losses(workers_.size());
+  std::vector<std::vector<LossSum>> losses(workers_.size(), std::vector<LossSum>(sums));
   parallel(static_cast<int>(workers_.size()), [&](int thread) {
     const auto w = static_cast<std::size_t>(thread);
+    Worker& worker = workers_[w];
     const Share mine = share_of(share.count, w, workers_.size());
     for (std::size_t i = 0; i < mine.count; ++i) {
-      const model::Unit unit = read_unit(share.first + mine.first + i, workers_[w]);
-      losses[w].add(gpt_.loss(parameters, unit, workers_[w].workspace, workers_[w].scratch),
-                    unit.rows());
+      const model::Unit unit = read_unit(share.first + mine.first + i, worker);
+      const double loss = gpt_.loss(parameters, unit, worker.workspace, worker.scratch);
+      add(losses[w], unit, worker.workspace.losses, loss);
     }
   });
-  LossSum sum;
-  for (const LossSum& loss : losses) sum.add(loss);
-  collective_.sum(sum.values());
-  return {.loss = sum.mean(), .positions = sum.positions(), .seconds = clock.elapsed()};
+  std::vector<Evaluation> result;
+  for (std::size_t i = 0; i < sums; ++i) {
+    LossSum sum;
+    for (const std::vector<LossSum>& each : losses) sum.add(each[i]);
+    collective_.sum(sum.values());
+    result.push_back({.loss = sum.mean(), .positions = sum.positions(), .seconds = 0});
+  }
+  for (Evaluation& each : result) each.seconds = clock.elapsed();
+  return result;
+}
+
+Evaluation Evaluator::evaluate(const float* parameters) {
+  return evaluate(parameters, 1,
+                  [](std::vector<LossSum>& sums, const model::Unit& unit, const float*,
+                     double loss) { sums[0].add(loss, unit.rows()); })[0];
+}
+
+std::vector<Evaluation> Evaluator::evaluate_by_target(const float* parameters,
+                                                      std::span<const std::uint8_t> class_of,
+                                                      std::size_t classes) {
+  return evaluate(
+      parameters, classes,
+      [&](std::vector<LossSum>& sums, const model::Unit& unit, const float* losses, double) {
+        for (std::size_t row = 0; row < unit.rows(); ++row) {
+          sums[class_of[unit.targets[row]]].add(static_cast<double>(losses[row]), 1);
+        }
+      });
 }
 
 std::uint64_t Evaluator::bytes_for(const model::ModelConfig& config, int threads) {

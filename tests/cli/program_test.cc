@@ -170,6 +170,7 @@ TEST_F(ProgramTest, HelpAndVersion) {
               AllOf(HasSubstr("--steps"), HasSubstr("sample"), HasSubstr("mpirun -np N")));
   EXPECT_THAT(succeed({"sample", "--help"}).out, HasSubstr("--temperature"));
   EXPECT_THAT(succeed({"eval", "--help"}).out, HasSubstr("--eval-sequences"));
+  EXPECT_THAT(succeed({"neighbours", "--help"}).out, HasSubstr("--count"));
   EXPECT_THAT(succeed({"inspect", "--help"}).out, HasSubstr("--tensors"));
   EXPECT_THAT(succeed({"tokenize", "--help"}).out, HasSubstr("--tokenizer"));
   EXPECT_THAT(files_in(""), testing::IsEmpty());

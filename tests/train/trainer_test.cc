@@ -118,12 +118,17 @@ class RankOf final : public Collective {
   int rank_, size_;
 };
 
-TEST(Evaluator, MeanIsTheSameForAnySplit) {
+/// An untrained model, and a text for it.
+struct EvaluatorTest : testing::Test {
+  EvaluatorTest() { model::initialize(gpt.layout(), 1, state.parameters.span(), 2); }
+
   const std::vector<std::uint32_t> tokens = random_tokens(1003, 9);
   const data::TokenView view{std::span<const std::uint32_t>(tokens)};
-  const model::Gpt gpt(kConfig, kernels::select_kernels());
-  State state(gpt.layout());
-  model::initialize(gpt.layout(), 1, state.parameters.span(), 2);
+  const model::Gpt gpt{kConfig, kernels::select_kernels()};
+  State state{gpt.layout()};
+};
+
+TEST_F(EvaluatorTest, MeanIsTheSameForAnySplit) {
   for (const std::uint64_t sequences : {0u, 7u}) {
     SoloCollective solo;
     const Evaluation whole =
@@ -143,6 +148,44 @@ TEST(Evaluator, MeanIsTheSameForAnySplit) {
     // Losses in multiples of 2^-20 nats, then positions.
     EXPECT_EQ(static_cast<double>(sums[0]) * 0x1p-20 / static_cast<double>(sums[1]), whole.loss);
   }
+}
+
+TEST_F(EvaluatorTest, ClassesOfTargetsAreThePartsOfTheWhole) {
+  const float* parameters = state.parameters.data();
+  // The first class is one token; the last, none.
+  std::vector<std::uint8_t> class_of(kConfig.vocabulary, 1);
+  class_of[7] = 0;
+  const auto by_class = [&](const data::TokenView& text, int threads, Collective& collective) {
+    return Evaluator(gpt, text, 0, threads, collective).evaluate_by_target(parameters, class_of, 3);
+  };
+  SoloCollective solo;
+  const std::vector<Evaluation> parts = by_class(view, 1, solo);
+  const Evaluation whole = Evaluator(gpt, view, 0, 1, solo).evaluate(parameters);
+  ASSERT_EQ(parts.size(), 3u);
+  EXPECT_EQ(parts[0].positions,
+            static_cast<std::uint64_t>(std::count(tokens.begin() + 1, tokens.end(), 7u)));
+  EXPECT_EQ(parts[0].positions + parts[1].positions, whole.positions);
+  EXPECT_EQ(parts[2].positions, 0u);
+  EXPECT_TRUE(std::isnan(parts[2].loss));
+  double sum = 0;
+  for (const std::size_t i : {0, 1}) sum += parts[i].loss * static_cast<double>(parts[i].positions);
+  // Each position's loss is rounded by at most half of 2^-20.
+  EXPECT_NEAR(sum / static_cast<double>(whole.positions), whole.loss, 0x1p-20);
+
+  // Where only targets of the first class remain, its loss is that of the whole.
+  std::size_t end = 1;
+  while (tokens[end] != 7) ++end;
+  const data::TokenView last_window = view.subview(end - 1, 2);
+  EXPECT_NEAR(by_class(last_window, 1, solo)[0].loss,
+              Evaluator(gpt, last_window, 0, 1, solo).evaluate(parameters).loss, 0x1p-20);
+
+  support::ThreadRanks(3).run([&](Collective& collective) {
+    const std::vector<Evaluation> shared = by_class(view, 2, collective);
+    for (const std::size_t i : {0, 1}) {
+      EXPECT_EQ(shared[i].loss, parts[i].loss);
+      EXPECT_EQ(shared[i].positions, parts[i].positions);
+    }
+  });
 }
 
 }  // namespace

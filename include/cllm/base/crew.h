@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <span>
 #include <vector>
@@ -35,6 +36,20 @@ class Crew {
       const auto part = static_cast<std::size_t>(thread), parts = recorders_.size();
       for (std::size_t i = count * part / parts; i < count * (part + 1) / parts; ++i) {
         work(i, recorder);
+      }
+    });
+  }
+
+  /// work(i, thread) for every i below `count`, each on the thread that is free next: for tasks of
+  /// unlike size, whose results must not depend on who does them.
+  template <typename Work>
+  void deal(std::size_t count, const Work& work) {
+    std::atomic<std::size_t> next = 0;
+    run([&](int thread, Recorder&) {
+      while (true) {
+        const std::size_t i = next.fetch_add(1, std::memory_order_relaxed);
+        if (i >= count) return;
+        work(i, static_cast<std::size_t>(thread));
       }
     });
   }

@@ -21,6 +21,9 @@ struct LoadedModel {
   /// Throws Error naming the file where it isn't whole.
   explicit LoadedModel(const std::filesystem::path& checkpoint);
 
+  /// Throws Error where there is none, so that tokens have no text.
+  const data::Tokenizer& require_tokenizer() const;
+
   std::filesystem::path path;
   io::RunState run;
   std::unique_ptr<data::Tokenizer> tokenizer;  ///< null where the training data had none

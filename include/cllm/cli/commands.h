@@ -27,7 +27,14 @@ struct EvalSettings {
   std::string checkpoint;
   std::string data;
   std::string sequences = "all";
+  std::string by_frequency;
   int threads = 0;
+};
+
+struct NeighboursSettings {
+  std::string checkpoint;
+  std::string token;
+  std::uint64_t count = 10;
 };
 
 struct InspectSettings {
@@ -53,6 +60,7 @@ struct BenchSettings {
 
 void declare_sample_options(CLI::App& app, SampleSettings& settings);
 void declare_eval_options(CLI::App& app, EvalSettings& settings);
+void declare_neighbours_options(CLI::App& app, NeighboursSettings& settings);
 void declare_inspect_options(CLI::App& app, InspectSettings& settings);
 void declare_verify_options(CLI::App& app, VerifySettings& settings);
 void declare_tokenize_options(CLI::App& app, TokenizeSettings& settings);
@@ -67,8 +75,12 @@ int train_command(const Arguments& arguments, train::Collective& collective,
 /// Continues a prompt and streams the text to standard output.
 void sample_command(const SampleSettings& settings, train::Collective& collective);
 
-/// Prints mean loss, perplexity and bits per byte of a checkpoint on a text.
+/// Prints mean loss, perplexity and bits per byte of a checkpoint on a text, and the losses of
+/// rare and frequent tokens apart.
 void eval_command(const EvalSettings& settings, train::Collective& collective);
+
+/// Prints the tokens that are most like one, by the model's table and by prime signatures.
+void neighbours_command(const NeighboursSettings& settings, train::Collective& collective);
 
 /// Prints what a checkpoint holds, and checks that it is whole.
 void inspect_command(const InspectSettings& settings, train::Collective& collective);

@@ -61,14 +61,16 @@ std::vector<std::string> changes_since(const Origin& origin, const std::string& 
 class History {
  public:
   History(const Origin& origin, std::uint64_t first_step, const TrainSettings& settings,
-          const std::vector<train::Site>& sites);
+          const std::vector<train::Site>& sites, std::string table);
 
-  /// JSON of an object with "data" and "history", into which the state's own values go.
+  /// JSON of an object with "data", "history" and "embedding", into which the state's own values
+  /// go.
   std::string json(const std::string& data_digest, std::uint64_t step) const;
 
  private:
   std::string before_;  // JSON list
   std::string start_;   // JSON object
+  std::string table_;   // JSON object: how the token table came about
 };
 
 /// The name of a run's log.

@@ -26,6 +26,8 @@ struct TrainSettings {
   model::ModelConfig shape;    ///< the preset's where no option says otherwise
   std::string embedding_rank;  ///< "dense" or a number; empty: by vocabulary and channels
   std::string embedding_init;  ///< "corpus" or "random"; empty: by the rank
+  std::string embedding_basis = "lattice";
+  std::uint64_t rare_tokens = 0;
 
   std::uint64_t steps = 2000;
   std::size_t batch = 16;
@@ -91,6 +93,9 @@ std::size_t parse_embedding_rank(const std::string& text);
 
 /// Whether --embedding-init's value is "corpus", else "random". Throws Error, naming it.
 bool parse_corpus_init(const std::string& text);
+
+/// Whether --embedding-basis's value is "lattice", else "orthonormal". Throws Error, naming it.
+bool parse_lattice_basis(const std::string& text);
 
 /// --team's value: "auto" is 0. Throws Error, naming --team.
 int parse_team(const std::string& text);

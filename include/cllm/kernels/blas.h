@@ -4,17 +4,29 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace cllm::kernels {
 
 enum class Transpose { kNo, kYes };
 
 /// C (m, n) = alpha op(A) (m, k) · op(B) (k, n) + beta C; row-major, with row strides lda, ldb, ldc
-/// in elements. Runs on the calling thread alone; may be called from several threads at once. The
-/// only door to BLAS. Throws Error where a size exceeds what BLAS can count.
+/// in elements. Runs on the calling thread alone; may be called from several threads at once. This
+/// header is the only door to BLAS and LAPACK. Throws Error where a size exceeds what BLAS can
+/// count.
 void sgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::size_t n,
            std::size_t k, float alpha, const float* a, std::size_t lda, const float* b,
            std::size_t ldb, float beta, float* c, std::size_t ldc);
+
+/// The same in double.
+void dgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::size_t n,
+           std::size_t k, double alpha, const double* a, std::size_t lda, const double* b,
+           std::size_t ldb, double beta, double* c, std::size_t ldc);
+
+/// Replaces the symmetric a (n, n) by its eigenvectors, of length 1, one in each row, and returns
+/// their eigenvalues, ascending: LAPACK's dsyevd. Runs on the calling thread alone, once
+/// `prepare_blas` was called. Throws Error where a is too large or not finite.
+std::vector<double> symmetric_eigen(double* a, std::size_t n);
 
 /// Makes every later call single-threaded on its caller's thread, and checks that it is so and that
 /// the library that was loaded is its OpenMP build with room for `caller_threads` callers.

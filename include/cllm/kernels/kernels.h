@@ -52,6 +52,10 @@ struct Kernels {
   void (*add_column_sums)(const float* x, float* sums, std::size_t rows, std::size_t columns);
   /// The sum of x[i]^2, in double.
   double (*sum_of_squares)(const float* x, std::size_t n);
+  /// y (N) = the sum over e of values[e] * x[columns[e]] (N), e = 0..count-1 in order: one row of a
+  /// sparse matrix times x, whose rows have stride ld.
+  void (*sparse_row)(const std::uint32_t* columns, const float* values, std::size_t count,
+                     const float* x, std::size_t ld, float* y, std::size_t n);
 
   // --- Integer sums: gradients as int32 coordinates with a power-of-two scale, because sums of
   // integers, taken modulo 2^32, are the same in any order
@@ -65,6 +69,11 @@ struct Kernels {
   void (*add_integers)(const std::int32_t* x, std::int32_t* y, std::size_t n);
   /// The sum of x[i]^2, in double and in an order fixed by n, and the largest |x[i]|.
   IntegerNorm (*integer_norm)(const std::int32_t* x, std::size_t n);
+
+  // --- Sets, as strictly ascending indices below 2^32 - 1
+  /// The sum, modulo 2^32, of weights[i] over those a[i] that are in b. a, weights (na); b (nb).
+  std::uint32_t (*shared_weight)(const std::uint32_t* a, const std::uint32_t* weights,
+                                 std::size_t na, const std::uint32_t* b, std::size_t nb);
 
   // --- GELU, tanh form: gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
   /// x (R, N) += bias (N); y (R, N) = gelu(x).

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "cllm/base/slab.h"
@@ -25,6 +26,12 @@ class Evaluator {
   /// All ranks together. `parameters`, a slab of the layout, is the same on all.
   Evaluation evaluate(const float* parameters);
 
+  /// The same apart by what is predicted: an evaluation for each class, over the targets t with
+  /// class_of[t] == class < `classes`. class_of (V). A class without targets has a loss of NaN.
+  std::vector<Evaluation> evaluate_by_target(const float* parameters,
+                                             std::span<const std::uint8_t> class_of,
+                                             std::size_t classes);
+
   /// Bytes that one with so many threads allocates.
   static std::uint64_t bytes_for(const model::ModelConfig& config, int threads);
 
@@ -39,6 +46,10 @@ class Evaluator {
   /// Windows of unit `unit`, which all have the same length.
   model::Unit read_unit(std::size_t unit, Worker& worker) const;
   std::size_t units() const;
+  /// Takes this rank's units through the model, and gives all ranks the sums over all ranks of what
+  /// add(sums, unit, losses of its rows, their sum) adds for each.
+  template <typename Add>
+  std::vector<Evaluation> evaluate(const float* parameters, std::size_t sums, const Add& add);
 
   const model::Gpt& gpt_;
   data::TokenView tokens_;

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "cllm/data/token_file.h"
+
+namespace cllm::data {
+
+/// How often each token occurs: (vocabulary). Every token must be below `vocabulary`.
+std::vector<std::uint64_t> count_tokens(TokenView tokens, std::uint64_t vocabulary);
+
+}  // namespace cllm::data

@@ -1,0 +1,106 @@
+#include "cllm/data/cooccurrence.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "support/error_of.h"
+#include "support/reference_cooccurrence.h"
+
+namespace cllm::data {
+namespace {
+
+using support::reference_cooccurrence;
+using support::uneven_tokens;
+using testing::HasSubstr;
+
+struct Corpus {
+  std::size_t tokens;
+  std::size_t vocabulary;
+  int window;
+};
+
+/// The counts as the rows of every share say, put into a dense array.
+std::vector<std::uint64_t> counted(TokenView tokens, std::size_t vocabulary, int window,
+                                   std::size_t shares, int threads) {
+  Crew crew(threads);
+  const WindowWeights weights(window);
+  std::vector<std::uint64_t> counts(vocabulary * vocabulary);
+  for (std::size_t share = 0; share < shares; ++share) {
+    const TokenPositions positions(tokens, vocabulary, share, shares, crew);
+    RowCounter counter(tokens, vocabulary, weights);
+    for (std::size_t token = share; token < vocabulary; token += shares) {
+      std::size_t next = 0;
+      counter.count(positions[token], [&](std::size_t context, std::uint64_t count) {
+        EXPECT_GE(context, next) << "contexts ascend, and each comes once";
+        EXPECT_GT(count, 0u);
+        next = context + 1;
+        counts[token * vocabulary + context] += count;
+      });
+    }
+  }
+  return counts;
+}
+
+TEST(CooccurrenceTest, CountsEveryPairOnceHoweverRowsAreDealt) {
+  // A vocabulary on either side of a word of bits, windows that are longer than the corpus, and
+  // more threads than tokens.
+  for (const Corpus& c :
+       {Corpus{500, 30, 4}, Corpus{500, 64, 1}, Corpus{400, 65, 7}, Corpus{300, 200, 16},
+        Corpus{5, 9, 16}, Corpus{20, 1, 4}, Corpus{1, 3, 4}, Corpus{0, 2, 4}, Corpus{2, 4, 1}}) {
+    const std::vector<std::uint32_t> tokens = uneven_tokens(c.tokens, c.vocabulary, 1);
+    const std::vector<std::uint64_t> reference =
+        reference_cooccurrence(tokens, c.vocabulary, static_cast<std::size_t>(c.window));
+    const TokenView view(std::span<const std::uint32_t>{tokens});
+    for (const std::size_t shares : {1, 2, 3}) {
+      for (const int threads : {1, 2, 4}) {
+        EXPECT_EQ(counted(view, c.vocabulary, c.window, shares, threads), reference)
+            << c.tokens << " tokens, V " << c.vocabulary << ", window " << c.window << ", "
+            << shares << " shares, " << threads << " threads";
+      }
+    }
+  }
+}
+
+TEST(CooccurrenceTest, TokensOf16BitsAreCountedAlike) {
+  const std::vector<std::uint32_t> tokens = uneven_tokens(10'000, 50, 2);  // more than one piece
+  const std::vector<std::uint16_t> narrow(tokens.begin(), tokens.end());
+  EXPECT_EQ(counted(TokenView(std::span<const std::uint16_t>{narrow}), 50, 4, 1, 3),
+            counted(TokenView(std::span<const std::uint32_t>{tokens}), 50, 4, 1, 1));
+}
+
+TEST(CooccurrenceTest, TokenCountsAndTotals) {
+  for (const Corpus& c : {Corpus{500, 30, 4}, Corpus{7, 5, 4}, Corpus{4, 5, 4}, Corpus{3, 5, 4},
+                          Corpus{1, 2, 3}, Corpus{0, 2, 3}, Corpus{9000, 40, 16}}) {
+    const std::vector<std::uint32_t> tokens = uneven_tokens(c.tokens, c.vocabulary, 3);
+    const TokenView view(std::span<const std::uint32_t>{tokens});
+    Crew crew(3);
+    const std::vector<std::uint64_t> counts = count_tokens(view, c.vocabulary, crew);
+    const std::vector<std::uint64_t> totals =
+        cooccurrence_totals(view, counts, WindowWeights(c.window));
+    const std::vector<std::uint64_t> reference =
+        reference_cooccurrence(tokens, c.vocabulary, static_cast<std::size_t>(c.window));
+    for (std::size_t i = 0; i < c.vocabulary; ++i) {
+      EXPECT_EQ(counts[i], static_cast<std::uint64_t>(std::ranges::count(tokens, i)));
+      const auto row = std::span(reference).subspan(i * c.vocabulary, c.vocabulary);
+      EXPECT_EQ(totals[i], std::accumulate(row.begin(), row.end(), std::uint64_t{0}))
+          << c.tokens << " tokens, token " << i;
+    }
+  }
+}
+
+TEST(CooccurrenceTest, WeightsAreInverseDistances) {
+  const WindowWeights weights(4);
+  EXPECT_EQ(weights.window(), 4u);
+  EXPECT_EQ((std::vector{weights[1], weights[2], weights[3], weights[4]}),
+            (std::vector<std::uint64_t>{12, 6, 4, 3}));
+}
+
+TEST(CooccurrenceTest, RefusesWindowsOutOfRange) {
+  for (const int window : {-1, 0, kLongestWindow + 1}) {
+    EXPECT_THAT(support::error_of([&] { WindowWeights{window}; }),
+                HasSubstr("out of range; give 1 to 16"));
+  }
+}
+
+}  // namespace
+}  // namespace cllm::data

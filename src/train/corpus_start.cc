@@ -160,10 +160,10 @@ StartedTable start_from_corpus(const model::Layout& layout, CorpusVectors& vecto
   };
   StartedTable started;
   if (signatures != nullptr && options.rare_below > 0) {
-    started.rare = data::start_rare_tokens(
-        vectors.vectors.span(), vectors.rank,
-        std::span(vectors.token_counts).first(signatures->size()), *signatures, options.rare_below,
-        crew.size());
+    started.rare =
+        data::start_rare_tokens(vectors.vectors.span(), vectors.rank,
+                                std::span(vectors.token_counts).first(signatures->size()),
+                                *signatures, options.rare_below, crew.size());
   }
   const std::span<float> table = tensor(layout.table());
   const double size = squares(vectors.vectors.span());

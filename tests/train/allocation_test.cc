@@ -57,11 +57,12 @@ namespace cllm::train {
 namespace {
 
 /// Allocations of all threads in some steps after the second.
-long allocations_of(int ranks, TrainerOptions options, Reduce reduce) {
+long allocations_of(int ranks, TrainerOptions options, Reduce reduce,
+                    const model::ModelConfig& config = support::kSmallModel) {
   options.reduce = reduce;
   allocations = 0;
   support::ThreadRanks(ranks).run([&](Collective& collective) {
-    support::TrainingBench bench(support::random_tokens(2000, 3), options, collective);
+    support::TrainingBench bench(support::random_tokens(2000, 3), options, collective, config);
     std::array<std::int64_t, 1> meeting{};
     for (int step = 0; step < 8; ++step) {
       if (step == 2) {
@@ -84,6 +85,7 @@ TEST(Allocation, NoneInAStepAfterTheSecond) {
     TrainerOptions teams = support::trainer_options(12, 3, 4);
     teams.team = 2;
     EXPECT_EQ(allocations_of(1, teams, reduce), 0);
+    EXPECT_EQ(allocations_of(1, teams, reduce, support::kReducedModel), 0);
     EXPECT_EQ(allocations_of(2, support::trainer_options(12, 1, 2), reduce), 0);
   }
 }

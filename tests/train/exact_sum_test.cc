@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <tuple>
 #include <vector>
 
 #include "support/training_bench.h"
@@ -45,10 +46,29 @@ TEST(ExactSum, GivesTheSameBitsForAnyTeam) {
   }
 }
 
+TEST(ExactSum, GivesTheSameBitsWithAReducedTable) {
+  TrainerOptions options = trainer_options(6, 3, 1);
+  const std::vector<double> alone = trained(1, options, kSteps, support::kReducedModel);
+  for (const auto& [ranks, threads, team] :
+       {std::tuple{1, 2, 1}, {1, 3, 2}, {1, 4, 4}, {2, 1, 1}, {2, 2, 2}, {3, 1, 1}, {4, 1, 1}}) {
+    options.threads = threads;
+    options.team = team;
+    EXPECT_EQ(trained(ranks, options, kSteps, support::kReducedModel), alone)
+        << ranks << " x " << threads << ", teams of " << team;
+  }
+}
+
 // A vocabulary so large that the head takes a unit's rows in two passes.
-TEST(ExactSum, GivesTheSameBitsWithSeveralPassesThroughTheHead) {
-  const model::ModelConfig wide{
-      .layers = 1, .heads = 1, .channels = 4, .context = 16, .vocabulary = 600000};
+class WideVocabulary : public testing::TestWithParam<std::size_t> {};
+INSTANTIATE_TEST_SUITE_P(Ranks, WideVocabulary, testing::Values(0, 2));
+
+TEST_P(WideVocabulary, GivesTheSameBitsWithSeveralPassesThroughTheHead) {
+  const model::ModelConfig wide{.layers = 1,
+                                .heads = 1,
+                                .channels = 4,
+                                .context = 16,
+                                .vocabulary = 600000,
+                                .embedding_rank = GetParam()};
   TrainerOptions options = trainer_options(8, 4, 1);
   ASSERT_GT(model::Workspace::head_passes(wide, 64), 1u);
   for (const Reduce reduce : {Reduce::kExact, Reduce::kFp32}) {

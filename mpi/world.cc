@@ -73,7 +73,11 @@ std::string World::broadcast(std::string bytes) {
   std::uint64_t size = bytes.size();
   checked(MPI_Bcast(&size, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD), "MPI_Bcast");
   bytes.resize(size);
-  checked(MPI_Bcast(bytes.data(), checked_count(size), MPI_CHAR, 0, MPI_COMM_WORLD), "MPI_Bcast");
+  for (std::size_t first = 0; first < size; first += kMostElements) {
+    const std::size_t count = std::min(kMostElements, size - first);
+    checked(MPI_Bcast(bytes.data() + first, checked_count(count), MPI_CHAR, 0, MPI_COMM_WORLD),
+            "MPI_Bcast");
+  }
   return bytes;
 }
 

@@ -156,6 +156,11 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
       ->type_name("KIND")
       ->capture_default_str();
 
+  training("--row-order", s.row_order,
+           "token|ulam: the order of rows in which inputs are looked up; changes no result")
+      ->type_name("KIND")
+      ->capture_default_str();
+
   declare_machine_options(app, s);
 
   const auto run = group(app, "Run");
@@ -226,6 +231,7 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   if (given("--embedding-rank")) shape.embedding_rank = parse_embedding_rank(s.embedding_rank);
   if (given("--embedding-init")) parse_corpus_init(s.embedding_init);
   parse_lattice_basis(s.embedding_basis);
+  parse_ulam_order(s.row_order);
   model::validate(shape);
   train::check_micro_batch(s.batch, 1);
   if (!given("--micro-batch")) {
@@ -323,6 +329,11 @@ bool parse_corpus_init(const std::string& text) {
 bool parse_lattice_basis(const std::string& text) {
   if (text == "lattice" || text == "orthonormal") return text == "lattice";
   fail("--embedding-basis {}: choose lattice or orthonormal", text);
+}
+
+bool parse_ulam_order(const std::string& text) {
+  if (text == "token" || text == "ulam") return text == "ulam";
+  fail("--row-order {}: choose token or ulam", text);
 }
 
 int parse_team(const std::string& text) {

@@ -23,6 +23,8 @@
 #include "cllm/cli/request.h"
 #include "cllm/cli/time_left.h"
 #include "cllm/data/dataset.h"
+#include "cllm/data/token_counts.h"
+#include "cllm/data/ulam_order.h"
 #include "cllm/io/checkpoint.h"
 #include "cllm/io/run_directory.h"
 #include "cllm/kernels/blas.h"
@@ -183,8 +185,12 @@ int train_command(const Arguments& command_line, Collective& collective,
   in_agreement(collective, [&] {
     kernels = &kernels::select_kernels();
     model::validate(s.shape);
+    train::TrainerOptions options = trainer_options(s, threads);
+    if (parse_ulam_order(s.row_order)) {
+      options.row_of = data::ulam_rows(data::count_tokens(data.train.tokens, data.vocabulary));
+    }
     const train::MemoryBudget wanted =
-        train::memory_budget(s.shape, trainer_options(s, threads), background, collective);
+        train::memory_budget(s.shape, options, background, collective);
     check_memory(wanted, sites, collective.rank());
     budget = wanted.text();
     gpt.emplace(s.shape, *kernels);
@@ -192,8 +198,7 @@ int train_command(const Arguments& command_line, Collective& collective,
     state.emplace(gpt->layout());
     fill_state(origin, gpt->layout(), s.seed, threads, *state);
     sampler.emplace(s.seed, data.train.tokens.size(), s.shape.context);
-    trainer.emplace(*gpt, *kernels, trainer_options(s, threads), data.train.tokens, *sampler,
-                    collective);
+    trainer.emplace(*gpt, *kernels, options, data.train.tokens, *sampler, collective);
     evaluator.emplace(*gpt, data.validation.tokens,
                       parse_evaluation_sequences(s.evaluation_sequences), threads, collective);
   });

@@ -14,9 +14,11 @@ void Pass::embed() const {
   const LayerActivations& a = w_.layers[0];
   for_own_rows([&](const Rows& rows) {
     const bool reduced = layout_.config().is_reduced();
+    const InputTable* const copy = unit_.input_table;
+    const float* const table = copy == nullptr ? p(layout_.table()) : copy->rows;
     float* const table_rows = reduced ? w_.codes : a.input;
     for (std::size_t row = rows.first; row < rows.first + rows.count; ++row) {
-      std::memcpy(table_rows + row * width_, p(layout_.table()) + unit_.inputs[row] * width_,
+      std::memcpy(table_rows + row * width_, table + unit_.row_of(unit_.inputs[row]) * width_,
                   width_ * sizeof(float));
     }
     if (reduced) times(w_.codes, layout_.basis(), a.input, rows);

@@ -148,7 +148,7 @@ void Pass::embedding_backward(GradientSink& sink) const {
   }
   if (me_.index == 0) {
     for (std::size_t row = 0; row < r_; ++row) {
-      w_.token_order[row] = std::uint64_t{unit_.inputs[row]} << 32 | row;
+      w_.token_order[row] = std::uint64_t{unit_.row_of(unit_.inputs[row])} << 32 | row;
     }
     std::sort(w_.token_order, w_.token_order + r_);
   }
@@ -166,16 +166,17 @@ void Pass::embedding_backward(GradientSink& sink) const {
         std::lower_bound(w_.token_order, w_.token_order + r_, bound(range));
     sink.begin_tokens(range, me_.recorder);
     while (entry != end && *entry < bound(range + 1)) {
-      const std::uint64_t token = *entry >> 32;
+      const std::uint64_t key = *entry >> 32;
+      const std::uint32_t token = unit_.inputs[*entry & 0xffffffff];
       const float* row = w_.dtable_rows + (*entry & 0xffffffff) * width_;
-      if (++entry != end && *entry >> 32 == token) {
+      if (++entry != end && *entry >> 32 == key) {
         std::memcpy(s_.tile, row, width_ * sizeof(float));
         row = s_.tile;
-        for (; entry != end && *entry >> 32 == token; ++entry) {
+        for (; entry != end && *entry >> 32 == key; ++entry) {
           k_.add(w_.dtable_rows + (*entry & 0xffffffff) * width_, s_.tile, width_);
         }
       }
-      sink.add_token(static_cast<std::uint32_t>(token), row);
+      sink.add_token(token, row);
     }
     sink.end_tokens(range);
   }

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 
 /// Rows that a thread counts and multiplies at a time; few, because those of frequent tokens are
 /// long.
-constexpr std::size_t kBlockRows = 16;
+constexpr std::size_t kBlockRows = 4;
 
 /// Says what is going on, on rank 0.
 class Teller {

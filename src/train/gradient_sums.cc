@@ -78,7 +78,8 @@ void GradientSums::begin(std::span<const std::uint8_t> tokens,
   exponents_ = exponents;
   limit_ = limit;
   tokens_.clear();
-  for (std::uint32_t token = 0; token < tokens.size(); ++token) {
+  for (std::uint32_t row = 0; row < tokens.size(); ++row) {
+    const std::uint32_t token = shape_.row_order.empty() ? row : shape_.row_order[row];
     if (tokens[token] == 0) continue;
     token_row_[token] = static_cast<std::uint32_t>(tokens_.size());
     tokens_.push_back(token);

@@ -35,6 +35,13 @@ std::vector<int> teams_of(const model::ModelConfig& config, const TrainerOptions
                     options.team);
 }
 
+/// Tokens in the order of their rows.
+std::vector<std::uint32_t> order_of(const std::vector<std::uint32_t>& row_of) {
+  std::vector<std::uint32_t> tokens(row_of.size());
+  for (std::uint32_t token = 0; token < row_of.size(); ++token) tokens[row_of[token]] = token;
+  return tokens;
+}
+
 }  // namespace
 
 Trainer::Crewmates::Crewmates(int size, const model::ModelConfig& config,
@@ -61,9 +68,11 @@ Trainer::Trainer(const model::Gpt& gpt, const kernels::Kernels& kernels,
       sums_(gpt, kernels, options.reduce,
             {.local_units = units_.count,
              .head_passes = head_passes(gpt.layout().config(), options),
-             .batch_tokens = options.batch * gpt.layout().config().context}),
+             .batch_tokens = options.batch * gpt.layout().config().context,
+             .row_order = order_of(options.row_of)}),
       reducer_(sums_, collective, options.trace_events),
       optimizer_(gpt.layout(), kernels, options.optimizer, crew_),
+      input_rows_(options.row_of.size() * gpt.layout().config().table_width()),
       batch_tokens_(gpt.layout().config().vocabulary),
       totals_(LossSum().values().size() + gpt.layout().tensors().size()) {
   const model::ModelConfig& config = gpt.layout().config();
@@ -96,6 +105,7 @@ StepReport Trainer::step(State& state) {
   StepReport report{};
   Stopwatch clock;
   mark_tokens(state.sequences);
+  copy_table(state);
   scales_before_.assign(state.scale_exponents.begin(), state.scale_exponents.end());
   report.compute_seconds += clock.lap();
   const bool summed = find_scales(state, report) && sum_gradient(state, report);
@@ -224,8 +234,10 @@ void Trainer::take_units(Crewmates& mates, Seat& seat, Recorder& recorder, const
     }
     me.wait();
     if (mates.unit >= units_.count) return;
+    const model::InputTable table{input_rows_.data(), options_.row_of.data()};
     const model::Unit unit{mates.inputs.data(), mates.targets.data(), options_.micro_batch,
-                           gpt_.layout().config().context};
+                           gpt_.layout().config().context,
+                           options_.row_of.empty() ? nullptr : &table};
     GradientSums::UnitSink sink(sums_, mates.unit);
     const double loss = gpt_.loss_and_gradient(state.parameters.data(), unit, scale,
                                                mates.workspace, seat.scratch, sink, me);
@@ -264,6 +276,17 @@ void Trainer::mark_tokens(std::uint64_t begin) {
   }
 }
 
+/// The token table as it is, in the order in which inputs are looked up.
+void Trainer::copy_table(const State& state) {
+  const model::Layout& layout = gpt_.layout();
+  const std::size_t width = layout.config().table_width();
+  const float* const table = state.parameters.data() + layout[layout.table()].offset;
+  crew_.share(options_.row_of.size(), [&](std::size_t token, Recorder&) {
+    std::memcpy(input_rows_.data() + options_.row_of[token] * width, table + token * width,
+                width * sizeof(float));
+  });
+}
+
 /// The losses of all ranks; returns for each tensor how many ranks had an integer too large.
 std::span<const std::int64_t> Trainer::gather_totals(LossSum& loss) {
   loss = {};
@@ -286,6 +309,7 @@ std::uint64_t Trainer::thread_bytes(const model::Layout& layout, const TrainerOp
       config.context, model::Tiling(layout).scratch(), Purpose::kTraining);
   const std::vector<int> teams = teams_of(config, options, units_of(options, collective).count);
   std::uint64_t bytes = workspace * teams.size();
+  bytes += options.row_of.size() * config.table_width() * sizeof(float);
   for (const int size : teams) bytes += scratch * static_cast<std::uint64_t>(size);
   return bytes;
 }

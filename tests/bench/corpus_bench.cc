@@ -7,6 +7,7 @@
 // often follow the one before.
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -62,6 +63,14 @@ std::vector<std::uint32_t> chain() {
   return tokens;
 }
 
+/// Seconds of processors that this process has had.
+double processor_seconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_utime.tv_sec) +
+         1e-6 * static_cast<double>(usage.ru_utime.tv_usec);
+}
+
 /// What the system says of the processes that were ready to run in the last minutes.
 std::string load() {
   double averages[3] = {};
@@ -84,6 +93,7 @@ void run(std::size_t rank, int threads, const std::string& path) {
     vocabulary = file.info().vocabulary;
   }
   const double before = static_cast<double>(peak_resident_memory());
+  const double processors_before = processor_seconds();
   Crew crew(threads);
   SoloCollective collective;
   const Stopwatch watch;
@@ -94,10 +104,11 @@ void run(std::size_t rank, int threads, const std::string& path) {
                        std::fflush(stdout);
                      });
   fmt::print(
-      "{} tokens, V {}, r {}, {} threads: {:.1f} s; {:.1f} M non-zeros; peak {:.2f} GB, {:.2f} "
+      "{} tokens, V {}, r {}, {} threads: {:.1f} s, {:.1f} s of processors; {:.1f} M non-zeros; "
+      "peak {:.2f} GB, {:.2f} "
       "before; energy kept {:.4f}; load {}\n",
       tokens.size(), vocabulary, rank, threads, vectors.seconds,
-      static_cast<double>(vectors.nonzeros) / 1e6,
+      processor_seconds() - processors_before, static_cast<double>(vectors.nonzeros) / 1e6,
       static_cast<double>(peak_resident_memory()) / 1e9, before / 1e9, vectors.energy_kept(),
       load());
 }

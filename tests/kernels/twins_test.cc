@@ -1,6 +1,8 @@
 #include "kernels/twins.h"
 
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 /// Functions, sums and GELU: AVX2 against the portable twin, and the comparison itself.
@@ -116,6 +118,40 @@ TEST(TwinsTest, AddBiasAndColumnSums) {
                           .tolerances = {{}, {}},
                           .call = [=](const Kernels& k, float* const* p) {
                             k.add_column_sums(p[0], p[1], rows, columns);
+                          }});
+    }
+  }
+}
+
+TEST(TwinsTest, SparseRow) {
+  constexpr std::size_t kRows = 40;
+  for (const std::size_t n : lengths()) {
+    if (n > 300) continue;  // products of sparse matrices go in panels
+    const std::size_t ld = n + 5;
+    const Array x = with_padding(normal_array(kRows * n, 1, 1), kRows, n, ld);
+    for (const std::size_t count : {0, 1, 2, 9, 64}) {
+      const Array values = normal_array(count, 1, 2);
+      Array columns(count);
+      for (std::size_t e = 0; e < count; ++e) {
+        columns[e] = std::bit_cast<float>(static_cast<std::uint32_t>(e * 7 % kRows));
+      }
+      std::vector<double> tolerance(n);
+      for (std::size_t i = 0; i < n; ++i) {
+        double magnitude = 0;
+        for (std::size_t e = 0; e < count; ++e) {
+          magnitude += std::abs(static_cast<double>(values[e]) *
+                                static_cast<double>(x[e * 7 % kRows * ld + i]));
+        }
+        // `count` products and sums, each rounded once (Higham, section 3.1), and portable's one.
+        tolerance[i] = kRoundoff * (static_cast<double>(count) + 2) * magnitude;
+      }
+      expect_twins_agree({.name = "sparse_row",
+                          .arrays = {columns, values, x, Array(n, 7.0f)},
+                          .tolerances = {{}, {}, {}, tolerance},
+                          .call = [=](const Kernels& k, float* const* p) {
+                            std::vector<std::uint32_t> places(count);
+                            std::memcpy(places.data(), p[0], count * sizeof(float));
+                            k.sparse_row(places.data(), p[1], count, p[2], ld, p[3], n);
                           }});
     }
   }

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <vector>
 
+#include "cllm/data/ulam_order.h"
 #include "support/training_bench.h"
 
 namespace cllm::train {
@@ -42,6 +43,26 @@ TEST(ExactSum, GivesTheSameBitsForAnyTeam) {
       options.threads = threads;
       EXPECT_EQ(trained(1, options, kSteps), alone) << threads << " threads in teams of " << team;
       EXPECT_EQ(trained(2, options, kSteps), alone) << "on two ranks";
+    }
+  }
+}
+
+// Where inputs are looked up, and in which order their rows' gradients are kept, changes no sum;
+// not even of floats, as each row is added up in the order of units.
+TEST(ExactSum, GivesTheSameBitsForAnyOrderOfRows) {
+  TrainerOptions options = trainer_options(6, 3, 1);
+  for (const model::ModelConfig& config : {kSmallModel, support::kReducedModel}) {
+    std::vector<std::uint64_t> counts;
+    for (std::uint64_t t = 0; t < config.vocabulary; ++t) counts.push_back(t * 7 % 11);
+    for (const Reduce reduce : {Reduce::kExact, Reduce::kFp32}) {
+      options.reduce = reduce;
+      options.row_of = {};
+      options.threads = 1;
+      const std::vector<double> by_number = trained(1, options, kSteps, config);
+      options.row_of = data::ulam_rows(counts);
+      EXPECT_EQ(trained(1, options, kSteps, config), by_number);
+      options.threads = 3;
+      EXPECT_EQ(trained(1, options, kSteps, config), by_number);
     }
   }
 }

@@ -44,6 +44,7 @@ struct TrainSettings {
   std::string team = "auto";
   std::size_t row_block = 0;  ///< 0: from batch and micro-batch
   std::string reduce = "exact";
+  std::string row_order = "token";
   std::string allreduce = "auto";
   std::string trace;  ///< "A:B", or empty
 
@@ -96,6 +97,9 @@ bool parse_corpus_init(const std::string& text);
 
 /// Whether --embedding-basis's value is "lattice", else "orthonormal". Throws Error, naming it.
 bool parse_lattice_basis(const std::string& text);
+
+/// Whether --row-order's value is "ulam", else "token". Throws Error, naming it.
+bool parse_ulam_order(const std::string& text);
 
 /// --team's value: "auto" is 0. Throws Error, naming --team.
 int parse_team(const std::string& text);

@@ -63,8 +63,8 @@ class GradientSink {
                    Recorder& recorder) = 0;
 
   /// What the unit's inputs add to the token table: between begin_tokens and end_tokens of a range
-  /// its tokens in ascending order, each with its row, as wide as the table. Every range comes
-  /// once.
+  /// its tokens in the order of their rows in the unit's input table, each with its row, as wide as
+  /// the table. Every range comes once.
   virtual void begin_tokens(std::size_t range, Recorder& recorder) = 0;
   virtual void add_token(std::uint32_t token, const float* row) = 0;
   virtual void end_tokens(std::size_t range) = 0;

@@ -9,6 +9,12 @@
 
 namespace cllm::model {
 
+/// A copy of the token table whose rows lie in another order. Views.
+struct InputTable {
+  const float* rows;            ///< (V, table width)
+  const std::uint32_t* row_of;  ///< (V): where a token's row is in it
+};
+
 /// A unit: sequences that go through forward and backward together. Views; the tokens live
 /// elsewhere.
 struct Unit {
@@ -16,7 +22,14 @@ struct Unit {
   const std::uint32_t* targets;  ///< (sequences, positions): the token that follows each input
   std::size_t sequences;
   std::size_t positions;  ///< at most the model's context
+  /// Where the inputs' rows are looked up; null: in the parameters. Their gradient is given in the
+  /// order of these rows.
+  const InputTable* input_table = nullptr;
 
+  /// Of the table in which inputs are looked up.
+  std::size_t row_of(std::uint32_t token) const {
+    return input_table == nullptr ? token : input_table->row_of[token];
+  }
   std::size_t rows() const { return sequences * positions; }
 };
 
@@ -87,7 +100,7 @@ class Workspace {
   /// (L + 1, blocks, 13C): each block's sum for the gradients of a layer's vectors (biases and
   /// norms), side by side as the layer lists them; the last norm's come last.
   float* vectors;
-  std::uint64_t* token_order;  ///< (R): token << 32 | row, ascending
+  std::uint64_t* token_order;  ///< (R): row of the input table << 32 | row of the unit, ascending
 
  private:
   Workspace() = default;

@@ -44,7 +44,7 @@ struct CorpusVectors {
 /// Co-occurrence, PPMI and its leading subspace, of `tokens`, which every rank has and which are
 /// all below `vocabulary`; every rank gets the same bits, whatever the number of ranks and threads.
 /// Rows of M are dealt to the ranks; memory is that of M's non-zeros (16 bytes each, dealt), 8
-/// bytes per token (dealt), and four arrays of V·(r+16) floats on each rank.
+/// bytes per token (dealt), and five arrays of V·(r+16) floats on each rank.
 ///
 /// Where rank 0 finds in the cache what was made before from the same tokens and options, it reads
 /// that; else it writes it. A file that is damaged, or of something else, is told of and made anew;

@@ -43,6 +43,8 @@ class GradientSums {
     std::size_t local_units;   ///< of this rank
     std::size_t head_passes;   ///< contributions of a unit to each tile of the token table
     std::size_t batch_tokens;  ///< inputs of the global batch
+    /// (V): tokens in the order in which rows of inputs are kept; empty: by number.
+    std::vector<std::uint32_t> row_order = {};
   };
 
   /// The references must outlive it. Throws std::bad_alloc.
@@ -117,7 +119,7 @@ class GradientSums {
 
   std::span<const std::int32_t> exponents_;
   float limit_ = 0;
-  std::vector<std::uint32_t> tokens_;     // of the global batch, ascending
+  std::vector<std::uint32_t> tokens_;     // of the global batch, in the order of rows
   std::vector<std::uint32_t> token_row_;  // (V): where a token stands in tokens_
 
   // The slab of the layout, and behind it the token rows.

@@ -39,6 +39,10 @@ struct TrainerOptions {
   int threads = 1;               ///< of this rank
   int team = 0;                  ///< threads that share a unit; 0 for what ends soonest
   std::size_t trace_events = 0;  ///< room of each thread's recorder
+  /// (V): a permutation. Inputs are looked up in a copy of the token table where a token's row is
+  /// in this place, and the gradient of their rows is kept in its order; empty: by number, without
+  /// a copy. No result depends on it.
+  std::vector<std::uint32_t> row_of = {};
 };
 
 /// What came of a step.
@@ -113,6 +117,7 @@ class Trainer {
   };
 
   void mark_tokens(std::uint64_t begin);
+  void copy_table(const State& state);
   bool sum_gradient(State& state, StepReport& report);
   void fold_tokens();
   bool find_scales(State& state, StepReport& report);
@@ -141,6 +146,7 @@ class Trainer {
   GradientSums sums_;
   Reducer reducer_;
   Optimizer optimizer_;
+  Slab<float> input_rows_;           // (V, table width): TrainerOptions::row_of; else nothing
   Slab<std::uint8_t> batch_tokens_;  // (V): 1 where the global batch has the token
   Slab<std::int64_t> totals_;        // losses, then overflows of each tensor
 };

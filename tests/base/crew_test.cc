@@ -1,0 +1,29 @@
+#include "cllm/base/crew.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <vector>
+
+namespace cllm {
+namespace {
+
+TEST(CrewTest, DealsEveryTaskOnce) {
+  for (const int threads : {1, 2, 5}) {
+    Crew crew(threads);
+    for (const std::size_t count : {0, 1, 3, 1000}) {
+      std::vector<std::atomic<int>> done(count);
+      std::atomic<bool> is_of_crew = true;
+      crew.deal(count, [&](std::size_t i, std::size_t thread) {
+        ++done[i];
+        if (thread >= static_cast<std::size_t>(threads)) is_of_crew = false;
+      });
+      EXPECT_THAT(std::vector<int>(done.begin(), done.end()), testing::Each(1));
+      EXPECT_TRUE(is_of_crew);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace cllm

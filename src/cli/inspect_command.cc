@@ -54,6 +54,28 @@ void print_table(const io::RunState& run) {
                                            figures.shortest_found / scale));
 }
 
+/// What a compressed model says of how it was made, and of each matrix where that is asked for.
+void print_compression(const std::string& text, bool matrices) {
+  try {
+    const nlohmann::json how = nlohmann::json::parse(text);
+    double loss = 0;
+    for (const nlohmann::json& matrix : how.at("matrices")) loss += matrix.at("loss").get<double>();
+    fmt::print(
+        "compressed  from {} to {} bits per weight, {} spacing, {} sequences of {}; expected to "
+        "add {:.5f} nats per token\n",
+        how.at("checkpoint").get<std::string>(), how.at("bits").get<double>(),
+        how.at("spacing").get<std::string>(), how.at("sequences").get<std::uint64_t>(),
+        how.at("calibration").get<std::string>(), loss);
+    for (const nlohmann::json& matrix : how.at("matrices")) {
+      if (!matrices) break;
+      fmt::print("  {:<40} {:.3f} bits per weight\n", matrix.at("name").get<std::string>(),
+                 matrix.at("bits").get<double>());
+    }
+  } catch (const nlohmann::json::exception&) {
+    fmt::print("compressed  in a way that is not told\n");
+  }
+}
+
 void print_summary(const std::filesystem::path& path, const io::CheckpointSummary& summary,
                    bool tensors) {
   const io::RunState& run = summary.run;
@@ -71,6 +93,7 @@ void print_summary(const std::filesystem::path& path, const io::CheckpointSummar
   } catch (const nlohmann::json::exception&) {
     fmt::print("state       is not what a run writes\n");
   }
+  if (!run.compression.empty()) print_compression(run.compression, tensors);
   if (tensors) {
     for (const io::TensorSummary& tensor : summary.tensors) {
       fmt::print("  {:<40} {:<8} {:<16} {}\n", tensor.path, tensor.type,

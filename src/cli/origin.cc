@@ -47,6 +47,12 @@ Origin origin_at(Origin::Kind kind, const fs::path& path) {
   }
   origin.checkpoint = fs::absolute(checkpoint).string();
   io::RunState run = io::read_run_state(checkpoint);
+  if (kind == Origin::Kind::kResumed && !run.compression.empty()) {
+    fail(
+        "{} is a compressed model, which a run can't be resumed from; resume from the checkpoint "
+        "that it was made of, or begin a new run with --init-from",
+        checkpoint.string());
+  }
   origin.config = std::move(run.config);
   const auto state = nlohmann::json::parse(run.state, nullptr, false);
   if (state.is_object()) origin.state = state.dump();

@@ -65,6 +65,7 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
   InspectSettings inspect;
   VerifySettings verify;
   TokenizeSettings tokenize;
+  CompressSettings compress;
   BenchSettings bench;
   declare_train_options(app, train);
   CLI::App* sample_app = app.add_subcommand("sample", "continue a text with a trained model");
@@ -75,6 +76,8 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
   CLI::App* verify_app =
       app.add_subcommand("verify", "check that checkpoints and token files are whole");
   CLI::App* tokenize_app = app.add_subcommand("tokenize", "turn a corpus into token files");
+  CLI::App* compress_app =
+      app.add_subcommand("compress", "store a trained model in a few bits per weight");
   CLI::App* bench_app = app.add_subcommand("bench", "measure training steps on this machine");
   declare_sample_options(*sample_app, sample);
   declare_eval_options(*eval_app, eval);
@@ -82,6 +85,7 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
   declare_inspect_options(*inspect_app, inspect);
   declare_verify_options(*verify_app, verify);
   declare_tokenize_options(*tokenize_app, tokenize);
+  declare_compress_options(*compress_app, compress);
   declare_bench_options(*bench_app, bench);
 
   try {
@@ -106,6 +110,8 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
     verify_command(verify, collective);
   } else if (tokenize_app->parsed()) {
     tokenize_command(tokenize, collective);
+  } else if (compress_app->parsed()) {
+    compress_command(compress, collective);
   } else {
     bench_command(*bench_app, bench, collective);
   }

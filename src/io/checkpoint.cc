@@ -2,9 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
-#include <bit>
 #include <iterator>
 #include <set>
 #include <string_view>
@@ -15,29 +12,15 @@
 #include "cllm/base/stopwatch.h"
 #include "cllm/io/hdf5.h"
 #include "cllm/io/stored_lattice.h"
+#include "compressed_reading.h"
+#include "run_state.h"
 
 namespace cllm::io {
 namespace {
 
-constexpr const char* kRoot = "/";
-constexpr const char* kRun = "/run";
-constexpr const char* kConfig = "/run/config";
-constexpr const char* kState = "/run/state";
-constexpr const char* kTokenizer = "/run/tokenizer";
-constexpr const char* kParameters = "/params";
 constexpr const char* kAdam = "/adam";
 constexpr const char* kFirstMoments = "/adam/m";
 constexpr const char* kSecondMoments = "/adam/v";
-
-std::string tensor_path(const char* group, const model::Tensor& tensor) {
-  return fmt::format("{}/{}", group, tensor.name);
-}
-
-/// (rows, columns) of a matrix, (rows) of a vector.
-std::vector<std::uint64_t> shape_of(const model::Tensor& tensor) {
-  if (tensor.is_matrix) return {tensor.rows, tensor.columns};
-  return {tensor.rows};
-}
 
 void check_slab(std::string_view what, std::size_t size, const model::Layout& layout) {
   if (size != layout.slab_size()) {
@@ -47,28 +30,6 @@ void check_slab(std::string_view what, std::size_t size, const model::Layout& la
 }
 
 // --- Writing ------------------------------------------------------------------------------------
-
-void write_run_state(Hdf5Writer& file, const RunState& run) {
-  file.create_group(kRun);
-  const std::pair<const char*, std::uint64_t> integers[] = {
-      {"format_version", kFormatVersion},
-      {"layers", run.model.layers},
-      {"heads", run.model.heads},
-      {"channels", run.model.channels},
-      {"context", run.model.context},
-      {"vocabulary", run.model.vocabulary},
-      {"embedding_rank", run.model.embedding_rank},
-      {"step", run.step},
-      {"tokens_seen", run.tokens_seen},
-      {"seed", run.seed}};
-  for (const auto& [name, value] : integers) file.write_attribute(kRun, name, value);
-  file.write_attribute(kRun, "program_version", run.program_version);
-  file.write_attribute(kRun, "tokenizer_kind", run.tokenizer_kind);
-  file.write_text(kConfig, run.config);
-  file.write_text(kState, run.state);
-  file.write_bytes(kTokenizer, run.tokenizer_blob);
-  if (run.lattice) write_lattice(file, *run.lattice);
-}
 
 void write_slab(Hdf5Writer& file, const char* group, const model::Layout& layout,
                 std::span<const float> slab) {
@@ -82,66 +43,6 @@ void write_slab(Hdf5Writer& file, const char* group, const model::Layout& layout
 
 // --- Reading ------------------------------------------------------------------------------------
 
-model::ModelConfig read_model(const Hdf5Reader& file) {
-  const auto integer = [&](const char* name) { return file.integer_attribute(kRun, name); };
-  const model::ModelConfig config{
-      .layers = integer("layers"),
-      .heads = integer("heads"),
-      .channels = integer("channels"),
-      .context = integer("context"),
-      .vocabulary = integer("vocabulary"),
-      // Before format 3 every table was dense.
-      .embedding_rank = integer("format_version") < 3 ? 0 : integer("embedding_rank")};
-  const auto refuse = [&](std::string_view why) {
-    fail("{} says that its model has {}, but {}; use another checkpoint", file.path().string(),
-         model::shape_text(config), why);
-  };
-  try {
-    model::validate(config);
-  } catch (const Error&) {
-    refuse("there is no such model");
-  }
-  // Nobody should make a layout or slabs for a model that cannot be in the file. `validate` keeps
-  // the sizes below 2^31, and the table, wpe and c_attn have these many floats at least.
-  const std::uint64_t floats = file.file_size() / sizeof(float);
-  if (config.layers > file.count(kParameters) ||
-      config.table_width() * config.vocabulary > floats ||
-      config.channels * std::max(config.context, config.channels) > floats) {
-    refuse("the file is too small for it");
-  }
-  return config;
-}
-
-RunState read_run_state(const Hdf5Reader& file) {
-  const std::uint64_t version = file.integer_attribute(kRun, "format_version");
-  if (version > kFormatVersion) {
-    fail(
-        "{} has checkpoint format {}, and this program reads up to format {}; use a newer "
-        "cllm-dist",
-        file.path().string(), version, kFormatVersion);
-  }
-  if (version == 0) {
-    fail("{} has checkpoint format 0, which there never was; use another checkpoint",
-         file.path().string());
-  }
-  RunState run;
-  run.model = read_model(file);
-  run.step = file.integer_attribute(kRun, "step");
-  run.tokens_seen = file.integer_attribute(kRun, "tokens_seen");
-  run.seed = file.integer_attribute(kRun, "seed");
-  run.program_version = file.text_attribute(kRun, "program_version");
-  run.tokenizer_kind = file.text_attribute(kRun, "tokenizer_kind");
-  run.config = file.read_text(kConfig);
-  run.state = file.read_text(kState);
-  run.tokenizer_blob = file.read_bytes(kTokenizer);
-  run.lattice = read_lattice(file);
-  if (run.lattice && run.lattice->before.rows() != run.model.embedding_rank) {
-    fail("{}: its {} has {} vectors, and its model {}; use another checkpoint",
-         file.path().string(), kLattice, run.lattice->before.rows(), run.model.embedding_rank);
-  }
-  return run;
-}
-
 /// The paths in `group` that are no tensor of the layout.
 std::vector<std::string> unexpected_tensors(const Hdf5Reader& file, const char* group,
                                             const model::Layout& layout) {
@@ -154,25 +55,31 @@ std::vector<std::string> unexpected_tensors(const Hdf5Reader& file, const char* 
   return unexpected;
 }
 
+RunState read_checkpoint_run(const Hdf5Reader& file) {
+  RunState run =
+      read_run_state(file, kFormatAttribute, kFormatVersion, file.file_size() / sizeof(float));
+  run.lattice = read_lattice(file);
+  if (run.lattice && run.lattice->before.rows() != run.model.embedding_rank) {
+    fail("{}: its {} has {} vectors, and its model {}; use another checkpoint",
+         file.path().string(), kLattice, run.lattice->before.rows(), run.model.embedding_rank);
+  }
+  return run;
+}
+
 std::string unexpected_text(const Hdf5Reader& file, const std::string& path) {
   return fmt::format("{} holds {}, which its model does not have; use another checkpoint",
                      file.path().string(), path);
 }
 
-/// Throws Error unless attributes and datasets are those that were written. Format 1 can't tell.
+/// Format 1 can't tell.
 void check_contents(const Hdf5Reader& file) {
   std::vector<const char*> groups = {kRun, kParameters, kFirstMoments, kSecondMoments};
   if (has_lattice(file)) groups.push_back(kLattice);
-  if (file.integer_attribute(kRun, "format_version") == 1 &&
+  if (file.integer_attribute(kRun, kFormatAttribute) == 1 &&
       !file.has_attribute(kRoot, kDigestAttribute)) {
     return;
   }
-  if (file.text_attribute(kRoot, kDigestAttribute) != file.contents_digest(groups)) {
-    fail(
-        "{} is damaged: its tensors and attributes do not match the digest over them, so some "
-        "were exchanged or changed; use another checkpoint",
-        file.path().string());
-  }
+  check_contents(file, groups);
 }
 
 void read_slab(const Hdf5Reader& file, const char* group, const model::Layout& layout,
@@ -186,11 +93,15 @@ void read_slab(const Hdf5Reader& file, const char* group, const model::Layout& l
   }
 }
 
-/// Opens a checkpoint of exactly this model. Not all of a shape can be seen in the tensors: the
-/// heads are in none.
+RunState read_run_of_either(const Hdf5Reader& file) {
+  return is_compressed(file) ? read_compressed_run(file) : read_checkpoint_run(file);
+}
+
+/// Opens a checkpoint, or a compressed model, of exactly this model. Not all of a shape can be seen
+/// in the tensors: the heads are in none.
 Hdf5Reader open_checkpoint(const std::filesystem::path& path, const model::Layout& layout) {
   Hdf5Reader file(path);
-  const model::ModelConfig found = read_run_state(file).model;
+  const model::ModelConfig found = read_run_of_either(file).model;
   if (found != layout.config()) {
     fail(
         "{} is of a model with {}, and this run's has {}; give the same shape, or another "
@@ -213,7 +124,8 @@ double write_checkpoint(const std::filesystem::path& path, const RunState& run,
   }
   const auto write = [&](const std::filesystem::path& temporary) {
     Hdf5Writer file(temporary, path);
-    write_run_state(file, run);
+    write_run_state(file, kFormatAttribute, kFormatVersion, run);
+    if (run.lattice) write_lattice(file, *run.lattice);
     write_slab(file, kParameters, layout, parameters);
     file.create_group(kAdam);
     write_slab(file, kFirstMoments, layout, m);
@@ -241,14 +153,18 @@ double write_checkpoint(const std::filesystem::path& path, const RunState& run,
 
 RunState read_run_state(const std::filesystem::path& path) {
   const Hdf5Reader file(path);
-  RunState run = read_run_state(file);
-  check_contents(file);
+  RunState run = read_run_of_either(file);
+  is_compressed(file) ? check_compressed_contents(file) : check_contents(file);
   return run;
 }
 
 void read_parameters(const std::filesystem::path& path, const model::Layout& layout,
                      std::span<float> parameters) {
   const Hdf5Reader file = open_checkpoint(path, layout);
+  if (is_compressed(file)) {
+    check_slab(kParameters, parameters.size(), layout);
+    return read_compressed_parameters(file, layout, parameters);
+  }
   read_slab(file, kParameters, layout, parameters);
   check_contents(file);
 }
@@ -256,6 +172,12 @@ void read_parameters(const std::filesystem::path& path, const model::Layout& lay
 void read_optimizer(const std::filesystem::path& path, const model::Layout& layout,
                     std::span<float> m, std::span<float> v) {
   const Hdf5Reader file = open_checkpoint(path, layout);
+  if (is_compressed(file)) {
+    fail(
+        "{} is a compressed model, which holds no state of the optimizer; resume from the "
+        "checkpoint that it was made of, or begin a new run with --init-from",
+        path.string());
+  }
   read_slab(file, kFirstMoments, layout, m);
   read_slab(file, kSecondMoments, layout, v);
   check_contents(file);
@@ -274,7 +196,8 @@ bool CheckpointSummary::is_whole() const { return problems().empty(); }
 
 CheckpointSummary describe_checkpoint(const std::filesystem::path& path) {
   const Hdf5Reader file(path);
-  CheckpointSummary summary{read_run_state(file), {}, {}};
+  if (is_compressed(file)) return describe_compressed(file);
+  CheckpointSummary summary{read_checkpoint_run(file), {}, {}};
   const model::Layout layout(summary.run.model);
   std::vector<TensorSummary> unexpected;
   for (const char* group : {kParameters, kFirstMoments, kSecondMoments}) {

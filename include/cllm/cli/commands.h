@@ -52,6 +52,17 @@ struct TokenizeSettings {
   std::string out;
 };
 
+struct CompressSettings {
+  std::string checkpoint;
+  std::string calibrate;
+  std::string out;
+  double bits = 4;
+  std::string method = "e8";
+  std::string spacing = "shaped";
+  std::uint64_t sequences = 256;
+  int threads = 0;
+};
+
 struct BenchSettings {
   TrainSettings train;
   std::uint64_t steps = 10;
@@ -64,6 +75,7 @@ void declare_neighbours_options(CLI::App& app, NeighboursSettings& settings);
 void declare_inspect_options(CLI::App& app, InspectSettings& settings);
 void declare_verify_options(CLI::App& app, VerifySettings& settings);
 void declare_tokenize_options(CLI::App& app, TokenizeSettings& settings);
+void declare_compress_options(CLI::App& app, CompressSettings& settings);
 void declare_bench_options(CLI::App& app, BenchSettings& settings);
 
 /// Trains. `arguments` are those of the command line, to be read again behind those of --config and
@@ -87,6 +99,9 @@ void inspect_command(const InspectSettings& settings, train::Collective& collect
 
 /// Reads checkpoints and token files to their end, and prints of each whether it is whole.
 void verify_command(const VerifySettings& settings, train::Collective& collective);
+
+/// Writes a checkpoint's weights as points of a lattice, in a few bits each.
+void compress_command(const CompressSettings& settings, train::Collective& collective);
 
 /// Measures training steps of a model on random tokens against this machine's matrix product.
 void bench_command(const CLI::App& app, BenchSettings& settings, train::Collective& collective);

@@ -32,6 +32,8 @@ namespace cllm::io {
 // its data; that of the root is the digest over all of these and all attributes. Equal content
 // makes equal files. docs/checkpoint_format.md has the details.
 //
+// What reads, but for `read_optimizer`, also takes a compressed model (compressed_model.h).
+//
 // All functions throw Error: one sentence that names the file, says what is wrong and what to do.
 // One thread at a time may call them; any number of processes may read one file.
 
@@ -45,11 +47,12 @@ struct RunState {
   std::uint64_t step = 0;         ///< optimizer steps that were taken
   std::uint64_t tokens_seen = 0;  ///< targets trained on, over all ranks
   std::uint64_t seed = 0;
-  std::string config;           ///< TOML: the options as they ran
-  std::string state;            ///< JSON: what has no field of its own
-  std::string tokenizer_kind;   ///< "bytes" or "sentencepiece"; empty where there is none
-  std::string tokenizer_blob;   ///< bytes that restore the tokenizer
-  std::string program_version;  ///< of the program that wrote the checkpoint
+  std::string config;            ///< TOML: the options as they ran
+  std::string state;             ///< JSON: what has no field of its own
+  std::string tokenizer_kind;    ///< "bytes" or "sentencepiece"; empty where there is none
+  std::string tokenizer_blob;    ///< bytes that restore the tokenizer
+  std::string program_version;   ///< of the program that wrote the checkpoint
+  std::string compression = {};  ///< JSON: how it was compressed; empty for a checkpoint
   /// The reduced basis in which the codes of the token table started; none for other tables.
   std::optional<lattice::Certificate> lattice = {};
 

@@ -5,13 +5,12 @@
 #include <span>
 #include <vector>
 
-#include "cllm/base/slab.h"
-#include "cllm/data/sampler.h"
 #include "cllm/data/token_file.h"
 #include "cllm/model/gpt.h"
 #include "cllm/train/collective.h"
 #include "cllm/train/loss_sum.h"
 #include "cllm/train/metrics.h"
+#include "cllm/train/window_units.h"
 
 namespace cllm::train {
 
@@ -39,23 +38,16 @@ class Evaluator {
   struct Worker {
     model::Workspace workspace;
     model::Scratch scratch;
-    Slab<std::uint32_t> inputs;   // (unit_sequences, T)
-    Slab<std::uint32_t> targets;  // (unit_sequences, T)
+    WindowUnits::Tokens tokens;
   };
 
-  /// Windows of unit `unit`, which all have the same length.
-  model::Unit read_unit(std::size_t unit, Worker& worker) const;
-  std::size_t units() const;
   /// Takes this rank's units through the model, and gives all ranks the sums over all ranks of what
   /// add(sums, unit, losses of its rows, their sum) adds for each.
   template <typename Add>
   std::vector<Evaluation> evaluate(const float* parameters, std::size_t sums, const Add& add);
 
   const model::Gpt& gpt_;
-  data::TokenView tokens_;
-  data::EvaluationWindows windows_;
-  std::size_t full_windows_;    // all but a shorter last one
-  std::size_t unit_sequences_;  // of a unit of full windows
+  WindowUnits units_;
   Collective& collective_;
   std::vector<Worker> workers_;
 };

@@ -1,0 +1,171 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "cllm/base/error.h"
+#include "cllm/base/processors.h"
+#include "cllm/cli/checkpoints.h"
+#include "cllm/cli/commands.h"
+#include "cllm/cli/program.h"
+#include "cllm/data/dataset.h"
+#include "cllm/io/compressed_model.h"
+#include "cllm/kernels/blas.h"
+#include "cllm/train/compress.h"
+
+namespace cllm::cli {
+namespace {
+
+lattice::Method parse_method(const std::string& name) {
+  using enum lattice::Method;
+  for (const lattice::Method method : {kRounding, kBabai, kReducedBabai, kE8}) {
+    if (name == lattice::name_of(method)) return method;
+  }
+  fail("--method {}: give rounding, babai, lll or e8", name);
+}
+
+lattice::Spacing parse_spacing(const std::string& name) {
+  if (name == "shaped") return lattice::Spacing::kShaped;
+  if (name == "equal") return lattice::Spacing::kEqual;
+  fail("--spacing {}: give shaped or equal", name);
+}
+
+/// One line that is written over on a terminal; nothing elsewhere.
+class LiveLine {
+ public:
+  void show(const std::string& text) {
+    if (!live_) return;
+    fmt::print("\r\x1b[K{}", text);
+    std::fflush(stdout);
+    painted_ = true;
+  }
+  void clear() {
+    if (painted_) fmt::print("\r\x1b[K");
+    painted_ = false;
+  }
+
+ private:
+  bool live_ = ::isatty(STDOUT_FILENO) == 1;
+  bool painted_ = false;
+};
+
+/// What /run/compression says.
+std::string describe(const CompressSettings& settings, const train::CompressedParameters& result,
+                     const std::string& checkpoint, const std::string& version) {
+  nlohmann::json matrices = nlohmann::json::array();
+  for (const train::MatrixReport& report : result.reports) {
+    matrices.push_back({{"name", report.name}, {"bits", report.bits}, {"loss", report.loss}});
+  }
+  return nlohmann::json{
+      {"checkpoint", std::filesystem::path(checkpoint).filename().string()},
+      {"calibration", std::filesystem::path(settings.calibrate).filename().string()},
+      {"sequences", settings.sequences},
+      {"bits", settings.bits},
+      {"spacing", settings.spacing},
+      {"program", version},
+      {"matrices", std::move(matrices)}}
+      .dump();
+}
+
+void print_table(const train::CompressedParameters& result, const model::Layout& layout,
+                 const std::filesystem::path& out) {
+  double weights = 0, code_bits = 0, loss = 0, certificate_bytes = 0;
+  for (const train::MatrixReport& report : result.reports) {
+    fmt::print("  {:<28} {:>7.3f} bits per weight, adds {:.2e} nats\n", report.name, report.bits,
+               report.loss);
+    weights += static_cast<double>(report.weights);
+    code_bits += report.bits * static_cast<double>(report.weights);
+    loss += report.loss;
+  }
+  for (const std::string& certificate : result.matrices.certificates) {
+    certificate_bytes += static_cast<double>(certificate.size());
+  }
+  const auto size = static_cast<double>(std::filesystem::file_size(out));
+  const double floats = 4 * static_cast<double>(layout.parameter_count());
+  fmt::print(
+      "codes       {:.3f} bits per weight, {:.0f} bytes; expected to add {:.5f} nats per token\n",
+      code_bits / weights, code_bits / 8, loss);
+  if (certificate_bytes > 0) {
+    fmt::print("lattices    {:.0f} bytes of certificates\n", certificate_bytes);
+  }
+  fmt::print(
+      "file        {}: {:.0f} bytes, {:.4f} of the float32 parameters, {:.3f} bits per parameter\n",
+      out.string(), size, size / floats, 32 * size / floats);
+}
+
+}  // namespace
+
+void declare_compress_options(CLI::App& app, CompressSettings& s) {
+  add_option(app, "--checkpoint", s.checkpoint, "checkpoint FILE, or DIR of a run")
+      ->type_name("PATH")
+      ->required();
+  add_option(app, "--calibrate", s.calibrate,
+             "text or token FILE like what the model was trained on, to see which errors matter")
+      ->type_name("FILE")
+      ->required();
+  add_option(app, "--out", s.out, "file to write")->type_name("FILE")->required();
+  add_option(app, "--bits", s.bits,
+             "of a weight, on average: 8, 4, 3 or another number from 1 to 12")
+      ->type_name("B")
+      ->capture_default_str();
+  add_option(app, "--method", s.method, "how weights go to the lattice: rounding|babai|lll|e8")
+      ->type_name("NAME")
+      ->capture_default_str();
+  add_option(app, "--spacing", s.spacing,
+             "shaped: finer steps where errors cost more; equal: one step a matrix")
+      ->type_name("NAME")
+      ->capture_default_str();
+  add_option(app, "--calibrate-sequences", s.sequences,
+             "evenly spaced sequences to read of it; 0 for all")
+      ->type_name("N")
+      ->capture_default_str();
+  add_option(app, "--threads", s.threads, "[all processors]")->type_name("N");
+}
+
+void compress_command(const CompressSettings& settings, train::Collective& collective) {
+  train::in_agreement(collective, [&] {
+    if (collective.rank() != 0) return;
+    const train::CompressOptions options{
+        .method = parse_method(settings.method),
+        .spacing = parse_spacing(settings.spacing),
+        .bits = settings.bits,
+        .threads = settings.threads > 0 ? settings.threads
+                                        : static_cast<int>(available_processors().size())};
+    if (!(settings.bits >= 1 && settings.bits <= 12)) {
+      fail("--bits {}: give a number from 1 to 12", settings.bits);
+    }
+    if (settings.threads < 0) fail("--threads {}: give at least 1", settings.threads);
+    if (std::filesystem::exists(settings.out)) {
+      fail("--out {} exists already; remove it or give another name", settings.out);
+    }
+    kernels::prepare_blas(options.threads);
+    LoadedModel loaded(settings.checkpoint);
+    if (!loaded.run.compression.empty()) {
+      fail("{} is compressed already; give the checkpoint that it was made of",
+           loaded.path.string());
+    }
+    const model::Layout& layout = loaded.gpt.layout();
+    const data::DataPart text = data::load_part(settings.calibrate, loaded.tokenizer.get(),
+                                                loaded.run.model.vocabulary, options.threads);
+    LiveLine line;
+    const auto statistics = train::measure_sensitivity(
+        loaded.gpt, loaded.parameters.data(), text.tokens, settings.sequences, options.threads,
+        [&](double share) { line.show(fmt::format("calibrating {:.0f} %", 100 * share)); });
+    const train::CompressedParameters result =
+        train::compress(layout, loaded.parameters.span(), statistics, options,
+                        [&](const std::string& what) { line.show(what); });
+    line.clear();
+    loaded.run.compression =
+        describe(settings, result, loaded.path.string(), std::string(version()));
+    loaded.run.program_version = version();
+    io::write_compressed_model(settings.out, loaded.run, layout, result.matrices,
+                               loaded.parameters.span());
+    print_table(result, layout, settings.out);
+    std::fflush(stdout);
+  });
+}
+
+}  // namespace cllm::cli

@@ -1,0 +1,170 @@
+#include "cllm/io/compressed_model.h"
+
+#include <hdf5.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "checkpoint_fixture.h"
+#include "cllm/base/file.h"
+#include "cllm/io/hdf5.h"
+#include "cllm/lattice/certificate_code.h"
+#include "cllm/lattice/coded_matrix.h"
+
+namespace cllm::io {
+namespace {
+
+using testing::HasSubstr;
+
+/// A model with matrices of columns that E8 has whole blocks for, and of others.
+constexpr model::ModelConfig kModel{
+    .layers = 1, .heads = 2, .channels = 10, .context = 5, .vocabulary = 17};
+
+class CompressedModelTest : public testing::Test {
+ protected:
+  /// Codes of random weights in the metric of a unit matrix.
+  void write(lattice::Method method) {
+    const model::Layout& layout = content_.layout;
+    CompressedMatrices matrices{.method = method,
+                                .codes = std::vector<std::string>(layout.tensors().size()),
+                                .certificates = std::vector<std::string>(layout.tensors().size())};
+    RandomStream random(3, 0);
+    for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
+      const model::Tensor& tensor = layout[i];
+      const auto slab = content_.parameters.span().subspan(tensor.offset, tensor.size());
+      for (float& value : slab) value = static_cast<float>(random.normal());
+      if (!tensor.is_matrix) continue;
+      std::vector<double> unit(tensor.columns * tensor.columns);
+      for (std::size_t c = 0; c < tensor.columns; ++c) unit[c * (tensor.columns + 1)] = 1;
+      const std::vector<double> rows(tensor.rows, 1.0);
+      const lattice::WeightLattice lattice(unit, rows, {.method = method});
+      const lattice::CodedMatrix coded = lattice::code_matrix(lattice, slab, 0.25, 1);
+      coded.decode(lattice.kind(), slab);  // what is to come back
+      matrices.codes[i] = coded.pack();
+      matrices.certificates[i] = lattice::encode_certificates(lattice.certificates());
+    }
+    write_compressed_model(path_, content_.run, layout, matrices, content_.parameters.span());
+  }
+
+  support::ScratchDirectory scratch_;
+  std::filesystem::path path_ = scratch_.path() / "model.h5";
+  Content content_ = [] {
+    Content content = random_content(kModel, 1);
+    content.run.compression = R"({"bits": 4})";
+    return content;
+  }();
+};
+
+TEST_F(CompressedModelTest, ComesBackByWhatReadsCheckpoints) {
+  using enum lattice::Method;
+  for (const lattice::Method method : {kRounding, kBabai, kReducedBabai, kE8}) {
+    write(method);
+    EXPECT_EQ(read_run_state(path_), content_.run);
+    Slab<float> found(content_.layout.slab_size());
+    // Between tensors, the fixture has zeros as well.
+    read_parameters(path_, content_.layout, found.span());
+    EXPECT_EQ(bits(found), bits(content_.parameters)) << lattice::name_of(method);
+    const CheckpointSummary summary = describe_checkpoint(path_);
+    EXPECT_THAT(summary.problems(), testing::IsEmpty());
+    // 16 tensors of which 6 are matrices.
+    EXPECT_EQ(summary.tensors.size(), method == kReducedBabai ? 22u : 16u);
+  }
+}
+
+TEST_F(CompressedModelTest, EqualContentMakesEqualFiles) {
+  write(lattice::Method::kE8);
+  const std::string first = read_file(path_);
+  write(lattice::Method::kE8);
+  EXPECT_EQ(read_file(path_), first);
+}
+
+TEST_F(CompressedModelTest, HasNoStateOfTheOptimizerAndOneModel) {
+  write(lattice::Method::kE8);
+  Content other(kModel);
+  EXPECT_THAT(
+      error_of(path_, [&] { read_optimizer(path_, other.layout, other.m.span(), other.v.span()); }),
+      HasSubstr("is a compressed model"));
+  model::ModelConfig wider = kModel;
+  wider.vocabulary = 18;
+  Content another(wider);
+  EXPECT_THAT(
+      error_of(path_, [&] { read_parameters(path_, another.layout, another.parameters.span()); }),
+      HasSubstr("vocabulary 17"));
+}
+
+/// Whatever bit of the file is wrong: nothing crashes, and no other weights are read.
+TEST_F(CompressedModelTest, NoFlippedBitGoesUnnoticed) {
+  for (const lattice::Method method : {lattice::Method::kE8, lattice::Method::kReducedBabai}) {
+    write(method);
+    const std::string whole = read_file(path_);
+    std::size_t harmless = 0, rounds = 0;
+    for (std::size_t at = 0; at < whole.size(); at += 61) {
+      std::string spoiled = whole;
+      spoiled[at] = static_cast<char>(spoiled[at] ^ (1 << at % 8));
+      std::ofstream(path_, std::ios::binary) << spoiled;
+      ++rounds;
+      try {
+        Slab<float> found(content_.layout.slab_size());
+        const RunState run = read_run_state(path_);
+        read_parameters(path_, content_.layout, found.span());
+        EXPECT_EQ(run, content_.run);
+        EXPECT_EQ(bits(found), bits(content_.parameters)) << at;
+        EXPECT_TRUE(describe_checkpoint(path_).is_whole());
+        ++harmless;
+      } catch (const Error& error) {
+        EXPECT_THAT(error.what(), HasSubstr(path_.string()));
+        EXPECT_EQ(std::string(error.what()).find('\n'), std::string::npos);
+      }
+    }
+    EXPECT_LT(harmless, rounds / 2) << "gaps between HDF5's pieces are nobody's";
+  }
+}
+
+TEST_F(CompressedModelTest, TruncatedFilesAreRefused) {
+  write(lattice::Method::kE8);
+  const std::string whole = read_file(path_);
+  for (std::size_t size = 0; size < whole.size(); size += whole.size() / 23) {
+    std::ofstream(path_, std::ios::binary) << whole.substr(0, size);
+    error_of(path_, [&] { read_run_state(path_); });
+  }
+}
+
+/// Each is whole, and in the other's place.
+TEST_F(CompressedModelTest, ExchangedMatricesAreNoticed) {
+  write(lattice::Method::kE8);
+  {
+    const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+    H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V18);
+    const Handle file(H5Fopen(path_.c_str(), H5F_ACC_RDWR, access.get()), H5Fclose);
+    const auto move = [&](const char* from, const char* to) {
+      ASSERT_GE(H5Lmove(file.get(), from, file.get(), to, H5P_DEFAULT, H5P_DEFAULT), 0);
+    };
+    move("/params/h.0.ln_1.bias", "/params/other");
+    move("/params/h.0.ln_2.bias", "/params/h.0.ln_1.bias");
+    move("/params/other", "/params/h.0.ln_2.bias");
+  }
+  Content found(kModel);
+  EXPECT_THAT(error_of(path_, [&] { read_run_state(path_); }), HasSubstr("exchanged or changed"));
+  EXPECT_THAT(
+      error_of(path_, [&] { read_parameters(path_, found.layout, found.parameters.span()); }),
+      HasSubstr("exchanged or changed"));
+  EXPECT_THAT(describe_checkpoint(path_).problem, HasSubstr("exchanged or changed"));
+}
+
+/// Codes under a right digest that are of no matrix: damage that only decoding finds.
+TEST_F(CompressedModelTest, CodesThatAreNoneAreRefusedBeforeTheFileTakesItsName) {
+  CompressedMatrices matrices{.method = lattice::Method::kE8,
+                              .codes = std::vector<std::string>(content_.layout.tensors().size()),
+                              .certificates = {}};
+  for (std::string& code : matrices.codes) code = "no code";
+  EXPECT_THAT(error_of(path_,
+                       [&] {
+                         write_compressed_model(path_, content_.run, content_.layout, matrices,
+                                                content_.parameters.span());
+                       }),
+              HasSubstr("is damaged at /codes/wte.weight"));
+  EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
+}  // namespace
+}  // namespace cllm::io

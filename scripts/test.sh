@@ -31,6 +31,8 @@ export OMPI_MCA_rmaps_base_oversubscribe=1
 export OMPI_MCA_hwloc_base_binding_policy=none
 export OMPI_MCA_mpi_yield_when_idle=1
 export OMP_WAIT_POLICY=passive
+# Processes of one host need no munge; where it is installed and stopped, each waits for it 2.5 s.
+export PMIX_MCA_psec=native
 # The fast unwinder stops at libraries without frame pointers, and so never sees which of them are
 # to be suppressed.
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:fast_unwind_on_malloc=0}

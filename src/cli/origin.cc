@@ -22,6 +22,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
+/// A vocabulary is large where it has this many times the channels: then half a table does nearly
+/// what a whole one does. (With 4 times as many it depends on the text: docs/lattice.md.)
+constexpr std::size_t kLargeVocabulary = 8;
+
 /// The checkpoint that `path` means: itself, or the newest whole one of the directory.
 Origin origin_at(Origin::Kind kind, const fs::path& path) {
   Origin origin{
@@ -151,7 +155,7 @@ void resolve_embedding(const Origin& origin, std::size_t vocabulary, TrainSettin
   } else if (!origin.checkpoint.empty()) {
     shape.embedding_rank = io::read_run_state(origin.checkpoint).model.embedding_rank;
   } else {
-    shape.embedding_rank = vocabulary >= 2 * shape.channels ? shape.channels / 2 : 0;
+    shape.embedding_rank = vocabulary >= kLargeVocabulary * shape.channels ? shape.channels / 2 : 0;
   }
   s.embedding_rank = shape.is_reduced() ? std::to_string(shape.embedding_rank) : "dense";
   if (s.embedding_init.empty()) s.embedding_init = shape.is_reduced() ? "corpus" : "random";

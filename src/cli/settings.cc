@@ -74,7 +74,7 @@ void declare_model_options(CLI::App& app, TrainSettings& s) {
   model("--context", s.shape.context, "tokens of a sequence [the preset's]")->type_name("N");
   model("--embedding-rank", s.embedding_rank,
         "width of a reduced token table, or dense [half of the channels where the vocabulary is at "
-        "least twice as large as they]")
+        "least eight times as large]")
       ->type_name("R");
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <string>
 #include <vector>
 
 #include "cllm/base/random.h"
@@ -14,10 +15,12 @@
 namespace cllm::train {
 namespace {
 
-constexpr model::ModelConfig kModel{
+constexpr model::ModelConfig kDense{
     .layers = 2, .heads = 2, .channels = 8, .context = 16, .vocabulary = 11};
+constexpr model::ModelConfig kReduced{
+    .layers = 2, .heads = 2, .channels = 8, .context = 16, .vocabulary = 11, .embedding_rank = 5};
 
-class CalibrationTest : public testing::Test {
+class CalibrationTest : public testing::TestWithParam<model::ModelConfig> {
  protected:
   CalibrationTest() {
     RandomStream random(7, 0);
@@ -34,12 +37,18 @@ class CalibrationTest : public testing::Test {
   data::TokenView view() const { return data::TokenView(std::span<const std::uint32_t>(tokens_)); }
 
   const kernels::Kernels& kernels_ = kernels::select_kernels();
-  model::Gpt gpt_{kModel, kernels_};
-  support::Example example_ = support::make_example(kModel, 1, 16, 3);
+  const model::ModelConfig& config_ = GetParam();
+  model::Gpt gpt_{config_, kernels_};
+  support::Example example_ = support::make_example(config_, 1, 16, 3);
   std::vector<std::uint32_t> tokens_;
 };
 
-TEST_F(CalibrationTest, ThreadsChangeNothing) {
+INSTANTIATE_TEST_SUITE_P(Tables, CalibrationTest, testing::Values(kDense, kReduced),
+                         [](const auto& table) {
+                           return std::string(table.param.is_reduced() ? "Reduced" : "Dense");
+                         });
+
+TEST_P(CalibrationTest, ThreadsChangeNothing) {
   const auto one = measure(1), three = measure(3);
   ASSERT_EQ(one.size(), three.size());
   for (std::size_t i = 0; i < one.size(); ++i) {
@@ -52,13 +61,13 @@ TEST_F(CalibrationTest, ThreadsChangeNothing) {
 }
 
 /// By the definition, from the activations of one unit after another.
-TEST_F(CalibrationTest, CovariancesAreThoseOfTheInputs) {
+TEST_P(CalibrationTest, CovariancesAreThoseOfTheInputs) {
   const model::Layout& layout = gpt_.layout();
-  const WindowUnits units(view(), kModel.context, 0);
-  model::Workspace w(kModel, units.shape(), model::Purpose::kTraining);
-  model::Scratch scratch(kModel.context, gpt_.tiling().scratch(), model::Purpose::kTraining);
+  const WindowUnits units(view(), config_.context, 0);
+  model::Workspace w(config_, units.shape(), model::Purpose::kTraining);
+  model::Scratch scratch(config_.context, gpt_.tiling().scratch(), model::Purpose::kTraining);
   WindowUnits::Tokens room = units.make_room();
-  const std::size_t c = kModel.channels, wide = 4 * c;
+  const std::size_t c = config_.channels, wide = 4 * c;
   std::vector<double> attention(c * c), gelu(wide * wide);
   std::size_t rows = 0;
   for (std::size_t u = 0; u < units.size(); ++u) {
@@ -92,7 +101,7 @@ TEST_F(CalibrationTest, CovariancesAreThoseOfTheInputs) {
   expect_near(layout.layer(0).mlp_proj_weight, gelu);
 }
 
-TEST_F(CalibrationTest, EveryMatrixHasStatisticsAndTheCommonestTokenCountsMost) {
+TEST_P(CalibrationTest, EveryMatrixHasStatisticsAndTheCommonestTokenCountsMost) {
   const auto statistics = measure(1);
   const model::Layout& layout = gpt_.layout();
   for (std::size_t i = 0; i < statistics.size(); ++i) {
@@ -110,11 +119,11 @@ TEST_F(CalibrationTest, EveryMatrixHasStatisticsAndTheCommonestTokenCountsMost) 
 
 /// The factors are made so that their traces give back what they came from: the mean square of a
 /// unit's gradient.
-TEST_F(CalibrationTest, TraceTimesWeightIsTheSquaredGradient) {
+TEST_P(CalibrationTest, TraceTimesWeightIsTheSquaredGradient) {
   const model::Layout& layout = gpt_.layout();
-  const WindowUnits units(view(), kModel.context, 0);
-  model::Workspace w(kModel, units.shape(), model::Purpose::kTraining);
-  model::Scratch scratch(kModel.context, gpt_.tiling().scratch(), model::Purpose::kTraining);
+  const WindowUnits units(view(), config_.context, 0);
+  model::Workspace w(config_, units.shape(), model::Purpose::kTraining);
+  model::Scratch scratch(config_.context, gpt_.tiling().scratch(), model::Purpose::kTraining);
   WindowUnits::Tokens room = units.make_room();
   const model::Tensor& tensor = layout[layout.layer(1).c_fc_weight];
   std::vector<double> squares(tensor.rows);

@@ -191,18 +191,28 @@ TEST(SubspaceTest, LeadingPartOfASteepSpectrum) {
   EXPECT_LT(defect(matrix, subspace, 20), kTolerance);
 }
 
-/// The matrix with its rows and columns from `rank` on made copies of the first.
+/// A sum of `rank` outer products, each element rounded to float, so that it is only nearly of that
+/// rank.
 Dense of_rank(std::size_t size, std::size_t rank) {
-  Dense matrix = random_matrix(size, 1, 1, 11);
-  for (std::size_t i = rank; i < size; ++i) {
-    std::copy_n(&matrix.values[(i % rank) * size], size, &matrix.values[i * size]);
+  Dense matrix{size, std::vector<float>(size * size)};
+  const Dense left = random_matrix(size, 1, 1, 11), right = random_matrix(size, 1, 1, 12);
+  for (std::size_t i = 0; i < size; ++i) {
+    for (std::size_t j = 0; j < size; ++j) {
+      double sum = 0;
+      for (std::size_t k = 0; k < rank; ++k) {
+        sum += static_cast<double>(left.at(i, k)) * static_cast<double>(right.at(k, j));
+      }
+      matrix.values[i * size + j] = static_cast<float>(sum);
+    }
   }
   return matrix;
 }
 
 TEST(SubspaceTest, BeyondTheRankOfTheMatrixAllIsZero) {
-  const Dense matrix = of_rank(50, 3);
-  for (const std::size_t rank : {8, 50, 60}) {
+  // In the larger, rounding makes singular values of 1e-7 of the first.
+  for (const auto& [size, rank] :
+       {std::pair<std::size_t, std::size_t>{50, 8}, {50, 50}, {50, 60}, {300, 8}}) {
+    const Dense matrix = of_rank(size, 3);
     const Subspace subspace = subspace_of(matrix, {.rank = rank});
     const std::vector<double> exact = exact_values(matrix);
     for (std::size_t j = 0; j < rank; ++j) {
@@ -211,7 +221,7 @@ TEST(SubspaceTest, BeyondTheRankOfTheMatrixAllIsZero) {
         continue;
       }
       EXPECT_EQ(subspace.singular_values[j], 0);
-      for (std::size_t i = 0; i < 50; ++i) EXPECT_EQ(subspace.vectors[i * rank + j], 0);
+      for (std::size_t i = 0; i < size; ++i) EXPECT_EQ(subspace.vectors[i * rank + j], 0);
     }
     EXPECT_LT(defect(matrix, subspace, 3), kTolerance);
   }

@@ -42,7 +42,7 @@ Arguments inherited(const Arguments& stored);
 
 /// Completes the model's shape once the vocabulary is known, and puts in what follows from it: the
 /// rank of the token table is the one asked for, else that of the origin's checkpoint, else half of
-/// the channels where the vocabulary is at least twice as large as they; it starts from the corpus
+/// the channels where the vocabulary is at least eight times as large; it starts from the corpus
 /// where it is reduced, if nothing else was asked for.
 void resolve_embedding(const Origin& origin, std::size_t vocabulary, TrainSettings& settings);
 

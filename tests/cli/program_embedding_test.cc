@@ -1,0 +1,89 @@
+// Token tables that are reduced and start from the corpus, as a user sees them.
+#include <filesystem>
+
+#include "program_fixture.h"
+
+namespace cllm::cli {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+class EmbeddingTest : public ProgramTest {
+ protected:
+  const Arguments reduced_ = {"--embedding-rank", "16", "--batch", "6", "--micro-batch", "1"};
+
+  /// After a run that nothing interrupted.
+  std::vector<std::string> undisturbed(int steps) {
+    if (!std::filesystem::exists(path("whole"))) succeed(tiny("whole", steps, reduced_));
+    return digests("whole");
+  }
+};
+
+TEST_F(EmbeddingTest, StartsFromTheCorpusWithTheSameBitsOnAnyRanks) {
+  const std::vector<std::string> alone = undisturbed(12);
+  EXPECT_THAT(alone, testing::Contains(testing::StartsWith("/params/wte.codes ")));
+  for (const auto& [ranks, out] : {std::pair{2, "two"}, {3, "three"}}) {
+    std::filesystem::remove_all(path("token-cache"));
+    succeed_on(ranks, tiny(out, 12, reduced_));
+    EXPECT_EQ(digests(out), alone) << ranks;
+  }
+}
+
+TEST_F(EmbeddingTest, ALaterRunReadsWhatTheCorpusSaid) {
+  EXPECT_THAT(succeed(tiny("first", 2, reduced_)).out, Not(HasSubstr("(from the cache)")));
+  EXPECT_THAT(succeed(tiny("second", 2, reduced_)).out, HasSubstr("(from the cache)"));
+  EXPECT_EQ(digests("second"), digests("first"));
+}
+
+TEST_F(EmbeddingTest, GoesOnToTheSameBitsAndKeepsItsLattice) {
+  const std::vector<std::string> whole = undisturbed(12);
+  succeed(tiny("run", 5, reduced_));
+  succeed_on(2, {"--resume", "run", "--steps", "12"});
+  // The schedule was another one in the first steps; but for that the two are alike.
+  succeed(tiny("again", 5, reduced_));
+  succeed({"--resume", "again", "--steps", "12"});
+  EXPECT_EQ(digests("run"), digests("again"));
+  for (const char* run : {"whole", "run"}) {
+    const std::string text = succeed({"inspect", run}).out;
+    EXPECT_THAT(text, HasSubstr("embedding rank 16"));
+    EXPECT_THAT(text, HasSubstr("embedding   16 dimensions, which keep 0."));
+    EXPECT_THAT(text, HasSubstr("lattice     proved LLL-reduced (delta 0.99)"));
+  }
+  EXPECT_EQ(succeed({"sample", "--checkpoint", "run", "--tokens", "9"}).err, "");
+  EXPECT_THAT(succeed({"neighbours", "--checkpoint", "run", "e"}).out, HasSubstr("by the table"));
+  succeed(tiny("child", 2, {"--init-from", "run"}));
+  EXPECT_THAT(succeed({"inspect", "child"}).out, HasSubstr("lattice     proved"));
+}
+
+TEST_F(EmbeddingTest, OtherStartsAreOptions) {
+  const std::string orthonormal =
+      succeed(tiny("orthonormal", 2, reduced_ + Arguments{"--embedding-basis", "orthonormal"})).out;
+  EXPECT_THAT(orthonormal, HasSubstr("table   from the corpus in"));
+  EXPECT_THAT(succeed({"inspect", "orthonormal"}).out, Not(HasSubstr("lattice  ")));
+  const std::string random =
+      succeed(tiny("random", 2, reduced_ + Arguments{"--embedding-init", "random"})).out;
+  EXPECT_THAT(random, Not(HasSubstr("table   from")));
+  const std::string dense = succeed(tiny("dense", 2, {"--embedding-init", "corpus"})).out;
+  EXPECT_THAT(dense, HasSubstr("table   from the corpus in"));
+  EXPECT_NE(digests("orthonormal"), digests("random"));
+  EXPECT_THAT(succeed(tiny("rare", 2, reduced_ + Arguments{"--rare-tokens", "2000"})).out,
+              HasSubstr(" rare tokens from their relatives"));
+}
+
+TEST_F(EmbeddingTest, TheOrderOfRowsChangesNothing) {
+  succeed(tiny("ulam", 12, reduced_ + Arguments{"--row-order", "ulam"}));
+  EXPECT_EQ(digests("ulam"), undisturbed(12));
+}
+
+TEST_F(EmbeddingTest, IsCompressedLikeAnyOther) {
+  undisturbed(12);
+  write("text.txt", sample_text(400));
+  succeed({"compress", "--checkpoint", "whole", "--calibrate", "text.txt", "--bits", "4", "--out",
+           "small.h5"});
+  EXPECT_THAT(succeed({"inspect", "small.h5", "--tensors"}).out, HasSubstr("/codes/wte.basis"));
+  EXPECT_EQ(succeed({"sample", "--checkpoint", "small.h5", "--tokens", "9"}).err, "");
+}
+
+}  // namespace
+}  // namespace cllm::cli

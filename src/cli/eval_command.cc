@@ -98,8 +98,9 @@ void eval_command(const EvalSettings& settings, train::Collective& collective) {
     if (!settings.by_frequency.empty()) {
       const data::DataPart counted = data::load_part(settings.by_frequency, loaded->tokenizer.get(),
                                                      loaded->run.model.vocabulary, threads);
+      Crew crew(threads);
       class_of =
-          frequency_classes(data::count_tokens(counted.tokens, loaded->run.model.vocabulary));
+          frequency_classes(data::count_tokens(counted.tokens, loaded->run.model.vocabulary, crew));
     }
     evaluator.emplace(loaded->gpt, part.tokens, sequences, threads, collective);
   });

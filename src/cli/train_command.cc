@@ -187,7 +187,9 @@ int train_command(const Arguments& command_line, Collective& collective,
     model::validate(s.shape);
     train::TrainerOptions options = trainer_options(s, threads);
     if (parse_ulam_order(s.row_order)) {
-      options.row_of = data::ulam_rows(data::count_tokens(data.train.tokens, data.vocabulary));
+      Crew crew(threads);
+      options.row_of =
+          data::ulam_rows(data::count_tokens(data.train.tokens, data.vocabulary, crew));
     }
     const train::MemoryBudget wanted =
         train::memory_budget(s.shape, options, background, collective);

@@ -8,25 +8,6 @@
 #include "cllm/base/error.h"
 
 namespace cllm::data {
-namespace {
-
-/// Tokens that are taken from a view at a time.
-constexpr std::size_t kPiece = 4096;
-
-/// visit(position, token) for every token of one of `parts` contiguous parts, in order.
-template <typename Visit>
-void for_each_token(TokenView tokens, std::size_t part, std::size_t parts, const Visit& visit) {
-  const std::size_t end = tokens.size() * (part + 1) / parts;
-  std::array<std::uint32_t, kPiece> piece;
-  for (std::size_t at = tokens.size() * part / parts; at < end; at += kPiece) {
-    const std::size_t count = std::min(kPiece, end - at);
-    tokens.copy(at, count, piece.data());
-    for (std::size_t i = 0; i < count; ++i) visit(at + i, piece[i]);
-  }
-}
-
-}  // namespace
-
 WindowWeights::WindowWeights(int window) {
   if (window < 1 || window > kLongestWindow) {
     fail("a co-occurrence window of {} tokens is out of range; give 1 to {}", window,
@@ -37,20 +18,6 @@ WindowWeights::WindowWeights(int window) {
   for (std::uint64_t d = 1; d <= longest; ++d) unit = std::lcm(unit, d);
   weights_.push_back(0);
   for (std::uint64_t d = 1; d <= longest; ++d) weights_.push_back(unit / d);
-}
-
-std::vector<std::uint64_t> count_tokens(TokenView tokens, std::size_t vocabulary, Crew& crew) {
-  const auto parts = static_cast<std::size_t>(crew.size());
-  std::vector<std::vector<std::uint64_t>> counts(parts, std::vector<std::uint64_t>(vocabulary));
-  crew.share(parts, [&](std::size_t part, Recorder&) {
-    for_each_token(tokens, part, parts,
-                   [&](std::size_t, std::uint32_t token) { ++counts[part][token]; });
-  });
-  for (std::size_t part = 1; part < parts; ++part) {
-    for (std::size_t token = 0; token < vocabulary; ++token)
-      counts[0][token] += counts[part][token];
-  }
-  return std::move(counts[0]);
 }
 
 std::vector<std::uint64_t> cooccurrence_totals(TokenView tokens,
@@ -79,9 +46,10 @@ TokenPositions::TokenPositions(TokenView tokens, std::size_t vocabulary, std::si
   const std::size_t rows = starts_.size() - 1;
   std::vector<std::vector<std::size_t>> next(parts, std::vector<std::size_t>(rows));
   const auto for_each_place = [&](std::size_t part, const auto& visit) {
-    for_each_token(tokens, part, parts, [&](std::size_t position, std::uint32_t token) {
-      if (token % shares == share) visit(position, next[part][token / shares]);
-    });
+    tokens.for_each(tokens.size() * part / parts, tokens.size() * (part + 1) / parts,
+                    [&](std::size_t position, std::uint32_t token) {
+                      if (token % shares == share) visit(position, next[part][token / shares]);
+                    });
   };
   crew.share(parts, [&](std::size_t part, Recorder&) {
     for_each_place(part, [](std::size_t, std::size_t& count) { ++count; });

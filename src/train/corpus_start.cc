@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cllm/kernels/blas.h"
+#include "cllm/lattice/cholesky.h"
 #include "cllm/lattice/reduce.h"
 #include "cllm/model/initialize.h"
 
@@ -48,27 +49,10 @@ std::vector<double> second_moment(const CorpusVectors& vectors) {
   return moment;
 }
 
-/// Adds to the diagonal of a matrix (n, n) a part of its mean. Returns whether anything is there.
-bool dampen(std::vector<double>& matrix, std::size_t n) {
-  double trace = 0;
-  for (std::size_t i = 0; i < n; ++i) trace += matrix[i * n + i];
-  for (std::size_t i = 0; i < n; ++i) {
-    matrix[i * n + i] += kDamping * trace / static_cast<double>(n);
-  }
-  return trace > 0;
-}
-
-/// The transpose (n, n) of Cholesky's factor: upper-triangular R with matrix = Rᵀ R.
-std::vector<double> transposed_cholesky(const std::vector<double>& matrix, std::size_t n) {
-  std::vector<double> upper(n * n);
-  for (std::size_t i = 0; i < n; ++i) {
-    for (std::size_t j = i; j < n; ++j) {
-      double sum = matrix[i * n + j];
-      for (std::size_t k = 0; k < i; ++k) sum -= upper[k * n + i] * upper[k * n + j];
-      upper[i * n + j] = j == i ? std::sqrt(sum) : sum / upper[i * n + i];
-    }
-  }
-  return upper;
+std::vector<double> transposed(const std::vector<double>& matrix, std::size_t n) {
+  std::vector<double> result(n * n);
+  for (std::size_t i = 0; i < n * n; ++i) result[i] = matrix[i % n * n + i / n];
+  return result;
 }
 
 /// The inverse (n, n) of an upper-triangular matrix.
@@ -134,9 +118,12 @@ std::optional<lattice::Certificate> express_in_lattice(const CorpusVectors& vect
                                                        std::span<float> codes,
                                                        std::span<float> basis, Crew& crew) {
   const std::size_t r = vectors.rank, c = basis.size() / r;
-  std::vector<double> moment = second_moment(vectors);
-  if (!dampen(moment, r)) return std::nullopt;
-  const std::vector<double> upper = transposed_cholesky(moment, r);
+  const std::vector<double> moment = second_moment(vectors);
+  double trace = 0;
+  for (std::size_t i = 0; i < r; ++i) trace += moment[i * r + i];
+  if (trace == 0) return std::nullopt;
+  const std::vector<double> upper =
+      transposed(lattice::cholesky(moment, r, kDamping * trace / static_cast<double>(r)), r);
   lattice::Certificate certificate = lattice::reduce(upper, r, kBasisBits);
   const std::vector<double> reduced = lattice::multiply(certificate.transform, upper, r);
   const double norm =

@@ -13,6 +13,7 @@
 #include "cllm/base/stopwatch.h"
 #include "cllm/data/cooccurrence.h"
 #include "cllm/data/ppmi.h"
+#include "cllm/data/token_counts.h"
 #include "cllm/train/corpus_cache.h"
 #include "cllm/train/merge.h"
 #include "cllm/train/subspace.h"

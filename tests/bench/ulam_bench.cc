@@ -37,6 +37,11 @@ struct Order {
   std::vector<std::uint32_t> row_of;  // (V)
 };
 
+std::vector<std::uint64_t> counts_of(const data::TokenFile& file) {
+  Crew crew(1);
+  return data::count_tokens(file.tokens(), file.info().vocabulary, crew);
+}
+
 std::vector<Order> orders_of(std::span<const std::uint64_t> counts) {
   std::vector<std::uint32_t> ids(counts.size());
   std::iota(ids.begin(), ids.end(), 0u);
@@ -55,7 +60,7 @@ class Bench {
  public:
   explicit Bench(const std::string& path)
       : file_(data::TokenFile::open(path)),
-        orders_(orders_of(data::count_tokens(file_.tokens(), file_.info().vocabulary))),
+        orders_(orders_of(counts_of(file_))),
         table_(file_.info().vocabulary * kChannels),
         rows_(kTokens * kChannels),
         tokens_(kTokens),

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "cllm/data/token_counts.h"
 #include "support/error_of.h"
 #include "support/reference_cooccurrence.h"
 

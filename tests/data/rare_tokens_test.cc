@@ -32,9 +32,10 @@ double norm_of(const Table& table, std::size_t token) {
 
 TEST(TokenCountsTest, CountEveryToken) {
   const std::vector<std::uint16_t> tokens = {3, 0, 3, 3, 1};
-  EXPECT_EQ(count_tokens(TokenView(std::span<const std::uint16_t>(tokens)), 5),
+  Crew crew(1);
+  EXPECT_EQ(count_tokens(TokenView(std::span<const std::uint16_t>(tokens)), 5, crew),
             (Counts{1, 1, 0, 3, 0}));
-  EXPECT_EQ(count_tokens(TokenView(), 2), (Counts{0, 0}));
+  EXPECT_EQ(count_tokens(TokenView(), 2, crew), (Counts{0, 0}));
 }
 
 TEST(RareTokensTest, GetTheMeanOfTheirRelatives) {

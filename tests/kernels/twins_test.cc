@@ -2,7 +2,6 @@
 
 #include <bit>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 /// Functions, sums and GELU: AVX2 against the portable twin, and the comparison itself.
@@ -150,7 +149,9 @@ TEST(TwinsTest, SparseRow) {
                           .tolerances = {{}, {}, {}, tolerance},
                           .call = [=](const Kernels& k, float* const* p) {
                             std::vector<std::uint32_t> places(count);
-                            std::memcpy(places.data(), p[0], count * sizeof(float));
+                            for (std::size_t e = 0; e < count; ++e) {
+                              places[e] = std::bit_cast<std::uint32_t>(p[0][e]);
+                            }
                             k.sparse_row(places.data(), p[1], count, p[2], ld, p[3], n);
                           }});
     }

@@ -40,9 +40,6 @@ class WindowWeights {
   std::vector<std::uint64_t> weights_;  // of distance 0, never used, 1, …
 };
 
-/// How often each token below `vocabulary` occurs; every token of `tokens` is below it.
-std::vector<std::uint64_t> count_tokens(TokenView tokens, std::size_t vocabulary, Crew& crew);
-
 /// The row sums of the co-occurrence matrix, which are its column sums as well, from the tokens'
 /// counts.
 std::vector<std::uint64_t> cooccurrence_totals(TokenView tokens,

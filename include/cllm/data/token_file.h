@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -26,6 +28,16 @@ class TokenView {
   std::uint32_t operator[](std::size_t i) const;
   /// Tokens [offset, offset + count) as 32-bit integers. The range must lie within the view.
   void copy(std::size_t offset, std::size_t count, std::uint32_t* out) const;
+  /// visit(i, token) for tokens [first, end), in order. The range must lie within the view.
+  template <typename Visit>
+  void for_each(std::size_t first, std::size_t end, const Visit& visit) const {
+    std::array<std::uint32_t, 4096> piece;
+    for (std::size_t at = first; at < end; at += piece.size()) {
+      const std::size_t count = std::min(piece.size(), end - at);
+      copy(at, count, piece.data());
+      for (std::size_t i = 0; i < count; ++i) visit(at + i, piece[i]);
+    }
+  }
   /// The same range as a view.
   TokenView subview(std::size_t offset, std::size_t count) const;
   /// Throws Error unless every token is below `vocabulary`; it names `name` and the position.

@@ -113,6 +113,19 @@ Hdf5Reader open_checkpoint(const std::filesystem::path& path, const model::Layou
 
 }  // namespace
 
+void require_whole(const std::filesystem::path& temporary, const std::filesystem::path& path) {
+  std::vector<std::string> problems;
+  try {
+    problems = describe_checkpoint(temporary).problems();
+  } catch (const Error& error) {
+    problems.emplace_back(error.what());
+  }
+  if (!problems.empty()) {
+    fail("{} is not written: read again, it was not whole ({}); do not trust the disk",
+         path.string(), problems.front());
+  }
+}
+
 double write_checkpoint(const std::filesystem::path& path, const RunState& run,
                         const model::Layout& layout, std::span<const float> parameters,
                         std::span<const float> m, std::span<const float> v) {
@@ -135,16 +148,7 @@ double write_checkpoint(const std::filesystem::path& path, const RunState& run,
   double seconds = 0;
   const auto check = [&](const std::filesystem::path& temporary) {
     const Stopwatch clock;
-    std::vector<std::string> problems;
-    try {
-      problems = describe_checkpoint(temporary).problems();
-    } catch (const Error& error) {
-      problems.emplace_back(error.what());
-    }
-    if (!problems.empty()) {
-      fail("{} is not written: read again, it was not whole ({}); do not trust the disk",
-           path.string(), problems.front());
-    }
+    require_whole(temporary, path);
     seconds = clock.elapsed();
   };
   write_atomically(path, write, check);

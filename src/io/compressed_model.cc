@@ -106,11 +106,7 @@ void write_compressed_model(const std::filesystem::path& path, const RunState& r
     file.close();
   };
   const auto check = [&](const std::filesystem::path& temporary) {
-    const std::vector<std::string> problems = describe_checkpoint(temporary).problems();
-    if (!problems.empty()) {
-      fail("{} is not written: read again, it was not whole ({}); do not trust the disk",
-           path.string(), problems.front());
-    }
+    require_whole(temporary, path);
   };
   write_atomically(path, write, check);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <vector>
@@ -34,5 +35,9 @@ RunState read_run_state(const Hdf5Reader& file, const char* attribute, std::uint
 /// Throws Error unless the attributes of `groups` and the datasets in them are those that were
 /// written.
 void check_contents(const Hdf5Reader& file, std::span<const char* const> groups);
+
+/// Reads what was written to `temporary` again before it takes the name `path`. Throws Error that
+/// names the latter where it is not whole.
+void require_whole(const std::filesystem::path& temporary, const std::filesystem::path& path);
 
 }  // namespace cllm::io

@@ -26,6 +26,10 @@ namespace {
 /// what a whole one does. (With 4 times as many it depends on the text: docs/lattice.md.)
 constexpr std::size_t kLargeVocabulary = 8;
 
+/// Learning rate of codes, times C / r. A step of Adam moves each of a code's r numbers as far as
+/// each of the C of a row; with more than to make up for that, reduced tables learn faster.
+constexpr double kCodesRate = 2;
+
 /// The checkpoint that `path` means: itself, or the newest whole one of the directory.
 Origin origin_at(Origin::Kind kind, const fs::path& path) {
   Origin origin{
@@ -159,6 +163,11 @@ void resolve_embedding(const Origin& origin, std::size_t vocabulary, TrainSettin
   }
   s.embedding_rank = shape.is_reduced() ? std::to_string(shape.embedding_rank) : "dense";
   if (s.embedding_init.empty()) s.embedding_init = shape.is_reduced() ? "corpus" : "random";
+  if (s.embedding_rate == 0) {
+    s.embedding_rate = shape.is_reduced() ? kCodesRate * static_cast<double>(shape.channels) /
+                                                static_cast<double>(shape.embedding_rank)
+                                          : 1;
+  }
 }
 
 void check_agrees(const Origin& origin, const TrainSettings& s, const data::PreparedData& data) {

@@ -42,6 +42,12 @@ bool read_duration(std::string_view text, double& seconds) {
   return !text.empty();
 }
 
+/// Whether `text` is `yes`, else `no`. Throws Error, naming the option, for another word.
+bool is_first_of(const std::string& text, const char* option, const char* yes, const char* no) {
+  if (text != yes && text != no) fail("{} {}: choose {} or {}", option, text, yes, no);
+  return text == yes;
+}
+
 std::string preset_names() {
   std::string names;
   for (const model::Preset& preset : model::presets()) {
@@ -112,6 +118,9 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
         "lattice|orthonormal: the basis of codes from the corpus")
       ->type_name("KIND")
       ->capture_default_str();
+  model("--embedding-rate", s.embedding_rate,
+        "learning rate of the token table, times --lr [1; of codes 2 channels / R]")
+      ->type_name("X");
   model("--rare-tokens", s.rare_tokens,
         "tokens seen fewer than N times start from tokens that share their pieces; 0: none")
       ->type_name("N")
@@ -230,6 +239,9 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   shape.vocabulary = 1;  // is known once the data is
   if (given("--embedding-rank")) shape.embedding_rank = parse_embedding_rank(s.embedding_rank);
   if (given("--embedding-init")) parse_corpus_init(s.embedding_init);
+  if (given("--embedding-rate") && s.embedding_rate == 0) {
+    fail("--embedding-rate 0: give a number above 0");
+  }
   parse_lattice_basis(s.embedding_basis);
   parse_ulam_order(s.row_order);
   model::validate(shape);
@@ -275,7 +287,9 @@ void resolve(const CLI::App& app, TrainSettings& s) {
 }
 
 train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
-  return {.optimizer = s.optimizer,
+  train::AdamWOptions optimizer = s.optimizer;
+  if (s.embedding_rate != 0) optimizer.table_rate = s.embedding_rate;
+  return {.optimizer = optimizer,
           .schedule = {.decay = train::parse_decay(s.schedule),
                        .rate = s.rate,
                        .min_rate = s.min_rate,
@@ -294,9 +308,9 @@ train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
 
 std::string config_toml(const CLI::App& app) {
   // What follows from other options is to follow from them again when one of those is changed.
-  std::vector<std::string> derived = {"layers",      "heads",          "channels",      "context",
-                                      "micro-batch", "row-block",      "min-lr",        "warmup",
-                                      "eval-every",  "embedding-rank", "embedding-init"};
+  std::vector<std::string> derived = {
+      "layers", "heads",  "channels",   "context",        "micro-batch",    "row-block",
+      "min-lr", "warmup", "eval-every", "embedding-rank", "embedding-init", "embedding-rate"};
   std::erase_if(derived, [&](const std::string& name) { return app.count("--" + name) > 0; });
   std::vector<std::string> omitted = {"help",   "version",   "config",   "out",
                                       "resume", "init-from", "max-time", "trace"};
@@ -322,18 +336,15 @@ std::size_t parse_embedding_rank(const std::string& text) {
 }
 
 bool parse_corpus_init(const std::string& text) {
-  if (text == "corpus" || text == "random") return text == "corpus";
-  fail("--embedding-init {}: choose corpus or random", text);
+  return is_first_of(text, "--embedding-init", "corpus", "random");
 }
 
 bool parse_lattice_basis(const std::string& text) {
-  if (text == "lattice" || text == "orthonormal") return text == "lattice";
-  fail("--embedding-basis {}: choose lattice or orthonormal", text);
+  return is_first_of(text, "--embedding-basis", "lattice", "orthonormal");
 }
 
 bool parse_ulam_order(const std::string& text) {
-  if (text == "token" || text == "ulam") return text == "ulam";
-  fail("--row-order {}: choose token or ulam", text);
+  return is_first_of(text, "--row-order", "ulam", "token");
 }
 
 int parse_team(const std::string& text) {
@@ -385,13 +396,11 @@ double parse_max_time(const std::string& text) {
 }
 
 bool parse_background(const std::string& text) {
-  if (text == "background" || text == "blocking") return text == "background";
-  fail("--checkpoint-write {}: choose background or blocking", text);
+  return is_first_of(text, "--checkpoint-write", "background", "blocking");
 }
 
 bool parse_stop_on_failure(const std::string& text) {
-  if (text == "continue" || text == "stop") return text == "stop";
-  fail("--on-checkpoint-failure {}: choose continue or stop", text);
+  return is_first_of(text, "--on-checkpoint-failure", "stop", "continue");
 }
 
 }  // namespace cllm::cli

@@ -29,6 +29,7 @@
 #include "cllm/io/run_directory.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/model/initialize.h"
+#include "cllm/train/corpus_vectors.h"
 #include "cllm/train/memory_budget.h"
 #include "cllm/train/metrics.h"
 #include "cllm/train/placement.h"
@@ -191,8 +192,13 @@ int train_command(const Arguments& command_line, Collective& collective,
       options.row_of =
           data::ulam_rows(data::count_tokens(data.train.tokens, data.vocabulary, crew));
     }
+    const std::uint64_t statistics =
+        origin.kind == Origin::Kind::kNew && parse_corpus_init(s.embedding_init)
+            ? train::corpus_bytes(data.train.tokens.size(), data.vocabulary, s.shape.table_width(),
+                                  collective.size())
+            : 0;
     const train::MemoryBudget wanted =
-        train::memory_budget(s.shape, options, background, collective);
+        train::memory_budget(s.shape, options, background, statistics, collective);
     check_memory(wanted, sites, collective.rank());
     budget = wanted.text();
     gpt.emplace(s.shape, *kernels);

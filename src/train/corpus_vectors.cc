@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <cmath>
 #include <exception>
 #include <numeric>
@@ -10,6 +11,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
+#include "cllm/base/processors.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/data/cooccurrence.h"
 #include "cllm/data/ppmi.h"
@@ -26,6 +28,40 @@ namespace fs = std::filesystem;
 /// Rows that a thread counts and multiplies at a time; few, because those of frequent tokens are
 /// long.
 constexpr std::size_t kBlockRows = 4;
+
+/// Bytes of the matrix after which free memory is looked at again.
+constexpr std::uint64_t kWatchedBytes = std::uint64_t{64} << 20;
+
+/// What the subspace takes beside the matrix: its four arrays and the result.
+std::uint64_t subspace_bytes(std::uint64_t vocabulary, std::size_t rank) {
+  return 5 * sizeof(float) * vocabulary * (rank + SubspaceOptions{}.oversampling);
+}
+
+/// Ends the counting while there still is memory, which the kernel gives without asking whether it
+/// has it. Thread-safe.
+class MemoryWatch {
+ public:
+  explicit MemoryWatch(const CorpusOptions& options, std::uint64_t vocabulary)
+      : free_bytes_(options.free_bytes), spare_(subspace_bytes(vocabulary, options.rank)) {}
+
+  /// Throws Error where what is left will not do for the rest.
+  void add(std::uint64_t bytes) {
+    const std::uint64_t before = taken_.fetch_add(bytes), after = before + bytes;
+    if (before > 0 && before / kWatchedBytes == after / kWatchedBytes) return;
+    const std::uint64_t left = free_bytes_();
+    if (left >= spare_) return;
+    fail(
+        "--embedding-init corpus: host {} has {:.2f} GB free after {:.2f} GB of co-occurrences, "
+        "and {:.2f} GB are needed; give random, more hosts or a smaller vocabulary",
+        host_name(), static_cast<double>(left) / 1e9, static_cast<double>(after) / 1e9,
+        static_cast<double>(spare_) / 1e9);
+  }
+
+ private:
+  const std::function<std::uint64_t()>& free_bytes_;
+  std::uint64_t spare_;
+  std::atomic<std::uint64_t> taken_ = 0;
+};
 
 /// Says what is going on, on rank 0.
 class Teller {
@@ -106,13 +142,15 @@ class RowMaker {
 };
 
 /// Fills the rank's share of the matrix.
-void fill_share(RowMaker& maker, Crew& crew, SparseMatrix& matrix, Teller& teller) {
+void fill_share(RowMaker& maker, Crew& crew, SparseMatrix& matrix, MemoryWatch& memory,
+                Teller& teller) {
   matrix.rows.resize(maker.blocks());
   matrix.transposed.resize(maker.blocks());
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(crew.size()));
   crew.deal(maker.blocks(), [&](std::size_t block, std::size_t thread) {
     try {
       maker.make(block, thread, matrix.rows[block], matrix.transposed[block]);
+      memory.add(matrix.rows[block].bytes() + matrix.transposed[block].bytes());
       if (thread == 0) {
         teller.say_seldom(fmt::format("co-occurrence: {} %", 100 * block / maker.blocks()));
       }
@@ -132,7 +170,8 @@ PpmiMatrix make_matrix(Collective& collective, Crew& crew, data::TokenView token
   result.matrix.size = token_counts.size();
   in_agreement(collective, [&] {
     RowMaker maker(collective, crew, tokens, token_counts, options);
-    fill_share(maker, crew, result.matrix, teller);
+    MemoryWatch memory(options, token_counts.size());
+    fill_share(maker, crew, result.matrix, memory, teller);
   });
   std::vector<double> squares(token_counts.size());
   std::int64_t nonzeros = 0;
@@ -212,6 +251,12 @@ double CorpusVectors::energy_kept() const {
   double kept = 0;
   for (const double value : singular_values) kept += value * value;
   return kept / energy;
+}
+
+std::uint64_t corpus_bytes(std::uint64_t tokens, std::uint64_t vocabulary, std::size_t rank,
+                           int ranks) {
+  return subspace_bytes(vocabulary, rank) +
+         sizeof(std::uint64_t) * tokens / static_cast<std::uint64_t>(ranks);
 }
 
 CorpusVectors corpus_vectors(Collective& collective, Crew& crew, const kernels::Kernels& kernels,

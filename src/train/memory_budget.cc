@@ -19,14 +19,16 @@ std::string MemoryBudget::text() const {
   const auto gigabytes = [](std::uint64_t bytes) { return static_cast<double>(bytes) / 1e9; };
   return fmt::format(
       "{:.2f} GB a rank: parameters {:.2f}, optimizer {:.2f}, sums {:.2f}, threads {:.2f}, "
-      "evaluation {:.2f}, communication {:.2f}, checkpoint {:.2f}, program {:.2f}",
+      "evaluation {:.2f}, communication {:.2f}, checkpoint {:.2f}, statistics {:.2f}, "
+      "program {:.2f}",
       gigabytes(total()), gigabytes(parameters), gigabytes(optimizer), gigabytes(sums),
       gigabytes(threads), gigabytes(evaluation), gigabytes(communication), gigabytes(checkpoint),
-      gigabytes(program));
+      gigabytes(statistics), gigabytes(program));
 }
 
 MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOptions& options,
-                           bool background, const Collective& collective) {
+                           bool background, std::uint64_t statistics,
+                           const Collective& collective) {
   const model::Layout layout(config);
   const std::uint64_t slab = layout.slab_size() * sizeof(float);
   return {.parameters = slab,
@@ -37,6 +39,7 @@ MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOption
           .evaluation = Evaluator::bytes_for(config, options.threads),
           .communication = collective.buffer_bytes(),
           .checkpoint = CheckpointWriter::bytes_for(layout, background && collective.rank() == 0),
+          .statistics = statistics,
           .program = resident_memory()};
 }
 

@@ -19,6 +19,9 @@ void check_beta(const char* option, double beta) {
 void validate(const AdamWOptions& options) {
   check_beta("--beta1", options.beta1);
   check_beta("--beta2", options.beta2);
+  if (!(options.table_rate > 0) || !std::isfinite(options.table_rate)) {
+    fail("--embedding-rate {}: give a number above 0", options.table_rate);
+  }
   if (!(options.weight_decay >= 0) || !std::isfinite(options.weight_decay)) {
     fail("--weight-decay {}: give a number from 0 upward", options.weight_decay);
   }
@@ -83,6 +86,9 @@ void Optimizer::update(const SummedGradient& gradient, double rate, double scale
     const Span span(recorder, Activity::kUpdate);
     const Chunk& chunk = chunks_[i];
     kernels::AdamWStep step = common;
+    if (chunk.tensor == layout_.table()) {
+      step.learning_rate = static_cast<float>(rate * options_.table_rate);
+    }
     if (layout_[chunk.tensor].is_matrix) {
       step.weight_decay = static_cast<float>(options_.weight_decay);
     }

@@ -71,6 +71,16 @@ TEST_F(EmbeddingTest, OtherStartsAreOptions) {
               HasSubstr(" rare tokens from their relatives"));
 }
 
+TEST_F(EmbeddingTest, CodesLearnFasterUnlessToldOtherwise) {
+  succeed(tiny("codes", 3, reduced_));
+  EXPECT_THAT(read("codes/config.toml"), HasSubstr("\n# embedding-rate = 8\n"));  // 2 * 64 / 16
+  succeed(tiny("dense", 3));
+  EXPECT_THAT(read("dense/config.toml"), HasSubstr("\n# embedding-rate = 1\n"));
+  succeed(tiny("slow", 3, reduced_ + Arguments{"--embedding-rate", "1"}));
+  EXPECT_THAT(read("slow/config.toml"), HasSubstr("\nembedding-rate = 1\n"));
+  EXPECT_NE(digests("slow"), digests("codes"));
+}
+
 TEST_F(EmbeddingTest, TheOrderOfRowsChangesNothing) {
   succeed(tiny("ulam", 12, reduced_ + Arguments{"--row-order", "ulam"}));
   EXPECT_EQ(digests("ulam"), undisturbed(12));

@@ -103,7 +103,7 @@ INSTANTIATE_TEST_SUITE_P(
                 true},
         Refusal{"EmbeddingInit", {"--embedding-init", "x"}, "--embedding-init x: choose corpus"},
         Refusal{"EmbeddingBasis", {"--embedding-basis", "x"}, "--embedding-basis x: choose latt"},
-        Refusal{"RowOrder", {"--row-order", "x"}, "--row-order x: choose token or ulam"},
+        Refusal{"RowOrder", {"--row-order", "x"}, "--row-order x: choose ulam or token"},
         Refusal{"NoLayers", {"--layers", "0"}, "--layers 0: give a number from 1"},
         Refusal{"NoChannels", {"--channels", "0"}, "--channels 0: give a number from 1"},
         Refusal{"RollbackByTime",

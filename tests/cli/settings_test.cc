@@ -149,6 +149,8 @@ TEST(ResolveTest, RefusesValuesThatMakeNoSense) {
   EXPECT_THAT(refusal({"--beta1=1"}), HasSubstr("--beta1"));
   EXPECT_THAT(refusal({"--beta2=-0.1"}), HasSubstr("--beta2"));
   EXPECT_THAT(refusal({"--weight-decay=-1"}), HasSubstr("--weight-decay"));
+  EXPECT_THAT(refusal({"--embedding-rate=0"}), HasSubstr("--embedding-rate 0"));
+  EXPECT_THAT(refusal({"--embedding-rate=inf"}), HasSubstr("--embedding-rate inf"));
   EXPECT_THAT(refusal({"--clip=-1"}), HasSubstr("--clip"));
   EXPECT_THAT(refusal({"--eval-sequences=0"}), HasSubstr("--eval-sequences"));
   EXPECT_THAT(refusal({"--checkpoint-every=soon"}), HasSubstr("--checkpoint-every"));

@@ -1,58 +1,28 @@
-#include "cllm/io/compressed_model.h"
-
 #include <hdf5.h>
 
 #include <algorithm>
 #include <fstream>
 
-#include "checkpoint_fixture.h"
 #include "cllm/base/file.h"
 #include "cllm/io/hdf5.h"
-#include "cllm/lattice/certificate_code.h"
-#include "cllm/lattice/coded_matrix.h"
+#include "compressed_fixture.h"
 
 namespace cllm::io {
 namespace {
 
 using testing::HasSubstr;
 
-/// A model with matrices of columns that E8 has whole blocks for, and of others.
-constexpr model::ModelConfig kModel{
-    .layers = 1, .heads = 2, .channels = 10, .context = 5, .vocabulary = 17};
-
 class CompressedModelTest : public testing::Test {
  protected:
-  /// Codes of random weights in the metric of a unit matrix.
   void write(lattice::Method method) {
-    const model::Layout& layout = content_.layout;
-    CompressedMatrices matrices{.method = method,
-                                .codes = std::vector<std::string>(layout.tensors().size()),
-                                .certificates = std::vector<std::string>(layout.tensors().size())};
-    RandomStream random(3, 0);
-    for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
-      const model::Tensor& tensor = layout[i];
-      const auto slab = content_.parameters.span().subspan(tensor.offset, tensor.size());
-      for (float& value : slab) value = static_cast<float>(random.normal());
-      if (!tensor.is_matrix) continue;
-      std::vector<double> unit(tensor.columns * tensor.columns);
-      for (std::size_t c = 0; c < tensor.columns; ++c) unit[c * (tensor.columns + 1)] = 1;
-      const std::vector<double> rows(tensor.rows, 1.0);
-      const lattice::WeightLattice lattice(unit, rows, {.method = method});
-      const lattice::CodedMatrix coded = lattice::code_matrix(lattice, slab, 0.25, 1);
-      coded.decode(lattice.kind(), slab);  // what is to come back
-      matrices.codes[i] = coded.pack();
-      matrices.certificates[i] = lattice::encode_certificates(lattice.certificates());
-    }
-    write_compressed_model(path_, content_.run, layout, matrices, content_.parameters.span());
+    CompressedContent compressed(method);
+    compressed.write(path_);
+    content_ = std::move(compressed.content);
   }
 
   support::ScratchDirectory scratch_;
   std::filesystem::path path_ = scratch_.path() / "model.h5";
-  Content content_ = [] {
-    Content content = random_content(kModel, 1);
-    content.run.compression = R"({"bits": 4})";
-    return content;
-  }();
+  Content content_{kCompressedModel};
 };
 
 TEST_F(CompressedModelTest, ComesBackByWhatReadsCheckpoints) {
@@ -80,11 +50,11 @@ TEST_F(CompressedModelTest, EqualContentMakesEqualFiles) {
 
 TEST_F(CompressedModelTest, HasNoStateOfTheOptimizerAndOneModel) {
   write(lattice::Method::kE8);
-  Content other(kModel);
+  Content other(kCompressedModel);
   EXPECT_THAT(
       error_of(path_, [&] { read_optimizer(path_, other.layout, other.m.span(), other.v.span()); }),
       HasSubstr("is a compressed model"));
-  model::ModelConfig wider = kModel;
+  model::ModelConfig wider = kCompressedModel;
   wider.vocabulary = 18;
   Content another(wider);
   EXPECT_THAT(
@@ -143,7 +113,7 @@ TEST_F(CompressedModelTest, ExchangedMatricesAreNoticed) {
     move("/params/h.0.ln_2.bias", "/params/h.0.ln_1.bias");
     move("/params/other", "/params/h.0.ln_2.bias");
   }
-  Content found(kModel);
+  Content found(kCompressedModel);
   EXPECT_THAT(error_of(path_, [&] { read_run_state(path_); }), HasSubstr("exchanged or changed"));
   EXPECT_THAT(
       error_of(path_, [&] { read_parameters(path_, found.layout, found.parameters.span()); }),

@@ -244,37 +244,5 @@ TEST(DecodersTest, TheChoiceFollowsTheKernels) {
   EXPECT_STREQ(select_decoders().name, kernels::select_kernels().name);
 }
 
-TEST(DecodersTest, AnyEightIntegersArePackedPoints) {
-  RandomStream random(3, 0);
-  for (int repetition = 0; repetition < 1000; ++repetition) {
-    Integers packed(16);
-    const std::uint64_t range = repetition % 2 == 0 ? 7 : (std::uint64_t{1} << 30) - 1;
-    for (std::int32_t& each : packed) {
-      each = static_cast<std::int32_t>(random.below(range)) - static_cast<std::int32_t>(range / 2);
-    }
-    Integers doubled(16);
-    unpack_e8(packed.data(), doubled.data(), 2);
-    EXPECT_TRUE(is_point(&doubled[0], kLattices[0]));
-    EXPECT_TRUE(is_point(&doubled[8], kLattices[0]));
-    Integers again(16);
-    pack_e8(doubled.data(), again.data(), 2);
-    EXPECT_EQ(again, packed);
-  }
-}
-
-TEST(DecodersTest, PointsComeBackFromPacking) {
-  const Floats x = targets(8, 100);
-  Integers doubled(x.size());
-  ASSERT_TRUE(portable_decoders().e8(x.data(), doubled.data(), x.size() / 8));
-  Integers packed(x.size());
-  pack_e8(doubled.data(), packed.data(), x.size() / 8);
-  Integers again(x.size());
-  unpack_e8(packed.data(), again.data(), x.size() / 8);
-  EXPECT_EQ(again, doubled);
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    EXPECT_LE(std::abs(packed[i]), std::abs(doubled[i]) / 2 + 1);
-  }
-}
-
 }  // namespace
 }  // namespace cllm::lattice

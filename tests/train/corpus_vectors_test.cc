@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cllm/base/digest.h"
+#include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/train/corpus_cache.h"
@@ -34,6 +35,7 @@ constexpr std::size_t kVocabulary = 90;
 struct Outcome {
   CorpusVectors vectors;
   std::vector<std::string> messages;
+  std::string error;
 };
 
 /// What the last of the ranks has.
@@ -43,13 +45,18 @@ Outcome vectors_of(const std::vector<std::uint32_t>& tokens, std::size_t vocabul
   kernels::prepare_blas(threads);
   support::ThreadRanks(ranks).run([&](Collective& collective) {
     Crew crew(threads);
-    CorpusVectors mine = corpus_vectors(collective, crew, kernels::select_kernels(),
-                                        data::TokenView(std::span<const std::uint32_t>(tokens)),
-                                        vocabulary, options, [&](const std::string& message) {
-                                          EXPECT_EQ(collective.rank(), 0);
-                                          outcome.messages.push_back(message);
-                                        });
-    if (collective.rank() == ranks - 1) outcome.vectors = std::move(mine);
+    const bool is_last = collective.rank() == ranks - 1;
+    try {
+      CorpusVectors mine = corpus_vectors(collective, crew, kernels::select_kernels(),
+                                          data::TokenView(std::span<const std::uint32_t>(tokens)),
+                                          vocabulary, options, [&](const std::string& message) {
+                                            EXPECT_EQ(collective.rank(), 0);
+                                            outcome.messages.push_back(message);
+                                          });
+      if (is_last) outcome.vectors = std::move(mine);
+    } catch (const Error& error) {
+      if (is_last) outcome.error = error.what();
+    }
   });
   return outcome;
 }
@@ -247,6 +254,19 @@ TEST_F(CorpusCacheTest, WhereItCannotBeWrittenTheRunGoesOn) {
   const Outcome outcome = again(2);
   EXPECT_THAT(outcome.messages, Contains(HasSubstr("not cached: ")));
   EXPECT_GT(outcome.vectors.energy_kept(), 0.1);
+}
+
+// A host without memory would kill the process where it touches what it was given.
+TEST(CorpusVectorsTest, EndWhereTheHostHasNoMemoryLeft) {
+  const std::vector<std::uint32_t> tokens = uneven_tokens(3000, kVocabulary, 1);
+  const std::uint64_t needed = 5 * sizeof(float) * kVocabulary * (12 + 16);
+  const auto error_with = [&](std::uint64_t free) {
+    return vectors_of(tokens, kVocabulary, {.rank = 12, .free_bytes = [&] { return free; }}, 2, 2)
+        .error;
+  };
+  EXPECT_EQ(error_with(needed), "");
+  EXPECT_THAT(error_with(needed - 1), HasSubstr("--embedding-init corpus: host "));
+  EXPECT_EQ(corpus_bytes(3000, kVocabulary, 12, 2), needed + 3000 * 8 / 2);
 }
 
 }  // namespace

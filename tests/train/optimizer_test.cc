@@ -122,6 +122,33 @@ TEST(Optimizer, GivesTheSameBitsForAnyNumberOfThreads) {
   }
 }
 
+TEST(Optimizer, TheTokenTableHasARateOfItsOwn) {
+  const model::Layout layout({.layers = 1,
+                              .heads = 2,
+                              .channels = 8,
+                              .context = 4,
+                              .vocabulary = 30,
+                              .embedding_rank = 4});
+  Slab<float> gradient(layout.slab_size());
+  RandomStream random(6, 0);
+  for (float& g : gradient.span()) g = static_cast<float>(random.normal());
+  const auto after = [&](double rate, double table_rate) {
+    State state(layout);
+    std::ranges::copy(gradient.span(), state.parameters.data());
+    Crew crew(2);
+    Optimizer optimizer(layout, kernels::select_kernels(), {.table_rate = table_rate}, crew);
+    optimizer.update({.floats = gradient.data()}, rate, 1.0, state);
+    return std::vector<float>(state.parameters.span().begin(), state.parameters.span().end());
+  };
+  const std::vector<float> plain = after(1e-3, 1), twice = after(2e-3, 1), table = after(1e-3, 2);
+  for (std::size_t t = 0; t < layout.tensors().size(); ++t) {
+    for (std::size_t i = layout[t].offset; i < layout[t].offset + layout[t].size(); ++i) {
+      EXPECT_NE(plain[i], twice[i]);
+      EXPECT_EQ(table[i], t == layout.table() ? twice[i] : plain[i]) << layout[t].name;
+    }
+  }
+}
+
 TEST(Optimizer, ClipsToTheNorm) {
   EXPECT_EQ(clip_scale(4.0, 1.0), 0.25);
   EXPECT_EQ(clip_scale(0.5, 1.0), 1.0);
@@ -136,6 +163,7 @@ TEST(Optimizer, ErrorsNameTheOption) {
   EXPECT_NO_THROW(validate(AdamWOptions{}));
   expect({.beta1 = 1.0}, "--beta1 1");
   expect({.beta2 = -0.1}, "--beta2 -0.1");
+  expect({.table_rate = 0}, "--embedding-rate 0");
   expect({.weight_decay = -1}, "--weight-decay -1");
   expect({.clip = -1}, "--clip -1");
   expect({.clip = std::numeric_limits<double>::infinity()}, "--clip inf");

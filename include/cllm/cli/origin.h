@@ -43,7 +43,8 @@ Arguments inherited(const Arguments& stored);
 /// Completes the model's shape once the vocabulary is known, and puts in what follows from it: the
 /// rank of the token table is the one asked for, else that of the origin's checkpoint, else half of
 /// the channels where the vocabulary is at least eight times as large; it starts from the corpus
-/// where it is reduced, if nothing else was asked for.
+/// where it is reduced, and its learning rate is 2 C / r times that of the rest, if nothing else
+/// was asked for.
 void resolve_embedding(const Origin& origin, std::size_t vocabulary, TrainSettings& settings);
 
 /// What the origin's checkpoint must agree with. Throws Error that has both values.

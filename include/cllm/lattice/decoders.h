@@ -38,12 +38,4 @@ const Decoders& avx2_decoders();
 /// The one that goes with kernels::select_kernels().
 const Decoders& select_decoders();
 
-/// The eight doubled coordinates of a point of E8 have 4^-4 of all combinations only: 8 bits of
-/// them say nothing. Packed, any eight integers stand for one point, so that none is spent on them;
-/// sizes are halved. With p = 1 for the shifted points, else 0, and a_i = (doubled_i - p) / 2,
-/// whose sum is even: packed_i = a_i for i < 7, and packed_7 is a_7 with p in place of its lowest
-/// bit.
-void pack_e8(const std::int32_t* doubled, std::int32_t* packed, std::size_t count);
-void unpack_e8(const std::int32_t* packed, std::int32_t* doubled, std::size_t count);
-
 }  // namespace cllm::lattice

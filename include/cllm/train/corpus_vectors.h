@@ -3,9 +3,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <vector>
 
 #include "cllm/base/crew.h"
+#include "cllm/base/memory.h"
 #include "cllm/base/slab.h"
 #include "cllm/data/dataset.h"
 #include "cllm/data/token_file.h"
@@ -20,6 +22,7 @@ struct CorpusOptions {
   std::size_t rank = 0;     ///< r: components of a vector
   std::uint64_t seed = 0;
   std::filesystem::path cache = {};  ///< directory where results are kept; empty: nowhere
+  std::function<std::uint64_t()> free_bytes = available_memory;  ///< of this host, at any time
 };
 
 /// What a corpus says about its tokens before anything was trained.
@@ -44,7 +47,8 @@ struct CorpusVectors {
 /// Co-occurrence, PPMI and its leading subspace, of `tokens`, which every rank has and which are
 /// all below `vocabulary`; every rank gets the same bits, whatever the number of ranks and threads.
 /// Rows of M are dealt to the ranks; memory is that of M's non-zeros (16 bytes each, dealt), 8
-/// bytes per token (dealt), and five arrays of V·(r+16) floats on each rank.
+/// bytes per token (dealt), and five arrays of V·(r+16) floats on each rank. How many non-zeros
+/// there are nobody knows beforehand, so that free memory is looked at while they are counted.
 ///
 /// Where rank 0 finds in the cache what was made before from the same tokens and options, it reads
 /// that; else it writes it. A file that is damaged, or of something else, is told of and made anew;
@@ -55,5 +59,9 @@ struct CorpusVectors {
 CorpusVectors corpus_vectors(Collective& collective, Crew& crew, const kernels::Kernels& kernels,
                              data::TokenView tokens, std::uint64_t vocabulary,
                              const CorpusOptions& options, const data::Progress& progress = {});
+
+/// Bytes of a rank that `corpus_vectors` takes beside the non-zeros; `ranks` in all.
+std::uint64_t corpus_bytes(std::uint64_t tokens, std::uint64_t vocabulary, std::size_t rank,
+                           int ranks);
 
 }  // namespace cllm::train

@@ -18,11 +18,13 @@ struct MemoryBudget {
   std::uint64_t evaluation;     ///< the same of evaluations
   std::uint64_t communication;  ///< buffers for messages
   std::uint64_t checkpoint;     ///< the copy of the state that is written; on rank 0
+  std::uint64_t statistics;     ///< of the corpus, but for its co-occurrences
   std::uint64_t program;        ///< what was resident before: code, libraries, MPI
 
   /// What is still to be allocated.
   std::uint64_t to_allocate() const {
-    return parameters + optimizer + sums + threads + evaluation + communication + checkpoint;
+    return parameters + optimizer + sums + threads + evaluation + communication + checkpoint +
+           statistics;
   }
   std::uint64_t total() const { return to_allocate() + program; }
   /// "2.31 GB a rank: parameters 0.50, optimizer 1.00, …"
@@ -30,8 +32,8 @@ struct MemoryBudget {
 };
 
 /// The budget of this rank of `collective`. `background`: checkpoints are written while training
-/// goes on.
+/// goes on. `statistics`: what the start of the token table takes, see `corpus_bytes`.
 MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOptions& options,
-                           bool background, const Collective& collective);
+                           bool background, std::uint64_t statistics, const Collective& collective);
 
 }  // namespace cllm::train

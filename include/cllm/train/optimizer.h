@@ -16,6 +16,7 @@ struct AdamWOptions {
   double beta2 = 0.95;
   double epsilon = 1e-8;
   double weight_decay = 0.1;  ///< of matrices; vectors don't decay
+  double table_rate = 1.0;    ///< learning rate of the token table (its codes), as a factor
   double clip = 1.0;          ///< the most that the gradient's norm may be; 0 for no limit
 };
 

@@ -27,6 +27,10 @@ class SparseBlock {
   void finish();
 
   std::size_t nonzeros() const { return values_.size(); }
+  /// What its elements take.
+  std::uint64_t bytes() const {
+    return nonzeros() * (sizeof(columns_.front()) + sizeof(values_.front()));
+  }
   /// The sum of the squares of each row's elements goes to squares[row].
   void add_squares(std::span<double> squares) const;
   /// y[row] (N) = row · x (N), for the columns [first, first + count) of x and y, which have rows

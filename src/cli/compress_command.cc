@@ -2,11 +2,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "cllm/base/error.h"
+#include "cllm/base/memory.h"
 #include "cllm/base/processors.h"
 #include "cllm/cli/checkpoints.h"
 #include "cllm/cli/commands.h"
@@ -52,6 +55,43 @@ class LiveLine {
   bool painted_ = false;
 };
 
+/// Throws Error, before hours of work, where the result will have no place.
+void require_place(const std::filesystem::path& out) {
+  if (std::filesystem::exists(out)) {
+    fail("--out {} exists already; remove it or give another name", out.string());
+  }
+  const std::filesystem::path directory = std::filesystem::absolute(out).parent_path();
+  if (::access(directory.c_str(), W_OK | X_OK) != 0) {
+    fail("--out {}: cannot write into {}: {}; give another", out.string(), directory.string(),
+         std::generic_category().message(errno));
+  }
+}
+
+void require_memory(const model::Layout& layout) {
+  const auto needed = static_cast<double>(train::compress_bytes(layout));
+  const auto free = static_cast<double>(available_memory());
+  if (needed <= free) return;
+  fail(
+      "host {}: the lattices of all matrices take {:.1f} GB and {:.1f} GB are free; use a host "
+      "with more memory",
+      host_name(), needed / 1e9, free / 1e9);
+}
+
+/// Of a covariance of n inputs, as many positions say nothing about some directions.
+void warn_of_short_text(const data::TokenView& text, std::uint64_t sequences,
+                        const model::Layout& layout, const std::string& path) {
+  const std::uint64_t context = layout.config().context;
+  const std::uint64_t positions =
+      sequences == 0 ? text.size() : std::min(text.size(), sequences * context);
+  std::size_t widest = 0;
+  for (const model::Tensor& tensor : layout.tensors()) widest = std::max(widest, tensor.columns);
+  if (positions >= widest) return;
+  fmt::print(stderr,
+             "warning: {} positions of {} say little about matrices with up to {} columns; give "
+             "more text or --calibrate-sequences\n",
+             positions, path, widest);
+}
+
 /// What /run/compression says.
 std::string describe(const CompressSettings& settings, const train::CompressedParameters& result,
                      const std::string& checkpoint, const std::string& version) {
@@ -86,7 +126,8 @@ void print_table(const train::CompressedParameters& result, const model::Layout&
   const auto size = static_cast<double>(std::filesystem::file_size(out));
   const double floats = 4 * static_cast<double>(layout.parameter_count());
   fmt::print(
-      "codes       {:.3f} bits per weight, {:.0f} bytes; expected to add {:.5f} nats per token\n",
+      "codes       {:.3f} bits per weight, {:.0f} bytes; expected to add {:.5f} nats per token (to "
+      "second order)\n",
       code_bits / weights, code_bits / 8, loss);
   if (certificate_bytes > 0) {
     fmt::print("lattices    {:.0f} bytes of certificates\n", certificate_bytes);
@@ -138,9 +179,7 @@ void compress_command(const CompressSettings& settings, train::Collective& colle
       fail("--bits {}: give a number from 1 to 12", settings.bits);
     }
     if (settings.threads < 0) fail("--threads {}: give at least 1", settings.threads);
-    if (std::filesystem::exists(settings.out)) {
-      fail("--out {} exists already; remove it or give another name", settings.out);
-    }
+    require_place(settings.out);
     kernels::prepare_blas(options.threads);
     LoadedModel loaded(settings.checkpoint);
     if (!loaded.run.compression.empty()) {
@@ -150,6 +189,8 @@ void compress_command(const CompressSettings& settings, train::Collective& colle
     const model::Layout& layout = loaded.gpt.layout();
     const data::DataPart text = data::load_part(settings.calibrate, loaded.tokenizer.get(),
                                                 loaded.run.model.vocabulary, options.threads);
+    require_memory(layout);
+    warn_of_short_text(text.tokens, settings.sequences, layout, settings.calibrate);
     LiveLine line;
     const auto statistics = train::measure_sensitivity(
         loaded.gpt, loaded.parameters.data(), text.tokens, settings.sequences, options.threads,

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "cllm/base/memory.h"
 #include "cllm/io/checkpoint.h"
 #include "cllm/train/corpus_start.h"
 #include "cllm/train/corpus_vectors.h"
@@ -58,7 +59,10 @@ TableHistory start_table(const TableStart& start, train::Collective& collective,
   }
   train::CorpusVectors vectors = train::corpus_vectors(
       collective, start.crew, start.kernels, start.data.train.tokens, start.data.vocabulary,
-      {.rank = start.layout.config().table_width(), .seed = s.seed, .cache = start.cache},
+      {.rank = start.layout.config().table_width(),
+       .seed = s.seed,
+       .cache = start.cache,
+       .free_bytes = [&] { return available_memory() / start.ranks_here; }},
       start.say);
   const auto parts = table_of(start.layout, parameters);
   const std::string bytes = train::on_rank_0(collective, [&] {

@@ -170,6 +170,54 @@ void resolve_embedding(const Origin& origin, std::size_t vocabulary, TrainSettin
   }
 }
 
+void check_table_start(const Origin& origin, const TrainSettings& s, const CLI::App& app,
+                       bool has_tokenizer) {
+  const bool from_corpus = parse_corpus_init(s.embedding_init);
+  const bool in_lattice = parse_lattice_basis(s.embedding_basis);
+  if (origin.resumes()) {
+    const auto require = [&](const char* option, const std::string& now, const std::string& then) {
+      if (now == then) return;
+      fail("{} {}: the token table of {} started with {}; leave it out, or begin a new run", option,
+           now, origin.checkpoint, then);
+    };
+    const nlohmann::json state = nlohmann::json::parse(origin.state);
+    const auto embedding = state.value("embedding", nlohmann::json::object());
+    if (app.count("--embedding-init") > 0) {
+      require("--embedding-init", s.embedding_init, embedding.value("init", s.embedding_init));
+    }
+    const auto before = values_of(origin.config, origin.checkpoint, app);
+    const auto as_before = [&](const char* option, const std::string& now) {
+      const auto then = before.find(option);
+      if (then != before.end()) require(option, now, then->second);
+    };
+    as_before("--embedding-basis", s.embedding_basis);
+    as_before("--rare-tokens", std::to_string(s.rare_tokens));
+    return;
+  }
+  const bool is_new = origin.kind == Origin::Kind::kNew;
+  const auto refuse = [&](const std::string& option) {
+    fail("{}: {}; leave it out", option,
+         is_new ? "the token table doesn't start from the corpus"
+                : fmt::format("the token table is that of {}", origin.checkpoint));
+  };
+  if (!is_new && from_corpus && app.count("--embedding-init") > 0) {
+    refuse("--embedding-init corpus");
+  }
+  if (s.rare_tokens > 0 && !(is_new && from_corpus)) {
+    refuse(fmt::format("--rare-tokens {}", s.rare_tokens));
+  }
+  if (!in_lattice && !(is_new && from_corpus)) refuse("--embedding-basis orthonormal");
+  if (!in_lattice && !s.shape.is_reduced()) {
+    fail("--embedding-basis orthonormal: the token table is dense; leave it out");
+  }
+  if (s.rare_tokens > 0 && !has_tokenizer) {
+    fail(
+        "--rare-tokens {}: the data has no tokenizer to say which tokens share their pieces; leave "
+        "it out",
+        s.rare_tokens);
+  }
+}
+
 void check_agrees(const Origin& origin, const TrainSettings& s, const data::PreparedData& data) {
   if (origin.kind == Origin::Kind::kNew) return;
   const io::RunState run = io::read_run_state(origin.checkpoint);

@@ -88,7 +88,7 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
 void check_memory(const train::MemoryBudget& budget, const std::vector<train::Site>& sites,
                   int rank) {
   const std::string& host = sites[static_cast<std::size_t>(rank)].host;
-  const auto here = static_cast<double>(std::ranges::count(sites, host, &train::Site::host));
+  const auto here = static_cast<double>(train::ranks_beside(sites, rank));
   const auto copy = static_cast<double>(budget.checkpoint);  // of one rank
   const double others = here * (static_cast<double>(budget.to_allocate()) - copy);
   const auto available = static_cast<double>(available_memory());
@@ -172,7 +172,10 @@ int train_command(const Arguments& command_line, Collective& collective,
   const data::PreparedData prepared = prepare(request, directory, threads, collective);
   data::Dataset data;
   in_agreement(collective, [&] { data = data::open_dataset(prepared, threads); });
-  in_agreement(collective, [&] { resolve_embedding(origin, data.vocabulary, s); });
+  in_agreement(collective, [&] {
+    resolve_embedding(origin, data.vocabulary, s);
+    check_table_start(origin, s, request.app, data.tokenizer != nullptr);
+  });
 
   // The model, from its first bits or from a checkpoint, and what trains it.
   const kernels::Kernels* kernels = nullptr;
@@ -251,9 +254,9 @@ int train_command(const Arguments& command_line, Collective& collective,
 
   TableHistory table;
   if (origin.kind == Origin::Kind::kNew) {
-    table = start_table(
-        {s, data, cache_beside(directory), *kernels, gpt->layout(), trainer->crew(), say},
-        collective, state->parameters.span());
+    table = start_table({s, data, cache_beside(directory), *kernels, gpt->layout(), trainer->crew(),
+                         train::ranks_beside(sites, collective.rank()), say},
+                        collective, state->parameters.span());
   } else {
     in_agreement(collective, [&] {
       if (speaks) table = table_history(origin);

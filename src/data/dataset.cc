@@ -50,6 +50,14 @@ DataPart part_of(std::shared_ptr<const TokenFile> file, const PreparedPart& part
   return {std::move(file), all.subview(part.first, part.count), part.source_bytes};
 }
 
+DataPart predictable(DataPart part, const std::string& path) {
+  if (part.tokens.size() < 2) {
+    fail("{} has {} token{}, and there is nothing to predict before the second; give more text",
+         path, part.tokens.size(), part.tokens.size() == 1 ? "" : "s");
+  }
+  return part;
+}
+
 }  // namespace
 
 std::string PreparedData::digest() const {
@@ -126,7 +134,7 @@ DataPart load_part(const std::string& path, const Tokenizer* tokenizer, std::uin
       fail("{} is text, and the model has no tokenizer: give a token file", path);
     }
     const TextSource source(path, tokenizer->kind() == "bytes");
-    return in_memory(source.text(), *tokenizer, threads);
+    return predictable(in_memory(source.text(), *tokenizer, threads), path);
   }
   auto file = std::make_shared<const TokenFile>(TokenFile::open(path));
   const TokenFileInfo& info = file->info();
@@ -136,7 +144,7 @@ DataPart load_part(const std::string& path, const Tokenizer* tokenizer, std::uin
   }
   const TokenView tokens = file->tokens();
   tokens.require_below(vocabulary, path);
-  return {file, tokens, info.source_bytes};
+  return predictable({file, tokens, info.source_bytes}, path);
 }
 
 }  // namespace cllm::data

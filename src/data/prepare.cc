@@ -242,6 +242,10 @@ PreparedData prepare_from_text(const DataOptions& options, Reporter& reporter) {
   const TextSource source = open_text(options);
   TextSplit split{source.text(), {}};
   if (options.validation.empty() || is_builtin(options)) split = split_text(source.text());
+  if (split.train.empty()) {
+    fail("--data {}: its training part, all but the last tenth, is empty; give more text",
+         options.data);
+  }
   const TokenizerPtr tokenizer = tokenizer_for_text(options, split.train, reporter);
   describe(*tokenizer, prepared);
   const auto prepare = [&](std::string_view text, std::string_view what) {

@@ -41,6 +41,16 @@ struct Matrix {
 
 }  // namespace
 
+std::uint64_t compress_bytes(const model::Layout& layout) {
+  // A covariance in double; and of a lattice that and the feedback, in float.
+  constexpr std::uint64_t kBytes = sizeof(double) + 2 * sizeof(float);
+  std::uint64_t bytes = 0;
+  for (const model::Tensor& tensor : layout.tensors()) {
+    if (tensor.is_matrix) bytes += kBytes * tensor.columns * tensor.columns;
+  }
+  return bytes;
+}
+
 CompressedParameters compress(const model::Layout& layout, std::span<const float> parameters,
                               std::span<const MatrixStatistics> statistics,
                               const CompressOptions& options,
@@ -49,7 +59,6 @@ CompressedParameters compress(const model::Layout& layout, std::span<const float
     if (progress) progress(what);
   };
   std::vector<Matrix> matrices;
-  double weights = 0;
   for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
     const model::Tensor& tensor = layout[i];
     if (!tensor.is_matrix) continue;
@@ -67,10 +76,11 @@ CompressedParameters compress(const model::Layout& layout, std::span<const float
       fail("{} has no lattice ({}); give --calibrate a text like what the model was trained on",
            tensor.name, error.what());
     }
-    weights += static_cast<double>(tensor.size());
   }
 
-  const auto code_at_rate = [&](std::span<Matrix> together, double count) {
+  const auto code_at_rate = [&](std::span<Matrix> together, const std::string& what) {
+    double count = 0;
+    for (const Matrix& matrix : together) count += static_cast<double>(matrix.weights.size());
     int trial = 0;
     const auto rate = [&](double side) {
       ++trial;
@@ -84,14 +94,14 @@ CompressedParameters compress(const model::Layout& layout, std::span<const float
     try {
       rate(lattice::find_side(rate, options.bits));
     } catch (const Error& error) {
-      fail("--bits {}: {}; give more", options.bits, error.what());
+      fail("--bits {}: {} in {}; give more", options.bits, error.what(), what);
     }
   };
   if (options.spacing == lattice::Spacing::kShaped) {
-    code_at_rate(matrices, weights);
+    code_at_rate(matrices, "all matrices");
   } else {
     for (Matrix& matrix : matrices) {
-      code_at_rate({&matrix, 1}, static_cast<double>(matrix.weights.size()));
+      code_at_rate({&matrix, 1}, matrix.shape.name);
     }
   }
 

@@ -90,6 +90,15 @@ std::vector<float> scaled(const std::vector<double>& values, double factor) {
   return result;
 }
 
+/// Rows that are not zero: of tokens that the corpus says something about.
+std::size_t used_rows(std::span<const float> table, std::size_t width) {
+  std::size_t used = 0;
+  for (std::size_t first = 0; first < table.size(); first += width) {
+    used += std::ranges::any_of(table.subspan(first, width), [](float x) { return x != 0; });
+  }
+  return used;
+}
+
 double squares(std::span<const float> values) {
   return std::accumulate(values.begin(), values.end(), 0.0, [](double sum, float value) {
     return sum + static_cast<double>(value) * static_cast<double>(value);
@@ -155,8 +164,10 @@ StartedTable start_from_corpus(const model::Layout& layout, CorpusVectors& vecto
   const std::span<float> table = tensor(layout.table());
   const double size = squares(vectors.vectors.span());
   if (size == 0) return started;  // no token has a neighbour: the table stays as it was drawn
-  const auto scale = static_cast<float>(model::code_deviation(layout.config()) *
-                                        std::sqrt(static_cast<double>(table.size()) / size));
+  const auto used =
+      static_cast<double>(used_rows(vectors.vectors.span(), vectors.rank) * vectors.rank);
+  const auto scale =
+      static_cast<float>(model::code_deviation(layout.config()) * std::sqrt(used / size));
   std::ranges::transform(vectors.vectors.span(), table.begin(),
                          [&](float value) { return scale * value; });
   if (layout.config().is_reduced() && options.lattice) {

@@ -51,8 +51,8 @@ class MemoryWatch {
     const std::uint64_t left = free_bytes_();
     if (left >= spare_) return;
     fail(
-        "--embedding-init corpus: host {} has {:.2f} GB free after {:.2f} GB of co-occurrences, "
-        "and {:.2f} GB are needed; give random, more hosts or a smaller vocabulary",
+        "--embedding-init corpus: host {} has {:.2f} GB free for a rank after {:.2f} GB of "
+        "co-occurrences, and {:.2f} GB are needed; give random, more hosts or a smaller vocabulary",
         host_name(), static_cast<double>(left) / 1e9, static_cast<double>(after) / 1e9,
         static_cast<double>(spare_) / 1e9);
   }

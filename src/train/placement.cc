@@ -89,6 +89,11 @@ Allreduce allreduce_for(const std::vector<Site>& sites) {
                                                                                : Allreduce::kRing;
 }
 
+std::uint64_t ranks_beside(const std::vector<Site>& sites, int rank) {
+  const std::string& host = sites[static_cast<std::size_t>(rank)].host;
+  return static_cast<std::uint64_t>(std::ranges::count(sites, host, &Site::host));
+}
+
 std::vector<Site> gather_sites(Site mine, Collective& collective) {
   const nlohmann::json text = {
       {"host", mine.host}, {"processors", mine.processors}, {"threads", mine.threads}};

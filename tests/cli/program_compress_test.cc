@@ -54,6 +54,15 @@ TEST_F(CompressTest, EveryMethodGivesAWholeFile) {
   }
 }
 
+TEST_F(CompressTest, ShortTextIsWarnedOf) {
+  write("short.txt", "only a few words");
+  const ChildResult result =
+      program({"compress", "--checkpoint", "run", "--out", "a.h5", "--calibrate", "short.txt"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.err, HasSubstr("warning: 16 positions of short.txt"));
+  EXPECT_EQ(program(compress("b.h5")).err, "");
+}
+
 TEST_F(CompressTest, ThreadsAndRanksChangeNothing) {
   succeed_on(2, compress("two.h5"));
   succeed(compress("one.h5", {"--threads", "1"}));
@@ -66,7 +75,11 @@ TEST_F(CompressTest, WhatCannotBeIsRefused) {
   expect_one_sentence(program(compress("a.h5", {"--method", "magic"})), "--method magic");
   expect_one_sentence(program(compress("a.h5", {"--spacing", "odd"})), "--spacing odd");
   expect_one_sentence(program(compress("text.txt")), "text.txt exists already");
-  expect_one_sentence(program(compress("nowhere/a.h5")), "nowhere");
+  expect_one_sentence(program(compress("nowhere/a.h5")), "--out nowhere/a.h5: cannot write into");
+  write("one.txt", "a");
+  expect_one_sentence(
+      program({"compress", "--checkpoint", "run", "--out", "a.h5", "--calibrate", "one.txt"}),
+      "one.txt has 1 token,");
   expect_one_sentence(program({"compress", "--checkpoint", "run", "--out", "a.h5"}),
                       "--calibrate is required");
   expect_one_sentence(

@@ -81,6 +81,29 @@ TEST_F(EmbeddingTest, CodesLearnFasterUnlessToldOtherwise) {
   EXPECT_NE(digests("slow"), digests("codes"));
 }
 
+/// An option that would do nothing would be believed to have done something.
+TEST_F(EmbeddingTest, StartsThatCannotBeAreRefused) {
+  succeed(tiny("run", 3, reduced_));
+  const auto refused = [&](const Arguments& more, const std::string& text) {
+    expect_one_sentence(program(tiny("no", 4, more)), text);
+  };
+  refused({"--embedding-init", "random", "--rare-tokens", "5"}, "--rare-tokens 5: the token table");
+  refused({"--embedding-basis", "orthonormal"}, "--embedding-basis orthonormal: the token table");
+  refused({"--embedding-init", "corpus", "--embedding-basis", "orthonormal"}, "table is dense");
+  for (const Arguments& start : {Arguments{"--embedding-init", "corpus"},
+                                 {"--embedding-basis", "orthonormal"},
+                                 {"--rare-tokens", "8"}}) {
+    refused(Arguments{"--init-from", "run"} + start, "the token table is that of");
+  }
+  for (const auto& [option, other] : {std::pair{"--embedding-init", "random"},
+                                      {"--embedding-basis", "orthonormal"},
+                                      {"--rare-tokens", "8"}}) {
+    expect_one_sentence(program({"--resume", "run", "--steps", "4", option, other}),
+                        fmt::format("{} {}: the token table of", option, other));
+  }
+  succeed({"--resume", "run", "--steps", "4", "--embedding-basis", "lattice"});
+}
+
 TEST_F(EmbeddingTest, TheOrderOfRowsChangesNothing) {
   succeed(tiny("ulam", 12, reduced_ + Arguments{"--row-order", "ulam"}));
   EXPECT_EQ(digests("ulam"), undisturbed(12));

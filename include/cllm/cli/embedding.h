@@ -34,6 +34,7 @@ struct TableStart {
   const kernels::Kernels& kernels;
   const model::Layout& layout;
   Crew& crew;
+  std::uint64_t ranks_here;                     ///< of this host, which share its memory
   std::function<void(const std::string&)> say;  ///< on rank 0
 };
 

@@ -47,6 +47,11 @@ Arguments inherited(const Arguments& stored);
 /// was asked for.
 void resolve_embedding(const Origin& origin, std::size_t vocabulary, TrainSettings& settings);
 
+/// Throws Error where an option says how a token table is to start that starts in another way, or
+/// that comes from the origin's checkpoint: it would do nothing.
+void check_table_start(const Origin& origin, const TrainSettings& settings, const CLI::App& app,
+                       bool has_tokenizer);
+
 /// What the origin's checkpoint must agree with. Throws Error that has both values.
 void check_agrees(const Origin& origin, const TrainSettings& settings,
                   const data::PreparedData& data);

@@ -98,7 +98,8 @@ Dataset open_dataset(const PreparedData& prepared, int threads = 1);
 
 /// The whole of a text file, directory or token file, for a model that has its vocabulary and its
 /// tokenizer already; null where that is unknown: then only a token file will do. A token file must
-/// have been made with that tokenizer, or say nothing of its own.
+/// have been made with that tokenizer, or say nothing of its own. Throws Error, also where it has
+/// fewer than two tokens.
 DataPart load_part(const std::string& path, const Tokenizer* tokenizer, std::uint64_t vocabulary,
                    int threads = 1);
 

@@ -33,6 +33,9 @@ struct CompressedParameters {
   std::vector<MatrixReport> reports;  ///< of each matrix, in the layout's order
 };
 
+/// What the statistics and lattices of all matrices take, all at a time.
+std::uint64_t compress_bytes(const model::Layout& layout);
+
 /// Moves every matrix of a model to a lattice. With shaped spacing, the whole model is one lattice,
 /// whose cells have one side in the metric of the statistics, so that bits go where they matter;
 /// with equal spacing each matrix has a step of its own, and each takes the same bits for a weight.

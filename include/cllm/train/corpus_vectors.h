@@ -22,7 +22,7 @@ struct CorpusOptions {
   std::size_t rank = 0;     ///< r: components of a vector
   std::uint64_t seed = 0;
   std::filesystem::path cache = {};  ///< directory where results are kept; empty: nowhere
-  std::function<std::uint64_t()> free_bytes = available_memory;  ///< of this host, at any time
+  std::function<std::uint64_t()> free_bytes = available_memory;  ///< for this rank, now
 };
 
 /// What a corpus says about its tokens before anything was trained.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,9 @@ std::vector<std::string> placement_warnings(const std::vector<Site>& sites);
 /// which costs less processor time everywhere and is faster on a network. Threads must be filled
 /// in.
 Allreduce allreduce_for(const std::vector<Site>& sites);
+
+/// How many ranks share the host of `rank`, itself one of them.
+std::uint64_t ranks_beside(const std::vector<Site>& sites, int rank);
 
 /// The sites of all ranks, in their order, with threads filled in. All ranks call it alike.
 std::vector<Site> gather_sites(Site mine, Collective& collective);

@@ -151,7 +151,8 @@ Arguments inherited(const Arguments& stored) {
   return result;
 }
 
-void resolve_embedding(const Origin& origin, std::size_t vocabulary, TrainSettings& s) {
+void resolve_embedding(const Origin& origin, const CLI::App& app, std::size_t vocabulary,
+                       TrainSettings& s) {
   model::ModelConfig& shape = s.shape;
   shape.vocabulary = vocabulary;
   if (!s.embedding_rank.empty()) {
@@ -163,10 +164,9 @@ void resolve_embedding(const Origin& origin, std::size_t vocabulary, TrainSettin
   }
   s.embedding_rank = shape.is_reduced() ? std::to_string(shape.embedding_rank) : "dense";
   if (s.embedding_init.empty()) s.embedding_init = shape.is_reduced() ? "corpus" : "random";
-  if (s.embedding_rate == 0) {
-    s.embedding_rate = shape.is_reduced() ? kCodesRate * static_cast<double>(shape.channels) /
-                                                static_cast<double>(shape.embedding_rank)
-                                          : 1;
+  if (shape.is_reduced() && app.count("--embedding-rate") == 0) {
+    s.optimizer.table_rate = kCodesRate * static_cast<double>(shape.channels) /
+                             static_cast<double>(shape.embedding_rank);
   }
 }
 

@@ -118,7 +118,7 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
         "lattice|orthonormal: the basis of codes from the corpus")
       ->type_name("KIND")
       ->capture_default_str();
-  model("--embedding-rate", s.embedding_rate,
+  model("--embedding-rate", s.optimizer.table_rate,
         "learning rate of the token table, times --lr [1; of codes 2 channels / R]")
       ->type_name("X");
   model("--rare-tokens", s.rare_tokens,
@@ -239,9 +239,6 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   shape.vocabulary = 1;  // is known once the data is
   if (given("--embedding-rank")) shape.embedding_rank = parse_embedding_rank(s.embedding_rank);
   if (given("--embedding-init")) parse_corpus_init(s.embedding_init);
-  if (given("--embedding-rate") && s.embedding_rate == 0) {
-    fail("--embedding-rate 0: give a number above 0");
-  }
   parse_lattice_basis(s.embedding_basis);
   parse_ulam_order(s.row_order);
   model::validate(shape);
@@ -287,9 +284,7 @@ void resolve(const CLI::App& app, TrainSettings& s) {
 }
 
 train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
-  train::AdamWOptions optimizer = s.optimizer;
-  if (s.embedding_rate != 0) optimizer.table_rate = s.embedding_rate;
-  return {.optimizer = optimizer,
+  return {.optimizer = s.optimizer,
           .schedule = {.decay = train::parse_decay(s.schedule),
                        .rate = s.rate,
                        .min_rate = s.min_rate,

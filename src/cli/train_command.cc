@@ -173,7 +173,7 @@ int train_command(const Arguments& command_line, Collective& collective,
   data::Dataset data;
   in_agreement(collective, [&] { data = data::open_dataset(prepared, threads); });
   in_agreement(collective, [&] {
-    resolve_embedding(origin, data.vocabulary, s);
+    resolve_embedding(origin, request.app, data.vocabulary, s);
     check_table_start(origin, s, request.app, data.tokenizer != nullptr);
   });
 

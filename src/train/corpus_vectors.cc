@@ -41,7 +41,7 @@ std::uint64_t subspace_bytes(std::uint64_t vocabulary, std::size_t rank) {
 /// has it. Thread-safe.
 class MemoryWatch {
  public:
-  explicit MemoryWatch(const CorpusOptions& options, std::uint64_t vocabulary)
+  MemoryWatch(const CorpusOptions& options, std::uint64_t vocabulary)
       : free_bytes_(options.free_bytes), spare_(subspace_bytes(vocabulary, options.rank)) {}
 
   /// Throws Error where what is left will not do for the rest.

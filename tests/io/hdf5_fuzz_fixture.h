@@ -74,17 +74,21 @@ class Hdf5FuzzTest : public FuzzTest {
       Hdf5Mutator mutator(file.get(), elsewhere_, random);
       for (std::uint64_t changes = 1 + random.below(3); changes > 0; --changes) mutator.mutate();
     }
-    if (random.below(4) == 0) {
-      std::string bytes = read_file(path_);
-      mutate_bytes(bytes, random);
-      write(bytes);
-    }
+    if (random.below(4) == 0) spoil_bytes(read_file(path_), random);
   }
 
-  /// Writes `whole` with some bytes spoiled.
-  void spoil_bytes(const std::string& whole, RandomStream& random) const {
-    std::string bytes = whole;
+  /// Writes `bytes` with some of them spoiled.
+  void spoil_bytes(std::string bytes, RandomStream& random) const {
     mutate_bytes(bytes, random);
+    write(bytes);
+  }
+
+  /// The same, of one of the `blocks` that HDF5 has checksums of, with the right checksum behind
+  /// it.
+  void spoil_metadata(std::string bytes,
+                      const std::vector<std::pair<std::size_t, std::size_t>>& blocks,
+                      RandomStream& random) const {
+    mutate_metadata(bytes, blocks, random);
     write(bytes);
   }
 

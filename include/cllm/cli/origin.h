@@ -45,7 +45,8 @@ Arguments inherited(const Arguments& stored);
 /// the channels where the vocabulary is at least eight times as large; it starts from the corpus
 /// where it is reduced, and its learning rate is 2 C / r times that of the rest, if nothing else
 /// was asked for.
-void resolve_embedding(const Origin& origin, std::size_t vocabulary, TrainSettings& settings);
+void resolve_embedding(const Origin& origin, const CLI::App& app, std::size_t vocabulary,
+                       TrainSettings& settings);
 
 /// Throws Error where an option says how a token table is to start that starts in another way, or
 /// that comes from the origin's checkpoint: it would do nothing.

@@ -27,7 +27,6 @@ struct TrainSettings {
   std::string embedding_rank;  ///< "dense" or a number; empty: by vocabulary and channels
   std::string embedding_init;  ///< "corpus" or "random"; empty: by the rank
   std::string embedding_basis = "lattice";
-  double embedding_rate = 0;  ///< 0: by the rank
   std::uint64_t rare_tokens = 0;
 
   std::uint64_t steps = 2000;

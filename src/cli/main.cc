@@ -33,8 +33,9 @@ void say(const cllm::mpi::World& world, const char* what) {
 int main(int argc, char** argv) {
   try {
     const auto slow_blas = cllm::kernels::restart_with_better_blas_core(argv);
-    // From here to the end of MPI: who asks for a stop while it starts or ends means no crash.
-    cllm::StopSignals signals;
+    // From here on: who asks for a stop while MPI starts or ends means no crash. It is never
+    // destroyed, because a signal that comes when the exit code is known must not become it.
+    static cllm::StopSignals& signals = *new cllm::StopSignals;
     // A file that outgrows a limit is then an error like others.
     ::signal(SIGXFSZ, SIG_IGN);
     cllm::fail_point("mpi.starts");

@@ -19,6 +19,14 @@ Environment::Environment(int& argc, char**& argv) {
 
 Environment::~Environment() { MPI_Finalize(); }
 
+std::string library() {
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  checked(MPI_Get_library_version(text, &length), "MPI_Get_library_version");
+  const std::string all(text, static_cast<std::size_t>(length));
+  return all.substr(0, all.find_first_of(",\n"));  // what follows are its makers
+}
+
 void abort(int exit_code) {
   MPI_Abort(MPI_COMM_WORLD, exit_code);
   std::_Exit(exit_code);

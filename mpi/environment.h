@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string>
+
 namespace cllm::mpi {
 
 /// MPI from construction to destruction; one for a process, made and destroyed by the main thread.
@@ -13,6 +15,9 @@ class Environment {
   Environment& operator=(const Environment&) = delete;
   ~Environment();
 };
+
+/// The MPI library at hand, as "Open MPI v4.1.4".
+std::string library();
 
 /// Ends every rank of the job at once, for a failure that only this rank knows. Doesn't return.
 [[noreturn]] void abort(int exit_code);

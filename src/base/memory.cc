@@ -1,29 +1,100 @@
 #include "cllm/base/memory.h"
 
+#include <algorithm>
 #include <fstream>
 #include <limits>
-#include <string>
+#include <optional>
+#include <sstream>
 
 namespace cllm {
 
 namespace {
 
-/// The number of bytes in the line `name` of a file of lines "name: number kB", or `otherwise`.
-std::uint64_t bytes_in(const char* path, const std::string& name, std::uint64_t otherwise) {
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kUnlimited = std::numeric_limits<std::uint64_t>::max();
+
+/// The number after the word `name` at the beginning of a line.
+std::optional<std::uint64_t> number_in(const fs::path& path, const std::string& name) {
   std::ifstream file(path);
   std::string word, rest;
   while (file >> word) {
-    std::uint64_t kilobytes = 0;
-    if (word == name && file >> kilobytes) return kilobytes * 1024;
+    std::uint64_t number = 0;
+    if (word == name && file >> number) return number;
     std::getline(file, rest);
   }
-  return otherwise;
+  return {};
+}
+
+/// The same of a file of lines "name: number kB", in bytes.
+std::uint64_t bytes_in(const char* path, const std::string& name, std::uint64_t otherwise) {
+  const std::optional<std::uint64_t> kilobytes = number_in(path, name);
+  return kilobytes ? *kilobytes * 1024 : otherwise;
+}
+
+/// The number that is all of a file; nothing where it is a word, such as "max".
+std::optional<std::uint64_t> number_in(const fs::path& path) {
+  std::ifstream file(path);
+  std::uint64_t number = 0;
+  if (file >> number) return number;
+  return {};
+}
+
+/// The files of a control group (Linux: Documentation/admin-guide/cgroup-v1/memory.rst and
+/// cgroup-v2.rst), and the line of its memory.stat that has what the kernel would give up.
+struct GroupFiles {
+  const char *limit, *usage, *reclaimable;
+};
+constexpr GroupFiles kVersion1 = {"memory.limit_in_bytes", "memory.usage_in_bytes",
+                                  "total_inactive_file"};
+constexpr GroupFiles kVersion2 = {"memory.max", "memory.current", "inactive_file"};
+
+void limit_by(const fs::path& group, const GroupFiles& files, Memory& memory) {
+  const std::optional<std::uint64_t> limit = number_in(group / files.limit);
+  if (!limit) return;
+  memory.total = std::min(memory.total, *limit);
+  const std::uint64_t usage = number_in(group / files.usage).value_or(0);
+  const std::uint64_t reclaimable = number_in(group / "memory.stat", files.reclaimable).value_or(0);
+  const std::uint64_t held = usage - std::min(usage, reclaimable);
+  memory.available = std::min(memory.available, *limit - std::min(*limit, held));
+}
+
+/// Of this process.
+Memory my_memory() {
+  std::ifstream file("/proc/self/cgroup");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return control_group_memory("/sys/fs/cgroup", text.str());
 }
 
 }  // namespace
 
+Memory control_group_memory(const fs::path& mount, const std::string& groups) {
+  Memory memory{kUnlimited, kUnlimited};
+  std::istringstream lines(groups);
+  for (std::string line; std::getline(lines, line);) {  // number:controllers:/path
+    const std::size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (first == line.npos || second == line.npos) continue;
+    const std::string controllers = ',' + line.substr(first + 1, second - first - 1) + ',';
+    const bool is_version_2 = controllers == ",,";
+    if (!is_version_2 && controllers.find(",memory,") == controllers.npos) continue;
+    const fs::path root = is_version_2 ? mount : mount / "memory";
+    // In a container, the path may be one that is seen outside alone; the root is then its group.
+    for (fs::path group = fs::path(line.substr(second + 1)).relative_path();;
+         group = group.parent_path()) {
+      limit_by(root / group, is_version_2 ? kVersion2 : kVersion1, memory);
+      if (group.empty()) break;
+    }
+  }
+  return memory;
+}
+
 std::uint64_t available_memory() {
-  return bytes_in("/proc/meminfo", "MemAvailable:", std::numeric_limits<std::uint64_t>::max());
+  return std::min(bytes_in("/proc/meminfo", "MemAvailable:", kUnlimited), my_memory().available);
+}
+
+std::uint64_t total_memory() {
+  return std::min(bytes_in("/proc/meminfo", "MemTotal:", kUnlimited), my_memory().total);
 }
 
 std::uint64_t resident_memory() { return bytes_in("/proc/self/status", "VmRSS:", 0); }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "cllm/cli/checkpoints.h"
 #include "cllm/cli/program.h"
@@ -60,7 +61,6 @@ std::string part_text(const data::DataPart& part) {
 
 std::vector<std::string> announcement(const RunFacts& facts) {
   const TrainSettings& s = facts.request.settings;
-  const int threads = facts.sites.front().threads;
   const double epochs = static_cast<double>(s.steps * s.batch) /
                         static_cast<double>(facts.sampler.windows_per_epoch());
   std::vector<std::string> lines = {
@@ -69,11 +69,13 @@ std::vector<std::string> announcement(const RunFacts& facts) {
                   count_text(static_cast<double>(facts.parameters))),
       fmt::format("data    {}: train {}, validation {}", s.data, part_text(facts.data.train),
                   part_text(facts.data.validation)),
-      fmt::format("ranks   {} with {} thread{} each, {} kernels", facts.sites.size(), threads,
-                  threads == 1 ? "" : "s", facts.kernels),
       fmt::format("batch   {} x {} tokens in units of {}; the run reads the data {:.2f} times",
                   s.batch, s.shape.context, s.micro_batch, epochs),
       fmt::format("memory  {}", facts.budget)};
+  const char* label = "hosts   ";
+  for (const std::string& line : train::site_table(facts.sites)) {
+    lines.push_back(std::exchange(label, "        ") + line);
+  }
   if (s.data == "builtin" && s.validation_data.empty()) {
     lines.push_back(fmt::format(
         "floor   {:.4f}: the entropy of the corpus in nats per token, which is the mean loss of a "

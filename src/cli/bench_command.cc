@@ -5,15 +5,12 @@
 #include <optional>
 
 #include "cllm/base/error.h"
-#include "cllm/base/processors.h"
-#include "cllm/base/random.h"
-#include "cllm/base/stopwatch.h"
 #include "cllm/cli/checkpoints.h"
 #include "cllm/cli/commands.h"
+#include "cllm/cli/machine.h"
+#include "cllm/cli/step_bench.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/model/flops.h"
-#include "cllm/model/initialize.h"
-#include "cllm/train/placement.h"
 #include "cllm/train/progress.h"
 #include "cllm/train/trainer.h"
 
@@ -28,43 +25,6 @@ constexpr std::size_t kProduct = 2048;
 
 /// How often it is measured in a run.
 constexpr std::uint64_t kProducts = 10;
-
-/// Text is as long as that many batches, so that steps don't all see the same.
-constexpr std::size_t kBatchesOfText = 8;
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + std::ssize(values) / 2;
-  std::ranges::nth_element(values, middle);
-  return *middle;
-}
-
-/// FLOP/s of this rank's threads, each multiplying matrices of its own at the same time.
-class ProductBench {
- public:
-  explicit ProductBench(Crew& crew) : crew_(crew) {
-    for (int i = 0; i < crew.size(); ++i) {
-      for (int matrix = 0; matrix < 3; ++matrix) {
-        matrices_.emplace_back(kProduct * kProduct);
-        matrices_.back().fill(0.5f);
-      }
-    }
-  }
-  double run() {
-    Stopwatch clock;
-    crew_.run([&](int thread, Recorder&) {
-      Slab<float>* m = &matrices_[static_cast<std::size_t>(thread) * 3];
-      kernels::sgemm(kernels::Transpose::kNo, kernels::Transpose::kNo, kProduct, kProduct, kProduct,
-                     1.0f, m[0].data(), kProduct, m[1].data(), kProduct, 0.0f, m[2].data(),
-                     kProduct);
-    });
-    const double n = kProduct;
-    return 2 * n * n * n * crew_.size() / clock.lap();
-  }
-
- private:
-  Crew& crew_;
-  std::vector<Slab<float>> matrices_;
-};
 
 /// Thread-seconds of a step by activity, added up over the rank's threads.
 struct Shares {
@@ -81,33 +41,12 @@ struct Shares {
   }
 };
 
-std::uint64_t default_vocabulary(const std::string& preset) {
-  if (preset.starts_with("gpt2")) return 50257;
-  return preset == "medium" ? 4096 : 256;
-}
-
 }  // namespace
 
 void declare_bench_options(CLI::App& app, BenchSettings& s) {
   s.train.preset = "gpt2-124m";
   s.train.batch = 4;
-  declare_machine_options(app, s.train);
-  declare_model_options(app, s.train);
-  add_option(app, "--vocabulary", s.train.shape.vocabulary,
-             "tokens [50257 for gpt2-*, 4096 for medium, else 256]")
-      ->type_name("N");
-  add_option(app, "--batch", s.train.batch, "sequences of a step, over all ranks")
-      ->type_name("N")
-      ->capture_default_str();
-  add_option(app, "--micro-batch", s.train.micro_batch,
-             "sequences of a unit [from batch and context]")
-      ->type_name("N");
-  add_option(app, "--row-block", s.train.row_block,
-             "positions that one thread of a team takes at a time [from batch]")
-      ->type_name("N");
-  add_option(app, "--reduce", s.train.reduce, "exact or fp32")
-      ->type_name("KIND")
-      ->capture_default_str();
+  declare_step_options(app, s.train);
   add_option(app, "--steps", s.steps, "steps that are measured")
       ->type_name("N")
       ->capture_default_str();
@@ -118,41 +57,15 @@ void bench_command(const CLI::App& app, BenchSettings& settings, Collective& col
   TrainSettings& s = settings.train;
   train::in_agreement(collective, [&] {
     if (settings.steps < 1) fail("--steps 0: give at least 1");
-    const std::uint64_t vocabulary = s.shape.vocabulary;
-    resolve(app, s);
-    s.shape.vocabulary = vocabulary > 0 ? vocabulary : default_vocabulary(s.preset);
-    s.shape.embedding_rank = s.embedding_rank.empty() ? 0 : parse_embedding_rank(s.embedding_rank);
-    model::validate(s.shape);
-    s.row_block = std::min(s.row_block, s.micro_batch * s.shape.context);
+    resolve_step(app, s);
   });
-  const auto sites = train::gather_sites(
-      {.host = host_name(), .processors = available_processors(), .threads = s.threads},
-      collective);
-  const int threads = sites[static_cast<std::size_t>(collective.rank())].threads;
-  const kernels::Kernels* kernels = nullptr;
-  std::optional<model::Gpt> gpt;
-  std::optional<train::State> state;
-  std::optional<data::WindowSampler> sampler;
-  std::optional<train::Trainer> trainer;
+  const Machine machine = prepare_machine(s.threads, collective);
+  const int threads = machine.threads;
+  train::in_agreement(collective,
+                      [&] { collective.use(parse_allreduce(s.allreduce, machine.sites)); });
+  StepBench bench(s, machine, collective);
   std::optional<ProductBench> product;
-  std::vector<std::uint32_t> text;
-  train::in_agreement(collective, [&] { kernels::prepare_blas(threads); });
-  train::in_agreement(collective, [&] { collective.use(parse_allreduce(s.allreduce, sites)); });
-  train::in_agreement(collective, [&] {
-    kernels = &kernels::select_kernels();
-    text.resize(std::max<std::size_t>(kBatchesOfText * s.batch, 2) * s.shape.context + 1);
-    RandomStream random(1, 0);
-    for (std::uint32_t& token : text) {
-      token = static_cast<std::uint32_t>(random.below(s.shape.vocabulary));
-    }
-    gpt.emplace(s.shape, *kernels);
-    state.emplace(gpt->layout());
-    model::initialize(gpt->layout(), 1, state->parameters.span(), threads);
-    sampler.emplace(1, text.size(), s.shape.context);
-    trainer.emplace(*gpt, *kernels, trainer_options(s, threads),
-                    data::TokenView(std::span<const std::uint32_t>(text)), *sampler, collective);
-    product.emplace(trainer->crew());
-  });
+  train::in_agreement(collective, [&] { product.emplace(bench.trainer().crew(), kProduct); });
 
   // The product is measured now and then between the steps, so that both see the same machine.
   std::vector<double> products, seconds, exposed, hidden;
@@ -162,15 +75,15 @@ void bench_command(const CLI::App& app, BenchSettings& settings, Collective& col
   const std::uint64_t product_every = (kWarmUp + settings.steps + kProducts - 1) / kProducts;
   for (std::uint64_t step = 0; step < kWarmUp + settings.steps; ++step) {
     if (step % product_every == 0) products.push_back(product->run());
-    for (Recorder& recorder : trainer->crew().recorders()) recorder.reset();
-    const train::StepReport report = trainer->step(*state);
+    for (Recorder& recorder : bench.trainer().crew().recorders()) recorder.reset();
+    const train::StepReport report = bench.step();
     if (step == 0) first_loss = report.loss;
     last_loss = report.loss;
     if (step < kWarmUp) continue;
     seconds.push_back(report.seconds());
     exposed.push_back(report.communication_seconds);
     hidden.push_back(report.hidden_communication_seconds);
-    for (const Recorder& recorder : trainer->crew().recorders()) shares.add(recorder);
+    for (const Recorder& recorder : bench.trainer().crew().recorders()) shares.add(recorder);
   }
   std::vector<std::int64_t> rate = {static_cast<std::int64_t>(median(products))};
   collective.sum(rate);
@@ -178,7 +91,7 @@ void bench_command(const CLI::App& app, BenchSettings& settings, Collective& col
 
   const double step_seconds = median(seconds);
   const double tokens = static_cast<double>(s.batch * s.shape.context) / step_seconds;
-  const double flops = tokens * model::training_flops_per_token(gpt->layout());
+  const double flops = tokens * model::training_flops_per_token(bench.layout());
   const auto sgemm = static_cast<double>(rate[0]);
   double all = 0;
   for (const double each : seconds) all += each;
@@ -188,14 +101,14 @@ void bench_command(const CLI::App& app, BenchSettings& settings, Collective& col
                                          {"share_of_sgemm", flops / sgemm},
                                          {"sgemm_gflops", sgemm / 1e9},
                                          {"model_gflops", flops / 1e9},
-                                         {"parameters", gpt->layout().parameter_count()},
+                                         {"parameters", bench.layout().parameter_count()},
                                          {"ranks", collective.size()},
                                          {"threads", threads},
-                                         {"teams", trainer->teams()},
+                                         {"teams", bench.trainer().teams()},
                                          {"micro_batch", s.micro_batch},
                                          {"row_block", s.row_block},
                                          {"reduce", s.reduce},
-                                         {"kernels", kernels->name},
+                                         {"kernels", machine.kernels.name},
                                          {"blas", kernels::blas_description()},
                                          {"communication_seconds", median(exposed)},
                                          {"hidden_communication_seconds", median(hidden)},
@@ -215,13 +128,13 @@ void bench_command(const CLI::App& app, BenchSettings& settings, Collective& col
     return;
   }
   fmt::print("model           {}: {}; {} parameters\n", s.preset, model::shape_text(s.shape),
-             count_text(static_cast<double>(gpt->layout().parameter_count())));
+             count_text(static_cast<double>(bench.layout().parameter_count())));
   fmt::print("batch           {} x {} tokens in units of {}, row blocks of {}\n", s.batch,
              s.shape.context, s.micro_batch, s.row_block);
   fmt::print("machine         {} rank{} with {} thread{} in {} team{}, {} kernels, {}\n",
              collective.size(), collective.size() == 1 ? "" : "s", threads, threads == 1 ? "" : "s",
-             trainer->teams().size(), trainer->teams().size() == 1 ? "" : "s", kernels->name,
-             kernels::blas_description());
+             bench.trainer().teams().size(), bench.trainer().teams().size() == 1 ? "" : "s",
+             machine.kernels.name, kernels::blas_description());
   fmt::print("step            {:.4f} s, median of {}\n", step_seconds, settings.steps);
   fmt::print("tokens/s        {}\n", count_text(tokens));
   fmt::print("model FLOP/s    {:.1f} G\n", flops / 1e9);

@@ -7,14 +7,12 @@
 #include <optional>
 
 #include "cllm/base/error.h"
-#include "cllm/base/processors.h"
 #include "cllm/cli/checkpoints.h"
 #include "cllm/cli/commands.h"
+#include "cllm/cli/machine.h"
 #include "cllm/data/dataset.h"
 #include "cllm/data/token_counts.h"
-#include "cllm/kernels/blas.h"
 #include "cllm/train/evaluator.h"
-#include "cllm/train/placement.h"
 
 namespace cllm::cli {
 
@@ -81,17 +79,12 @@ void eval_command(const EvalSettings& settings, train::Collective& collective) {
     sequences = parse_evaluation_sequences(settings.sequences);
     if (settings.threads < 0) fail("--threads {}: give at least 1", settings.threads);
   });
-  const auto sites = train::gather_sites(
-      {.host = host_name(), .processors = available_processors(), .threads = settings.threads},
-      collective);
-  const int threads = sites[static_cast<std::size_t>(collective.rank())].threads;
-
+  const int threads = prepare_machine(settings.threads, collective).threads;
   std::optional<LoadedModel> loaded;
   data::DataPart part;
   std::optional<train::Evaluator> evaluator;
   std::vector<std::uint8_t> class_of;
   train::in_agreement(collective, [&] {
-    kernels::prepare_blas(threads);
     loaded.emplace(settings.checkpoint);
     part = data::load_part(settings.data, loaded->tokenizer.get(), loaded->run.model.vocabulary,
                            threads);

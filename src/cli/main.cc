@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <new>
 
+#include "cllm/base/denormals.h"
 #include "cllm/base/error.h"
 #include "cllm/base/fail_point.h"
 #include "cllm/base/stop_signals.h"
@@ -32,6 +33,7 @@ void say(const cllm::mpi::World& world, const char* what) {
 /// it.
 int main(int argc, char** argv) {
   try {
+    cllm::flush_denormals();
     const auto slow_blas = cllm::kernels::restart_with_better_blas_core(argv);
     // From here on: who asks for a stop while MPI starts or ends means no crash. It is never
     // destroyed, because a signal that comes when the exit code is known must not become it.

@@ -2,29 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "cllm/base/error.h"
 #include "cllm/cli/commands.h"
+#include "cllm/cli/launch.h"
 
 namespace cllm::cli {
 
 namespace {
-
-/// Ranks with different options would run different commands, each waiting for the others.
-void require_same_arguments(const Arguments& arguments, train::Collective& collective) {
-  std::string mine;
-  for (const std::string& argument : arguments) mine += argument + '\0';
-  const std::vector<std::string> all = collective.all_gather(mine);
-  const auto other = std::ranges::find_if(all, [&](const auto& its) { return its != all.front(); });
-  if (other == all.end()) return;
-  throw ReplicatedError(fmt::format(
-      "rank {} was started with other options than rank 0; start all ranks with the same",
-      other - all.begin()));
-}
 
 /// Configurations and metrics are UTF-8, and hold paths.
 void require_utf8(Arguments arguments) {
@@ -45,7 +33,7 @@ void require_utf8(Arguments arguments) {
 std::string_view version() { return CLLM_VERSION; }
 
 int run_program(const Arguments& arguments, train::Collective& collective, StopSignals& signals) {
-  require_same_arguments(arguments, collective);
+  require_same_start(arguments, program_digest(), collective);
   require_utf8(arguments);
   CLI::App app(
       "Trains language models on CPU clusters.\n"
@@ -96,7 +84,12 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
   } catch (const Error& error) {
     throw ReplicatedError(error.what());  // every rank reads the same command line
   }
-  if (app.get_subcommands().empty()) return train_command(arguments, collective, signals);
+  const bool trains = app.get_subcommands().empty();
+  if ((trains || eval_app->parsed() || bench_app->parsed()) &&
+      is_cut_off(read_launch(), collective)) {
+    return EXIT_FAILURE;
+  }
+  if (trains) return train_command(arguments, collective, signals);
   signals.give_up();
   if (sample_app->parsed()) {
     sample_command(sample, collective);

@@ -12,12 +12,12 @@
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/base/memory.h"
-#include "cllm/base/processors.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/cli/announce.h"
 #include "cllm/cli/checkpoints.h"
 #include "cllm/cli/commands.h"
 #include "cllm/cli/embedding.h"
+#include "cllm/cli/machine.h"
 #include "cllm/cli/origin.h"
 #include "cllm/cli/program.h"
 #include "cllm/cli/request.h"
@@ -27,7 +27,6 @@
 #include "cllm/data/ulam_order.h"
 #include "cllm/io/checkpoint.h"
 #include "cllm/io/run_directory.h"
-#include "cllm/kernels/blas.h"
 #include "cllm/model/initialize.h"
 #include "cllm/train/corpus_vectors.h"
 #include "cllm/train/memory_budget.h"
@@ -154,11 +153,9 @@ int train_command(const Arguments& command_line, Collective& collective,
   const Origin& origin = request.origin;
 
   // The processors: who has how many, and whether that makes sense.
-  const std::vector<train::Site> sites = train::gather_sites(
-      {.host = host_name(), .processors = available_processors(), .threads = s.threads},
-      collective);
-  const int threads = sites[static_cast<std::size_t>(collective.rank())].threads;
-  in_agreement(collective, [&] { kernels::prepare_blas(threads); });
+  const Machine machine = prepare_machine(s.threads, collective);
+  const std::vector<train::Site>& sites = machine.sites;
+  const int threads = machine.threads;
   // Of its own: it may itself be a matter of all ranks.
   in_agreement(collective, [&] { collective.use(parse_allreduce(s.allreduce, sites)); });
 
@@ -169,6 +166,7 @@ int train_command(const Arguments& command_line, Collective& collective,
   const bool is_locked = request.lock.is_held();
   const RunDirectory run_directory(where, is_new, std::move(request.lock));
   const fs::path& directory = run_directory.path();
+  require_seen_by_all(directory, collective);
   const data::PreparedData prepared = prepare(request, directory, threads, collective);
   data::Dataset data;
   in_agreement(collective, [&] { data = data::open_dataset(prepared, threads); });
@@ -178,7 +176,6 @@ int train_command(const Arguments& command_line, Collective& collective,
   });
 
   // The model, from its first bits or from a checkpoint, and what trains it.
-  const kernels::Kernels* kernels = nullptr;
   const bool background = parse_background(s.checkpoint_write);
   std::string budget;
   std::optional<model::Gpt> gpt;
@@ -187,7 +184,6 @@ int train_command(const Arguments& command_line, Collective& collective,
   std::optional<train::Trainer> trainer;
   std::optional<train::Evaluator> evaluator;
   in_agreement(collective, [&] {
-    kernels = &kernels::select_kernels();
     model::validate(s.shape);
     train::TrainerOptions options = trainer_options(s, threads);
     if (parse_ulam_order(s.row_order)) {
@@ -204,12 +200,12 @@ int train_command(const Arguments& command_line, Collective& collective,
         train::memory_budget(s.shape, options, background, statistics, collective);
     check_memory(wanted, sites, collective.rank());
     budget = wanted.text();
-    gpt.emplace(s.shape, *kernels);
+    gpt.emplace(s.shape, machine.kernels);
     check_agrees(origin, s, prepared);
     state.emplace(gpt->layout());
     fill_state(origin, gpt->layout(), s.seed, threads, *state);
     sampler.emplace(s.seed, data.train.tokens.size(), s.shape.context);
-    trainer.emplace(*gpt, *kernels, options, data.train.tokens, *sampler, collective);
+    trainer.emplace(*gpt, machine.kernels, options, data.train.tokens, *sampler, collective);
     evaluator.emplace(*gpt, data.validation.tokens,
                       parse_evaluation_sequences(s.evaluation_sequences), threads, collective);
   });
@@ -217,9 +213,8 @@ int train_command(const Arguments& command_line, Collective& collective,
   // What is told before the first step.
   const std::string config = config_toml(request.app);
   if (speaks) {
-    const RunFacts facts{
-        request, directory, data, *sampler, sites, kernels->name, gpt->layout().parameter_count(),
-        budget};
+    const RunFacts facts{request, directory, data, *sampler, sites, gpt->layout().parameter_count(),
+                         budget};
     for (const std::string& line : announcement(facts)) say(line);
     if (!is_locked) {
       say("note    the file system of this directory cannot lock: see that no other job uses it");
@@ -234,8 +229,10 @@ int train_command(const Arguments& command_line, Collective& collective,
     for (const auto& line : changes_since(origin, config, request.app, prepared.digest(), sites)) {
       say(line);
     }
-    for (const std::string& warning : train::placement_warnings(sites)) {
-      fmt::print(stderr, "warning: {}\n", warning);
+    std::vector<std::string> warnings = train::placement_warnings(sites);
+    warnings.push_back(train::mixture_warning(sites));
+    for (const std::string& warning : warnings) {
+      if (!warning.empty()) fmt::print(stderr, "warning: {}\n", warning);
     }
   }
   if (state->step >= s.steps) {
@@ -254,8 +251,8 @@ int train_command(const Arguments& command_line, Collective& collective,
 
   TableHistory table;
   if (origin.kind == Origin::Kind::kNew) {
-    table = start_table({s, data, cache_beside(directory), *kernels, gpt->layout(), trainer->crew(),
-                         train::ranks_beside(sites, collective.rank()), say},
+    table = start_table({s, data, cache_beside(directory), machine.kernels, gpt->layout(),
+                         trainer->crew(), train::ranks_beside(sites, collective.rank()), say},
                         collective, state->parameters.span());
   } else {
     in_agreement(collective, [&] {

@@ -88,6 +88,12 @@ void prepare_blas(int caller_threads) {
   }
 }
 
+std::string blas_name() {
+  const std::string_view description = blas_description();  // "OpenBLAS 0.3.21 DYNAMIC_ARCH …"
+  const std::size_t end = description.find(' ', description.find(' ') + 1);
+  return fmt::format("{} {}", description.substr(0, end), openblas_get_corename());
+}
+
 const char* blas_description() { return openblas_get_config(); }
 
 }  // namespace cllm::kernels

@@ -7,6 +7,8 @@
 #include <new>
 
 #include "cllm/base/error.h"
+#include "cllm/base/processors.h"
+#include "cllm/train/ranks.h"
 
 namespace cllm::train {
 
@@ -24,7 +26,9 @@ void in_agreement(Collective& collective, const std::function<void()>& work) {
   if (first == messages.end()) return;
   const bool everywhere = std::ranges::count(messages, *first) == std::ssize(messages);
   if (everywhere || first == messages.begin()) throw ReplicatedError(*first);
-  throw ReplicatedError(fmt::format("rank {}: {}", first - messages.begin(), *first));
+  const std::vector<std::string> hosts = collective.all_gather(host_name());
+  const auto rank = static_cast<std::size_t>(first - messages.begin());
+  throw ReplicatedError(fmt::format("{}: {}", ranks_text({rank}, hosts), *first));
 }
 
 std::string on_rank_0(Collective& collective, const std::function<std::string()>& work) {

@@ -6,6 +6,13 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
+
+#include "cllm/base/error.h"
+#include "cllm/base/memory.h"
+#include "cllm/base/processors.h"
+#include "cllm/kernels/blas.h"
+#include "cllm/train/ranks.h"
 
 namespace cllm::train {
 namespace {
@@ -31,7 +38,57 @@ std::map<std::string, Host> hosts_of(const std::vector<Site>& sites) {
   return hosts;
 }
 
+/// Of each host, its ranks in groups such that no processor is in two.
+std::map<std::string, std::vector<Host>> shares_of(const std::vector<Site>& sites) {
+  std::map<std::string, std::vector<Host>> shares;
+  for (const Site& site : sites) {
+    Host mine{1, site.threads, {site.processors.begin(), site.processors.end()}};
+    std::erase_if(shares[site.host], [&](const Host& other) {
+      const bool meet = std::ranges::any_of(
+          other.processors, [&](int processor) { return mine.processors.contains(processor); });
+      if (meet) {
+        mine.ranks += other.ranks;
+        mine.threads += other.threads;
+        mine.processors.insert(other.processors.begin(), other.processors.end());
+      }
+      return meet;
+    });
+    shares[site.host].push_back(std::move(mine));
+  }
+  return shares;
+}
+
+/// Hosts in the order in which ranks come to them, with the sites of each.
+std::vector<std::pair<std::string, std::vector<Site>>> in_order_of_ranks(
+    const std::vector<Site>& sites) {
+  std::vector<std::pair<std::string, std::vector<Site>>> hosts;
+  std::map<std::string, std::size_t> place;
+  for (const Site& site : sites) {
+    const auto [at, is_new] = place.try_emplace(site.host, hosts.size());
+    if (is_new) hosts.push_back({site.host, {}});
+    hosts[at->second].second.push_back(site);
+  }
+  return hosts;
+}
+
+/// One field of all sites.
+std::vector<std::string> each(const std::vector<Site>& sites, std::string Site::*field) {
+  std::vector<std::string> values;
+  for (const Site& site : sites) values.push_back(site.*field);
+  return values;
+}
+
 }  // namespace
+
+Site this_site(int threads, const std::string& kernels) {
+  return {.host = host_name(),
+          .processors = available_processors(),
+          .threads = threads,
+          .model = processor_model(),
+          .kernels = kernels,
+          .blas = kernels::blas_name(),
+          .memory = total_memory()};
+}
 
 std::vector<int> threads_of(const std::vector<Site>& sites) {
   std::vector<int> threads;
@@ -65,17 +122,91 @@ std::vector<std::string> placement_warnings(const std::vector<Site>& sites) {
                                       : fmt::format("{} processors", site.processors.size())));
     }
   }
-  for (const auto& [name, host] : hosts_of(sites)) {
-    if (warnings.empty() && host.threads > static_cast<int>(host.processors.size())) {
+  for (const auto& [name, shares] : shares_of(sites)) {
+    for (const Host& share : shares) {
+      const std::size_t processors = share.processors.size();
+      if (!warnings.empty() || share.threads <= static_cast<int>(processors)) continue;
       warnings.push_back(
           fmt::format("host {}: {} ranks with {} threads in all share {} processor{}; start fewer "
                       "ranks or give fewer --threads{}",
-                      name, host.ranks, host.threads, host.processors.size(),
-                      host.processors.size() == 1 ? "" : "s",
-                      host.processors.size() == 1 ? ", or start with mpirun --bind-to none" : ""));
+                      name, share.ranks, share.threads, processors, processors == 1 ? "" : "s",
+                      processors == 1 || shares.size() > 1
+                          ? ", or start with mpirun --bind-to none or srun --cpus-per-task"
+                          : ""));
     }
   }
   return warnings;
+}
+
+void require_same_kernels(const std::vector<Site>& sites) {
+  const std::vector<std::string> kernels = each(sites, &Site::kernels);
+  const std::vector<std::size_t> others = unlike_rank_0(kernels);
+  if (others.empty()) return;
+  fail(
+      "{} computes with the {} kernels, and rank 0 (host {}) with {}; use processors with AVX2, "
+      "or set CLLM_KERNELS=portable for all ranks",
+      ranks_text(others, each(sites, &Site::host)), kernels[others.front()], sites.front().host,
+      kernels.front());
+}
+
+std::string mixture_warning(const std::vector<Site>& sites) {
+  const std::vector<std::string> models = each(sites, &Site::model),
+                                 blas = each(sites, &Site::blas);
+  const std::vector<std::size_t> other_models = unlike_rank_0(models);
+  const std::vector<std::size_t> other_blas = unlike_rank_0(blas);
+  if (other_models.empty() && other_blas.empty()) return {};
+  const std::vector<std::size_t>& others = other_blas.empty() ? other_models : other_blas;
+  const auto kind_of = [&](std::size_t rank) { return models[rank] + " with " + blas[rank]; };
+  return fmt::format(
+      "ranks have processors that may round matrix products differently: {} with {}, rank 0 (host "
+      "{}) with {}; a run with --reduce exact then gives the same bits on the same hosts alone{}",
+      ranks_text(others, each(sites, &Site::host)), kind_of(others.front()), sites.front().host,
+      kind_of(0),
+      other_blas.empty() ? "" : ", unless the same OPENBLAS_CORETYPE is set for all ranks");
+}
+
+std::vector<std::string> site_table(const std::vector<Site>& sites) {
+  using Row = std::vector<std::string>;
+  // What hosts have in common that stand in one line; and their names.
+  std::vector<std::pair<Row, std::vector<std::string>>> groups;
+  for (const auto& [name, host] : in_order_of_ranks(sites)) {
+    const auto [least, most] = std::ranges::minmax(host, {}, &Site::threads);
+    std::set<int> processors;
+    for (const Site& site : host) processors.insert(site.processors.begin(), site.processors.end());
+    const Site& first = host.front();
+    const Row row = {fmt::format("{}", host.size()),
+                     least.threads == most.threads
+                         ? fmt::format("{}", least.threads)
+                         : fmt::format("{}-{}", least.threads, most.threads),
+                     fmt::format("{}", processors.size()),
+                     fmt::format("{:.0f} GB", static_cast<double>(first.memory) / 1e9),
+                     fmt::format("{}; {} kernels; {}", first.model, first.kernels, first.blas)};
+    const auto same = std::ranges::find(groups, row, [](const auto& group) { return group.first; });
+    if (same == groups.end()) {
+      groups.push_back({row, {name}});
+    } else {
+      same->second.push_back(name);
+    }
+  }
+  std::vector<Row> rows = {
+      {"host", "ranks", "threads each", "processors", "memory", "kind of processor"}};
+  for (const auto& [row, names] : groups) {
+    rows.push_back(row);
+    rows.back().insert(rows.back().begin(), list_text(names));
+  }
+  std::vector<std::size_t> widths(rows.front().size());
+  for (const Row& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::vector<std::string> lines;
+  for (const Row& row : rows) {
+    std::string line = fmt::format("{:<{}}", row.front(), widths.front());
+    for (std::size_t i = 1; i + 1 < row.size(); ++i) {
+      line += fmt::format("  {:>{}}", row[i], widths[i]);
+    }
+    lines.push_back(line + "  " + row.back());
+  }
+  return lines;
 }
 
 Allreduce allreduce_for(const std::vector<Site>& sites) {
@@ -95,12 +226,20 @@ std::uint64_t ranks_beside(const std::vector<Site>& sites, int rank) {
 }
 
 std::vector<Site> gather_sites(Site mine, Collective& collective) {
-  const nlohmann::json text = {
-      {"host", mine.host}, {"processors", mine.processors}, {"threads", mine.threads}};
+  const nlohmann::json text = {{"host", mine.host},       {"processors", mine.processors},
+                               {"threads", mine.threads}, {"model", mine.model},
+                               {"kernels", mine.kernels}, {"blas", mine.blas},
+                               {"memory", mine.memory}};
   std::vector<Site> sites;
   for (const std::string& other : collective.all_gather(text.dump())) {
     const nlohmann::json site = nlohmann::json::parse(other);
-    sites.push_back({site.at("host"), site.at("processors"), site.at("threads")});
+    sites.push_back({.host = site.at("host"),
+                     .processors = site.at("processors"),
+                     .threads = site.at("threads"),
+                     .model = site.at("model"),
+                     .kernels = site.at("kernels"),
+                     .blas = site.at("blas"),
+                     .memory = site.at("memory")});
   }
   const std::vector<int> threads = threads_of(sites);
   for (std::size_t i = 0; i < sites.size(); ++i) sites[i].threads = threads[i];

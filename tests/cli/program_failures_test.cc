@@ -79,7 +79,7 @@ TEST_F(FailuresTest, AFileThatOneRankDoesNotSeeEndsAll) {
   const ChildResult result =
       run(mpirun() + Arguments{"-np", "1"} + command + Arguments{":", "-np", "1"} +
           privately("mount -t tmpfs none token-cache && exec \"$@\"", command));
-  expect_one_sentence(result, "rank 1: .*token-cache/.*\\.tokens: No such file");
+  expect_one_sentence(result, "rank 1 \\(host .*\\): .*token-cache/.*\\.tokens: No such file");
   EXPECT_THAT(files_in("run"), IsEmpty());
 }
 
@@ -88,7 +88,7 @@ TEST_F(FailuresTest, RanksWithDifferentOptionsAreRefused) {
     return run(mpirun() + Arguments{"-np", "1", CLLM_PROGRAM} + first +
                Arguments{":", "-np", "1", CLLM_PROGRAM} + second);
   };
-  const std::string regex = "rank 1 was started with other options than rank 0";
+  const std::string regex = "rank 1 .* was started with other options than rank 0";
   expect_one_sentence(together(tiny("run", 5), tiny("run", 0)), regex);
   expect_one_sentence(together(tiny("run", 5), tiny("run", 5, {"--seed", "2"})), regex);
   expect_one_sentence(together(tiny("run", 5), {"--version"}), regex);

@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "cllm/base/error.h"
+#include "cllm/base/processors.h"
 #include "cllm/mpi/environment.h"
 
 namespace cllm::mpi {
@@ -211,7 +212,8 @@ TEST_F(WorldTest, AgreementThatAllIsWell) {
 }
 
 TEST_F(WorldTest, AFailureOfOneRankIsThrownOnAll) {
-  const std::string name = world_.size() == 1 ? "" : fmt::format("rank {}: ", world_.size() - 1);
+  const std::string name =
+      world_.size() == 1 ? "" : fmt::format("rank {} (host {}): ", world_.size() - 1, host_name());
   EXPECT_EQ(agreed_error(world_,
                          [&] {
                            if (is_last()) fail("the file is missing");

@@ -3,12 +3,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "cllm/base/error.h"
+
 namespace cllm::train {
 namespace {
 
+using ::testing::_;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::ThrowsMessage;
 
 const std::vector<int> kFour = {0, 1, 2, 3};
 
@@ -31,6 +37,63 @@ TEST(Placement, SaysWhatIsLikelyToBeSlow) {
               ElementsAre(HasSubstr("rank 1 has 4 threads on the one processor")));
   EXPECT_THAT(placement_warnings({{"a", kFour, 4}, {"a", kFour, 4}}),
               ElementsAre(HasSubstr("host a: 2 ranks with 8 threads")));
+}
+
+TEST(Placement, RanksOnTheSameProcessorsAreSeenWhereOthersIdle) {
+  const std::vector<int> pair = {0, 1}, others = {2, 3, 4, 5};
+  EXPECT_THAT(placement_warnings({{"a", pair, 2}, {"a", others, 2}, {"a", pair, 2}}),
+              ElementsAre(HasSubstr("host a: 2 ranks with 4 threads in all share 2 processors;")));
+  EXPECT_THAT(placement_warnings({{"a", pair, 1}, {"a", others, 4}, {"a", pair, 1}}), IsEmpty());
+  // The third has a processor of each of the others.
+  EXPECT_THAT(placement_warnings({{"a", {0, 1}, 2}, {"a", {2, 3}, 2}, {"a", {1, 2}, 1}}),
+              ElementsAre(HasSubstr("host a: 3 ranks with 5 threads in all share 4 processors;")));
+}
+
+Site with(const std::string& host, const std::string& model, const std::string& blas,
+          const std::string& kernels = "avx2") {
+  return {.host = host,
+          .processors = kFour,
+          .threads = 4,
+          .model = model,
+          .kernels = kernels,
+          .blas = blas,
+          .memory = 64'000'000'000};
+}
+
+TEST(Placement, MixedProcessorsAreSaid) {
+  EXPECT_EQ(mixture_warning({with("a", "X", "Zen"), with("b", "X", "Zen")}), "");
+  EXPECT_THAT(mixture_warning({with("a", "X", "Zen"), with("b", "Y", "Zen")}),
+              AllOf(HasSubstr("rank 1 (host b) with Y with Zen, rank 0 (host a) with X with Zen"),
+                    Not(HasSubstr("OPENBLAS_CORETYPE"))));
+  EXPECT_THAT(
+      mixture_warning({with("a", "X", "Zen"), with("b", "X", "Zen"), with("c", "X", "Haswell")}),
+      AllOf(HasSubstr("rank 2 (host c) with X with Haswell, rank 0 "),
+            HasSubstr("unless the same OPENBLAS_CORETYPE")));
+}
+
+TEST(Placement, DifferentKernelsAreRefused) {
+  EXPECT_NO_THROW(require_same_kernels({with("a", "X", "Zen"), with("b", "Y", "Core2")}));
+  EXPECT_THAT(
+      [] {
+        require_same_kernels({with("a", "X", "Z"), with("b", "X", "Z", "portable")});
+      },
+      ThrowsMessage<Error>(
+          HasSubstr("rank 1 (host b) computes with the portable kernels, and rank 0 (host "
+                    "a) with avx2;")));
+}
+
+TEST(Placement, ATableHasALineForHostsThatAreAlike) {
+  std::vector<Site> sites = {with("a", "X", "Zen"), with("a", "X", "Zen"), with("b", "X", "Zen"),
+                             with("b", "X", "Zen"), with("c", "Y", "Haswell")};
+  EXPECT_THAT(
+      site_table(sites),
+      ElementsAre("host     ranks  threads each  processors  memory  kind of processor",
+                  "a and b      2             4           4   64 GB  X; avx2 kernels; Zen",
+                  "c            1             4           4   64 GB  Y; avx2 kernels; Haswell"));
+  sites[3].threads = 2;
+  EXPECT_THAT(site_table(sites),
+              ElementsAre(_, HasSubstr("a         2             4 "),
+                          HasSubstr("b         2           2-4 "), HasSubstr("c  ")));
 }
 
 TEST(Placement, MpiSumsInOneHostWhereEveryRankHasAProcessorForIt) {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <thread>
 
+#include "cllm/base/denormals.h"
 #include "cllm/base/error.h"
 #include "support/training_bench.h"
 
@@ -41,12 +42,14 @@ class Watched final : public Collective {
     if (fails) fail("the network is gone");
     summed.push_back(values.size());
     threads.push_back(std::this_thread::get_id());
+    flushes = flushes_denormals();
   }
   void sum(std::span<std::int64_t>) override {}
   std::string broadcast(std::string bytes) override { return bytes; }
   std::vector<std::string> all_gather(const std::string& bytes) override { return {bytes, bytes}; }
 
   bool fails = false;
+  bool flushes = false;  ///< denormals
   std::vector<std::size_t> summed;
   std::vector<std::thread::id> threads;
 };
@@ -92,6 +95,24 @@ TEST(Reducer, SumsEveryBucketOnAThreadOfItsOwn) {
   }
   EXPECT_THAT(collective.threads, testing::Each(testing::Ne(std::this_thread::get_id())));
 }
+
+#ifdef __SSE2__
+TEST(Reducer, SumsAsItsMakerDoesWithDenormals) {
+  for (const bool flushing : {false, true}) {
+    std::thread([&] {
+      if (flushing) flush_denormals();
+      Parts parts;
+      Watched collective;
+      Reducer reducer(parts.sums, collective, 0);
+      parts.sums.begin(parts.tokens, parts.exponents, 1e6f);
+      reducer.start();
+      give_unit(parts.gpt, parts.sums);
+      reducer.wait();
+      EXPECT_EQ(collective.flushes, flushing);
+    }).join();
+  }
+}
+#endif
 
 TEST(Reducer, DoesNotSumABucketThatIsNotComplete) {
   Parts parts;

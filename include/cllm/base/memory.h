@@ -1,12 +1,28 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <string>
 
 namespace cllm {
 
-/// Bytes that programs of this host can still take without swapping, as the kernel estimates it;
-/// the largest number where it doesn't say.
+/// Bytes of memory; the largest number where nobody limits them.
+struct Memory {
+  std::uint64_t total, available;
+};
+
+/// What the control groups of a process leave it, Slurm's for a job among them: the least that its
+/// group or one around it does. `mount`: where their file systems are, by convention; `groups`: the
+/// contents of the process' /proc/self/cgroup. Pages of files that the kernel would give up count
+/// as available.
+Memory control_group_memory(const std::filesystem::path& mount, const std::string& groups);
+
+/// Bytes that programs of this host, or of this job where less is its share, can still take without
+/// swapping, as the kernel estimates it; the largest number where it doesn't say.
 std::uint64_t available_memory();
+
+/// Of this host, or this job where less is its share.
+std::uint64_t total_memory();
 
 /// Bytes of this process that are in memory now, and the most that ever were; 0 where the kernel
 /// doesn't say.

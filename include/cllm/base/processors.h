@@ -12,4 +12,7 @@ std::vector<int> available_processors();
 /// The name of this host.
 std::string host_name();
 
+/// What its processors call themselves: "AMD EPYC 7302 16-Core Processor".
+std::string processor_model();
+
 }  // namespace cllm

@@ -21,7 +21,6 @@ struct RunFacts {
   const data::Dataset& data;
   const data::WindowSampler& sampler;
   const std::vector<train::Site>& sites;
-  const char* kernels;       ///< name
   std::uint64_t parameters;  ///< of the model
   std::string budget;        ///< of memory
 };

@@ -37,6 +37,9 @@ void prepare_blas(int caller_threads);
 /// for a kind of processor) whose kernels it computes with.
 const char* blas_description();
 
+/// What decides the bits of its products: "OpenBLAS 0.3.21 Haswell", its version and core.
+std::string blas_name();
+
 /// Of a processor's instructions, those that decide which BLAS kernels suit it.
 struct VectorUnits {
   bool avx2 = false;    ///< with FMA

@@ -8,20 +8,41 @@
 
 namespace cllm::train {
 
-/// Where a rank runs, and with how many threads.
+/// Where a rank runs, with how many threads, and what it computes with.
 struct Site {
   std::string host;
   std::vector<int> processors;  ///< that its affinity mask allows
   int threads = 0;              ///< 0 where none were asked for
+  std::string model = {};       ///< of the host's processors
+  std::string kernels = {};     ///< the name of their twin
+  std::string blas = {};        ///< version and core
+  std::uint64_t memory = 0;     ///< bytes that the ranks of the host may use together
 };
+
+/// That of this process, with `threads` as they were asked for.
+Site this_site(int threads, const std::string& kernels);
 
 /// The threads of each rank: those asked for, else its processors, shared evenly with the other
 /// ranks of its host that may run on them; at least one.
 std::vector<int> threads_of(const std::vector<Site>& sites);
 
-/// What is likely to make the run slow: more threads than processors on a host, or in a rank's
-/// affinity mask. One sentence each, the same on every rank.
+/// What is likely to make a run slow: more threads than processors in a rank's affinity mask, or in
+/// those of ranks that share some. One sentence each, the same on every rank.
 std::vector<std::string> placement_warnings(const std::vector<Site>& sites);
+
+/// Note [Mixed processors]: BLAS has other kernels for other processors, which round differently.
+/// Ranks then sum the same integers, and keep the same weights; but these depend on which rank
+/// computed which unit, so that --reduce exact gives the same bits on the same hosts alone. Twins
+/// of our own kernels also take the optimizer's step, which all ranks must take alike.
+///
+/// Throws Error where ranks compute with different twins.
+void require_same_kernels(const std::vector<Site>& sites);
+
+/// What Note [Mixed processors] means for these sites, in a sentence; empty where all are alike.
+std::string mixture_warning(const std::vector<Site>& sites);
+
+/// A table of hosts, those that are alike in one line: ranks, threads, processors, memory.
+std::vector<std::string> site_table(const std::vector<Site>& sites);
 
 /// How to sum gradients while compute threads run: kMpi where all ranks share one host on which
 /// each has a processor for the thread that sums beside those for its own threads; else kRing,

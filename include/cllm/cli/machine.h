@@ -1,0 +1,28 @@
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "cllm/kernels/kernels.h"
+#include "cllm/train/collective.h"
+#include "cllm/train/placement.h"
+
+namespace cllm::cli {
+
+/// What this rank computes with, and what all do.
+struct Machine {
+  const kernels::Kernels& kernels;
+  std::vector<train::Site> sites;  ///< of all ranks
+  int threads;                     ///< of this rank
+};
+
+/// Looks at what all ranks have to compute with, and prepares BLAS on each. `threads`: of each
+/// rank, or 0 for its share of its host's processors. All ranks call it alike. Throws
+/// ReplicatedError where a rank can't compute, or not as the others do.
+Machine prepare_machine(int threads, train::Collective& collective);
+
+/// Throws ReplicatedError unless every rank sees what rank 0 writes into `directory`: a run could
+/// else not go on from its checkpoints. All ranks call it alike.
+void require_seen_by_all(const std::filesystem::path& directory, train::Collective& collective);
+
+}  // namespace cllm::cli

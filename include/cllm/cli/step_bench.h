@@ -1,0 +1,60 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "cllm/base/crew.h"
+#include "cllm/base/slab.h"
+#include "cllm/cli/machine.h"
+#include "cllm/cli/settings.h"
+#include "cllm/data/sampler.h"
+#include "cllm/model/gpt.h"
+#include "cllm/train/collective.h"
+#include "cllm/train/trainer.h"
+
+namespace cllm::cli {
+
+/// The middle one of at least one value; of an even number the upper one.
+double median(std::vector<double> values);
+
+/// FLOP/s of a crew's threads, each multiplying matrices of its own at the same time.
+class ProductBench {
+ public:
+  /// `size`: rows and columns of each matrix. The crew must outlive it.
+  ProductBench(Crew& crew, std::size_t size);
+  double run();
+
+ private:
+  Crew& crew_;
+  std::size_t size_;
+  std::vector<Slab<float>> matrices_;  // three for each thread
+};
+
+/// Declares the options of a training step: model, batch and machine.
+void declare_step_options(CLI::App& app, TrainSettings& settings);
+
+/// Puts into them what was not asked for. Throws Error, naming the option.
+void resolve_step(const CLI::App& app, TrainSettings& settings);
+
+/// Training steps of a model on random tokens. All ranks make and use it alike.
+class StepBench {
+ public:
+  /// `settings` after `resolve_step`. The references must outlive it. Throws ReplicatedError.
+  StepBench(const TrainSettings& settings, const Machine& machine, train::Collective& collective);
+
+  train::StepReport step() { return trainer_->step(*state_); }
+  train::Trainer& trainer() { return *trainer_; }
+  const model::Layout& layout() const { return gpt_->layout(); }
+
+ private:
+  std::vector<std::uint32_t> text_;
+  std::optional<model::Gpt> gpt_;
+  std::optional<train::State> state_;
+  std::optional<data::WindowSampler> sampler_;
+  std::optional<train::Trainer> trainer_;
+};
+
+}  // namespace cllm::cli

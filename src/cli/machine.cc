@@ -1,0 +1,96 @@
+#include "cllm/cli/machine.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <optional>
+#include <random>
+#include <thread>
+
+#include "cllm/base/denormals.h"
+#include "cllm/base/error.h"
+#include "cllm/base/parallel.h"
+#include "cllm/base/processors.h"
+#include "cllm/base/stopwatch.h"
+#include "cllm/kernels/blas.h"
+#include "cllm/train/ranks.h"
+
+namespace cllm::cli {
+
+namespace fs = std::filesystem;
+using train::in_agreement;
+
+namespace {
+
+/// Seconds that a network file system may take to show a host what another wrote.
+constexpr double kToAppear = 5;
+
+/// An empty file from construction to destruction, under a name that nobody has asked for before,
+/// so that no host has its absence in a cache. Left behind, it goes with other unfinished files.
+class Trace {
+ public:
+  explicit Trace(const fs::path& directory)
+      : path_(directory / fmt::format(".seen.{:08x}.cllm-tmp", std::random_device()())) {
+    const int file = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (file < 0) fail("cannot write into {}: {}", directory.string(), std::strerror(errno));
+    ::close(file);
+  }
+  Trace(const Trace&) = delete;
+  Trace& operator=(const Trace&) = delete;
+  ~Trace() { ::unlink(path_.c_str()); }
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+bool appears(const fs::path& path) {
+  const Stopwatch clock;
+  std::error_code unreadable;
+  while (!fs::exists(path, unreadable)) {
+    if (clock.elapsed() > kToAppear) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  return true;
+}
+
+}  // namespace
+
+Machine prepare_machine(int threads, train::Collective& collective) {
+  const kernels::Kernels* kernels = nullptr;
+  in_agreement(collective, [&] { kernels = &kernels::select_kernels(); });
+  Machine machine{*kernels,
+                  train::gather_sites(train::this_site(threads, kernels->name), collective), 0};
+  machine.threads = machine.sites[static_cast<std::size_t>(collective.rank())].threads;
+  in_agreement(collective, [&] {
+    train::require_same_kernels(machine.sites);
+    kernels::prepare_blas(machine.threads);
+    // Once more, for a thread that a library started before main.
+    parallel(machine.threads, [](int) { flush_denormals(); });
+  });
+  return machine;
+}
+
+void require_seen_by_all(const fs::path& directory, train::Collective& collective) {
+  if (collective.size() == 1) return;
+  std::optional<Trace> trace;
+  const fs::path path = train::on_rank_0(collective, [&] {
+    trace.emplace(directory);
+    return trace->path().string();
+  });
+  const std::vector<std::string> seen = collective.all_gather(appears(path) ? "seen" : "");
+  const std::vector<std::size_t> others = train::unlike_rank_0(seen);
+  if (others.empty()) return;
+  const std::vector<std::string> hosts = collective.all_gather(host_name());
+  throw ReplicatedError(fmt::format(
+      "--out {}: {} not see what rank 0 (host {}) writes there; give a directory on a "
+      "file system that all hosts share",
+      directory.string(), train::ranks_text(others, hosts) + (others.size() == 1 ? " does" : " do"),
+      hosts.front()));
+}
+
+}  // namespace cllm::cli

@@ -1,0 +1,166 @@
+#include <filesystem>
+#include <fstream>
+
+#include "program_fixture.h"
+
+namespace cllm::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+/// Starts that are mistakes, each of which must be found and said.
+class StartTest : public ProgramTest {
+ protected:
+  /// A job whose rank 1 is started in another way than rank 0.
+  ChildResult together(const Arguments& first, const Arguments& second) const {
+    return run(mpirun() + Arguments{"-np", "1"} + first + Arguments{":", "-np", "1"} + second);
+  }
+  static Arguments plain(const Arguments& options = {}) {
+    return Arguments{CLLM_PROGRAM} + tiny("run", 5) + options;
+  }
+  /// The same with other variables in its environment.
+  static Arguments with(const Arguments& variables) {
+    return Arguments{"env"} + variables + plain();
+  }
+
+  /// A copy of the program in which `change` was made.
+  Arguments changed(const std::string& name,
+                    const std::function<void(std::string& program)>& change) const {
+    std::ifstream file(CLLM_PROGRAM, std::ios::binary);
+    std::string program((std::istreambuf_iterator<char>(file)), {});
+    change(program);
+    write(name, program);
+    fs::permissions(path(name), fs::perms::owner_exec, fs::perm_options::add);
+    return Arguments{path(name).string()} + tiny("run", 5);
+  }
+
+  void expect_runs(const ChildResult& result) const {
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(values("run", "loss").size(), 5u);
+  }
+};
+
+TEST_F(StartTest, WorldsOfOneRankAreRefusedAndSaidOnce) {
+  const auto alone = [&](const Environment& environment) {
+    const ChildResult result = run(plain(), environment);
+    EXPECT_NE(result.exit_code, 0);
+    EXPECT_THAT(files_in("run"), IsEmpty());
+    return result;
+  };
+  const std::string regex =
+      "^cllm-dist: 3 ranks were started \\(.*=3\\), and each finds itself "
+      "alone, .*srun --mpi=pmix";
+  for (const auto& [ranks, rank] :
+       {std::pair{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
+        std::pair{"PMI_SIZE", "PMI_RANK"}, std::pair{"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}}) {
+    expect_one_sentence(alone({{ranks, "3"}, {rank, "0"}}), regex);
+    EXPECT_EQ(alone({{ranks, "3"}, {rank, "2"}}).err, "");
+  }
+  EXPECT_EQ(run({CLLM_PROGRAM, "--version"}, {{"PMI_SIZE", "3"}}).exit_code, 0);
+}
+
+TEST_F(StartTest, AProgramOfOneRankRunsInAJobOfMany) {
+  expect_runs(run(plain(), {{"SLURM_NTASKS", "8"}, {"SLURM_STEP_NUM_TASKS", "1"}}));
+}
+
+TEST_F(StartTest, AnotherBuildIsRefused) {
+  const Arguments other = changed("other", [](std::string& program) { program += '\0'; });
+  const std::string regex = "the program is another build of cllm-dist .* on rank 1 \\(host ";
+  expect_one_sentence(together(plain(), other), regex);
+  expect_one_sentence(together(other, plain()), regex);
+  EXPECT_THAT(files_in("run"), IsEmpty());
+  expect_runs(together(other, other));  // which is a program that works
+}
+
+TEST_F(StartTest, AnotherVersionIsRefused) {
+  const std::string version = lines_of(succeed({"--version"}).out).at(0);
+  const std::string other_version = std::string(version.size() - 1, '9') + "x";
+  const Arguments other = changed("other", [&](std::string& program) {
+    for (std::size_t at = 0; (at = program.find(version, at)) != program.npos;) {
+      program.replace(at, version.size(), other_version);
+    }
+  });
+  expect_one_sentence(together(plain(), other), "the program is cllm-dist " + version +
+                                                    " on rank 0 \\(host .*\\) and " +
+                                                    other_version + " on rank 1 ");
+  EXPECT_THAT(files_in("run"), IsEmpty());
+}
+
+TEST_F(StartTest, ADirectoryThatOneRankDoesNotSeeIsRefused) {
+  if (!may_mount()) GTEST_SKIP() << "needs the right to mount: run as root with unshare";
+  fs::create_directories(path("disk"));
+  const Arguments command = Arguments{CLLM_PROGRAM} + tiny("disk/run", 5);
+  const std::string on_its_own = "mount -t tmpfs none disk && exec \"$@\"";
+  const ChildResult result = together(command, privately(on_its_own, command));
+  expect_one_sentence(result,
+                      "--out disk/run: rank 1 \\(host .*\\) does not see what rank 0 \\(host");
+  EXPECT_THAT(files_in("disk"), IsEmpty());
+  EXPECT_EQ(together(command, command).exit_code, 0);
+  EXPECT_THAT(files_in("disk/run"), Not(testing::Contains(HasSubstr(".seen"))));
+}
+
+TEST_F(StartTest, ADataFileThatIsAnotherOnOneHostIsRefused) {
+  if (!may_mount()) GTEST_SKIP() << "needs the right to mount: run as root with unshare";
+  for (const auto& [name, lines] : {std::pair{"here", 300}, std::pair{"there", 301}}) {
+    write(std::string(name) + ".txt", sample_text(lines));
+    succeed(
+        {"tokenize", "--data", std::string(name) + ".txt", "--out", std::string(name) + ".tokens"});
+  }
+  const Arguments command = plain({"--data", "here.tokens"});
+  const std::string swapped = "mount --bind there.tokens here.tokens && exec \"$@\"";
+  expect_one_sentence(together(command, privately(swapped, command)),
+                      "rank 1 \\(host .*here\\.tokens is not the file that was prepared");
+  EXPECT_THAT(files_in("run"), IsEmpty());
+}
+
+TEST_F(StartTest, OtherBlasKernelsOnOneRankAreSaid) {
+  const ChildResult result =
+      together(with({"OPENBLAS_CORETYPE=Sandybridge"}), with({"OPENBLAS_CORETYPE=Nehalem"}));
+  expect_runs(result);
+  EXPECT_THAT(result.err,
+              ContainsRegex("warning: ranks have processors that may round matrix products "
+                            "differently: rank 1 .* Nehalem, rank 0 .* Sandybridge; "));
+}
+
+TEST_F(StartTest, AnotherProcessorOnOneRankIsSaid) {
+  if (!may_mount()) GTEST_SKIP() << "needs the right to mount: run as root with unshare";
+  write("cpuinfo", "processor\t: 0\nmodel name\t: Imaginary 9000\n");
+  const ChildResult result =
+      together(plain(), privately("mount --bind cpuinfo /proc/cpuinfo && exec \"$@\"", plain()));
+  expect_runs(result);
+  EXPECT_THAT(result.err, HasSubstr(" with Imaginary 9000 with OpenBLAS "));
+}
+
+TEST_F(StartTest, OtherKernelsOfOurOwnOnOneRankAreRefused) {
+  const ChildResult result = together(plain(), with({"CLLM_KERNELS=portable"}));
+  if (result.exit_code == 0) GTEST_SKIP() << "needs a processor with AVX2";
+  expect_one_sentence(result,
+                      "rank 1 \\(host .*\\) computes with the portable kernels, and rank 0");
+  EXPECT_THAT(files_in("run"), IsEmpty());
+}
+
+TEST_F(StartTest, ThreadsThatShareProcessorsAreSaid) {
+  const Arguments bound = {"taskset", "--cpu-list", "0"};
+  const ChildResult one = run(bound + plain({"--threads", "3"}));
+  expect_runs(one);
+  EXPECT_THAT(one.err, HasSubstr("warning: rank 0 has 3 threads on the one processor"));
+  fs::remove_all(path("run"));
+  const ChildResult two = together(bound + plain(), bound + plain());
+  expect_runs(two);
+  EXPECT_THAT(two.err, ContainsRegex("warning: host .*: 2 ranks with 2 threads in all share 1 "
+                                     "processor; "));
+}
+
+TEST_F(StartTest, ATableSaysWhatThereIs) {
+  const ChildResult result = succeed_on(2, tiny("run", 5));
+  EXPECT_THAT(result.out,
+              ContainsRegex("\nhosts   host .* processors +memory  kind of processor\n"
+                            "        [^ ]+ +2 +1 +[0-9]+ +[0-9]+ GB  .+; .+ kernels; OpenBLAS "));
+}
+
+}  // namespace
+}  // namespace cllm::cli

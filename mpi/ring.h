@@ -2,12 +2,16 @@
 
 #include <mpi.h>
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "cllm/base/slab.h"
+#include "cllm/mpi/communicator.h"
+#include "cllm/mpi/pace.h"
+#include "cllm/mpi/parts.h"
 
 namespace cllm::mpi {
 
@@ -39,7 +43,6 @@ class Ring {
   explicit Ring(MPI_Comm communicator, RingTuning tuning = {});
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
-  ~Ring();
 
   /// In place: the sum over all ranks, the same bits on each. Any number of elements, but the same
   /// on all ranks. Throws Error when communication fails.
@@ -47,22 +50,86 @@ class Ring {
   /// Wraps modulo 2^32.
   void sum(std::span<std::int32_t> values);
 
+  /// One sum under way.
+  template <typename T>
+  class Pass;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
   /// Of its buffers.
   std::size_t bytes() const { return arrivals_.size(); }
 
  private:
   template <typename T>
-  class Pass;
-
-  void wait(std::size_t arrived);
+  void sum_all(std::span<T> values);
 
   RingTuning tuning_;
-  int sleep_microseconds_;
-  MPI_Comm communicator_ = MPI_COMM_NULL;
-  int rank_ = 0;
-  int size_ = 1;
+  Pace pace_;
+  Communicator communicator_;
+  int rank_;
+  int size_;
   std::vector<MPI_Request> sends_, receives_;  ///< in_flight each, used in turn
   Slab<std::byte> arrivals_;                   ///< a segment for each receive
+};
+
+/// One sum, for a caller that does other things between its steps and whose array may become known,
+/// and be wanted, piece by piece. T is float or std::uint32_t. The ring and the array must outlive
+/// it, and it must be driven to its end.
+///
+/// In step t of 0 … 2(size-1)-1 a rank sends part (rank - t) and receives part (rank - t - 1). In
+/// the first size-1 steps what arrives is added to what is here; after them rank has the whole sum
+/// of part (rank + 1), and the other steps hand the sums round. What is sent in a step is what was
+/// received in the step before, so segments follow each other through both halves without a pause.
+template <typename T>
+class Ring::Pass {
+ public:
+  Pass(Ring& ring, std::span<T> values);
+
+  /// Does what can be done without waiting. `offered`: how many elements hold this rank's addend by
+  /// now, in the order of a PartWalk from part `rank`; the others may still be written.
+  /// Returns whether it did anything.
+  bool advance(std::size_t offered);
+  bool is_complete() const { return to_absorb_.step >= steps() && to_complete_.step >= steps(); }
+  /// How many elements hold the sum, in the order of a PartWalk from part `rank` + 1. They may be
+  /// read, and nothing may be written before the end.
+  std::size_t summed() const;
+  /// Segments that have arrived.
+  std::size_t arrived() const { return absorbed_; }
+
+ private:
+  /// Where a rank stands in the stream of segments that it sends, or receives: the step round the
+  /// ring, and the first element of the segment in that step's part of the array.
+  struct Position {
+    int step = 0;
+    std::size_t offset = 0;
+    auto operator<=>(const Position&) const = default;
+  };
+  /// Of a step, the part that is sent or received is this many before the rank's own.
+  enum Direction { kSend = 0, kReceive = 1 };
+
+  int additions() const { return ring_.size_ - 1; }
+  int steps() const { return 2 * additions(); }
+  bool adds(Position position) const { return position.step < additions(); }
+  std::size_t part(Direction direction, int step) const;
+  void skip_empty(Direction direction, Position& position) const;
+  void proceed(Direction direction, Position& position) const;
+  std::span<T> segment(Direction direction, Position position) const;
+  T* arrival(std::size_t slot) const;
+  std::size_t slot(std::size_t number) const { return number % ring_.receives_.size(); }
+
+  bool post_receives();
+  bool post_sends(std::size_t offered);
+  bool absorb_arrival(std::size_t offered);
+  bool complete_send();
+
+  Ring& ring_;
+  std::span<T> values_;
+  Parts parts_;
+  std::size_t segment_;  ///< elements
+  // The next segment that each has to do with, and how many were before it.
+  Position to_receive_, to_absorb_, to_send_, to_complete_;
+  std::size_t receives_posted_ = 0, absorbed_ = 0, sends_posted_ = 0, completed_ = 0;
+  std::size_t absorbed_elements_ = 0;
 };
 
 }  // namespace cllm::mpi

@@ -1,8 +1,10 @@
 #include "cllm/mpi/world.h"
 
+#include <fmt/core.h>
 #include <mpi.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <limits>
 #include <numeric>
 
@@ -40,29 +42,52 @@ World::World() {
 }
 
 void World::use(train::Allreduce method) {
-  if (method == train::Allreduce::kMpi || size_ == 1) {
-    ring_.reset();
-  } else if (!ring_) {
-    ring_.emplace(MPI_COMM_WORLD);
+  ring_.reset();
+  host_ring_.reset();
+  if (size_ == 1) return;
+  if (method == train::Allreduce::kRing) use_hosts();
+  if (method == train::Allreduce::kFlat) ring_.emplace(MPI_COMM_WORLD);
+}
+
+/// By hosts where a host has several ranks and they can share memory, else by one ring.
+void World::use_hosts() {
+  const Communicator beside = Communicator::of_host(MPI_COMM_WORLD);
+  int here = beside.size(), most = 0;
+  checked(MPI_Allreduce(&here, &most, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD), "MPI_Allreduce");
+  if (most > 1) {
+    try {
+      return train::in_agreement(*this, [&] { host_ring_.emplace(MPI_COMM_WORLD, beside.get()); });
+    } catch (const ReplicatedError& error) {
+      if (rank_ == 0 && !has_warned_) {
+        fmt::print(stderr, "warning: {}; until then --allreduce is flat, which is slower\n",
+                   error.what());
+      }
+      has_warned_ = true;
+    }
+  }
+  host_ring_.reset();
+  ring_.emplace(MPI_COMM_WORLD);
+}
+
+std::uint64_t World::buffer_bytes() const {
+  return (ring_ ? ring_->bytes() : 0) + (host_ring_ ? host_ring_->bytes() : 0);
+}
+
+template <typename T>
+void World::sum(std::span<T> values, MPI_Datatype type) {
+  if (host_ring_) {
+    host_ring_->sum(values);
+  } else if (ring_) {
+    ring_->sum(values);
+  } else if (size_ > 1) {
+    all_reduce(values, type);
   }
 }
 
-void World::sum(std::span<float> values) {
-  if (ring_) {
-    ring_->sum(values);
-  } else if (size_ > 1) {
-    all_reduce(values, MPI_FLOAT);
-  }
-}
+void World::sum(std::span<float> values) { sum(values, MPI_FLOAT); }
 
-void World::sum(std::span<std::int32_t> values) {
-  if (ring_) {
-    ring_->sum(values);
-  } else if (size_ > 1) {
-    // Unsigned, because nobody promises how signed integers overflow.
-    all_reduce(values, MPI_UINT32_T);
-  }
-}
+// Unsigned, because nobody promises how signed integers overflow.
+void World::sum(std::span<std::int32_t> values) { sum(values, MPI_UINT32_T); }
 
 void World::sum(std::span<std::int64_t> values) {
   if (size_ > 1) all_reduce(values, MPI_INT64_T);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cllm/mpi/host_ring.h"
 #include "cllm/mpi/ring.h"
 #include "cllm/train/collective.h"
 
@@ -19,7 +20,7 @@ class World final : public train::Collective {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   void use(train::Allreduce method) override;
-  std::uint64_t buffer_bytes() const override { return ring_ ? ring_->bytes() : 0; }
+  std::uint64_t buffer_bytes() const override;
   void sum(std::span<float> values) override;
   void sum(std::span<std::int32_t> values) override;
   void sum(std::span<std::int64_t> values) override;
@@ -27,9 +28,16 @@ class World final : public train::Collective {
   std::vector<std::string> all_gather(const std::string& bytes) override;
 
  private:
+  void use_hosts();
+  template <typename T>
+  void sum(std::span<T> values, MPI_Datatype type);
+
   int rank_ = 0;
   int size_ = 1;
-  std::optional<Ring> ring_;  ///< while it is what sums
+  // The one that sums; none where MPI does.
+  std::optional<Ring> ring_;
+  std::optional<HostRing> host_ring_;
+  bool has_warned_ = false;
 };
 
 }  // namespace cllm::mpi

@@ -91,7 +91,7 @@ void declare_machine_options(CLI::App& app, TrainSettings& s) {
   machine("--team", s.team, "threads that share a unit: auto or N")
       ->type_name("K")
       ->capture_default_str();
-  machine("--allreduce", s.allreduce, "auto|mpi|ring: how ranks add up gradients")
+  machine("--allreduce", s.allreduce, "auto|mpi|ring|flat: how ranks add up gradients")
       ->type_name("KIND")
       ->capture_default_str();
 }
@@ -316,9 +316,10 @@ std::string config_toml(const CLI::App& app) {
 
 train::Allreduce parse_allreduce(const std::string& text, const std::vector<train::Site>& sites) {
   if (text == "auto") return train::allreduce_for(sites);
-  if (text == "mpi") return train::Allreduce::kMpi;
-  if (text == "ring") return train::Allreduce::kRing;
-  fail("--allreduce {}: choose auto, mpi or ring", text);
+  for (const auto& [name, method] : train::kAllreduceNames) {
+    if (text == name) return method;
+  }
+  fail("--allreduce {}: choose auto, mpi, ring or flat", text);
 }
 
 std::size_t parse_embedding_rank(const std::string& text) {

@@ -9,6 +9,8 @@ namespace cllm::cli {
 namespace {
 
 using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::Not;
 
 class RanksTest : public ProgramTest {
  protected:
@@ -61,6 +63,21 @@ TEST_F(RanksTest, Rank0AloneSpeaks) {
   const auto twice = std::ranges::adjacent_find(lines);
   EXPECT_EQ(twice, lines.end()) << "said twice: " << *twice;
   EXPECT_EQ(values("run", "loss").size(), 10u);
+}
+
+TEST_F(RanksTest, RanksThatCannotShareMemorySumWithoutItAndSaySoOnce) {
+  if (!may_mount()) GTEST_SKIP() << "needs the right to mount: run as root with unshare";
+  const Arguments ring = {"--allreduce", "ring"};
+  const ChildResult result =
+      run(privately("mount -t tmpfs -o size=64k none /dev/shm && exec \"$@\"",
+                    command_for(2, tiny("run", 5, ring))),
+          {{"OMPI_MCA_btl_vader_backing_directory", directory().string()}});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(count_lines(result.err, "warning: "), 1) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("cannot share"));
+  const ChildResult with = succeed_on(2, tiny("with", 5, ring));
+  EXPECT_THAT(with.err, Not(HasSubstr("cannot share")));
+  EXPECT_EQ(digests("run"), digests("with"));
 }
 
 TEST_F(RanksTest, CommandsSayOnceWhatOneRankWouldSay) {

@@ -3,15 +3,16 @@
 //
 //   mpirun -np 2 --bind-to none allreduce_bench --method ring --mib 64 --busy 1
 //
+// tests/bench/allreduce_bench.sh runs it on virtual hosts.
+//
 // One line for each method and size, from rank 0:
 //   median, least   wall-clock times in ms of rank 0's calls, which follow each other without pause
 //   thread, process processor time of a call in ms, of the thread that sums and of the whole
-//   process
-//                   but its compute threads: user and system, the mean of the ranks
+//                   process but its compute threads: user and system, the mean of the ranks
 //   compute         the share of a processor that a compute thread had while sums followed each
-//   other
-//                   without pause, and while there were none; the mean of all
-//   bound           the time that 2(N-1)/N of the bytes need at --gbit, and median/bound
+//                   other without pause, and while there were none; the mean of all
+//   bound           the time that 2(N-1)/N of the bytes need at --gbit on N hosts, and median and
+//                   least over it
 #include <fmt/core.h>
 #include <mpi.h>
 #include <sys/resource.h>
@@ -29,7 +30,9 @@
 #include <vector>
 
 #include "cllm/base/stopwatch.h"
+#include "cllm/mpi/communicator.h"
 #include "cllm/mpi/environment.h"
+#include "cllm/mpi/host_ring.h"
 #include "cllm/mpi/ring.h"
 #include "cllm/mpi/world.h"
 
@@ -37,9 +40,9 @@ namespace cllm::mpi {
 namespace {
 
 struct Options {
-  std::vector<std::string> methods = {"mpi", "ring"};
-  std::vector<std::size_t> mebibytes = {1, 8, 64};
-  RingTuning tuning;
+  std::vector<std::string> methods = {"mpi", "flat", "ring"};
+  std::vector<double> mebibytes = {1, 8, 64};
+  HostRingTuning tuning;
   int busy = 0;
   int repeat = 10;
   double gbit = 0;
@@ -125,16 +128,22 @@ struct Usage {
   }
 };
 
-void measure(const Options& options, const std::string& method, std::size_t mebibytes,
-             World& world) {
-  std::unique_ptr<Ring> ring;
-  if (method == "ring") ring = std::make_unique<Ring>(MPI_COMM_WORLD, options.tuning);
-  std::vector<float> values((mebibytes << 20) / sizeof(float), 0.f);
-  const auto sum = [&] { ring ? ring->sum(values) : world.sum(values); };
+void measure(const Options& options, const std::string& method, double mebibytes, World& world) {
+  const Communicator beside = Communicator::of_host(MPI_COMM_WORLD);
+  HostRing by_hosts(MPI_COMM_WORLD, beside.get(), options.tuning);
+  Ring flat(MPI_COMM_WORLD, options.tuning.ring);
+  const bool are_alone = by_hosts.hosts() == world.size();  // as World has it
+  const double bytes = mebibytes * 1024 * 1024;
+  std::vector<float> values(static_cast<std::size_t>(bytes) / sizeof(float), 0.f);
+  const auto sum = [&] {
+    if (method == "mpi") return world.sum(values);
+    if (method == "flat" || are_alone) return flat.sum(values);
+    by_hosts.sum(values);
+  };
   for (int i = 0; i < 2; ++i) sum();
 
   const ComputeThreads threads(options.busy);
-  const int calls = static_cast<int>(std::clamp<std::size_t>(64 / mebibytes, 1, 16));
+  const int calls = static_cast<int>(std::clamp(64 / mebibytes, 1., 16.));
   std::vector<double> times;
   Usage with, without;
   // By turns, because other programs may disturb one for a while.
@@ -163,14 +172,15 @@ void measure(const Options& options, const std::string& method, std::size_t mebi
   const double alone = mean(without.compute / (without.seconds * busy), world.size());
   if (world.rank() != 0) return;
   fmt::print(
-      "{:4} ranks {} busy {} {:4} MiB: median {:8.2f} least {:8.2f} thread {:8.2f} "
+      "{:4} hosts {} ranks {} busy {} {:5} MiB: median {:8.2f} least {:8.2f} thread {:8.2f} "
       "process {:8.2f} compute {:.2f}/{:.2f}",
-      method, world.size(), options.busy, mebibytes, median, 1e3 * times.front(), thread, process,
-      compute, alone);
-  if (options.gbit > 0) {
-    const double bound = 1e3 * 2.0 * (world.size() - 1) / world.size() *
-                         static_cast<double>(mebibytes << 20) * 8 / (options.gbit * 1e9);
-    fmt::print(" bound {:8.2f} ratio {:.3f}", bound, median / bound);
+      method, by_hosts.hosts(), world.size(), options.busy, mebibytes, median, 1e3 * times.front(),
+      thread, process, compute, alone);
+  if (options.gbit > 0 && by_hosts.hosts() > 1) {
+    const double bound =
+        1e3 * 2.0 * (by_hosts.hosts() - 1) / by_hosts.hosts() * bytes * 8 / (options.gbit * 1e9);
+    fmt::print(" bound {:8.2f} ratio {:.3f} {:.3f}", bound, median / bound,
+               1e3 * times.front() / bound);
   }
   fmt::print("\n");
   std::fflush(stdout);
@@ -183,20 +193,26 @@ int main(int argc, char** argv) {
   cllm::mpi::Environment environment(argc, argv);
   cllm::mpi::Options options;
   CLI::App app("Times sums over all ranks");
-  std::size_t segment_kib = options.tuning.segment_bytes >> 10;
-  app.add_option("--method", options.methods, "mpi, ring, or both");
+  cllm::mpi::RingTuning& ring = options.tuning.ring;
+  std::size_t segment_kib = ring.segment_bytes >> 10;
+  std::size_t piece_kib = options.tuning.piece_bytes >> 10;
+  app.add_option("--method", options.methods, "mpi, flat, ring, or several");
   app.add_option("--mib", options.mebibytes, "sizes of the arrays");
   app.add_option("--segment-kib", segment_kib, "length of the ring's messages");
-  app.add_option("--in-flight", options.tuning.in_flight, "messages under way each way");
-  app.add_option("--shortest-us", options.tuning.shortest_sleep_microseconds, "first sleep");
-  app.add_option("--longest-us", options.tuning.longest_sleep_microseconds, "longest sleep");
+  app.add_option("--in-flight", ring.in_flight, "messages under way each way");
+  app.add_option("--shortest-us", ring.shortest_sleep_microseconds, "first sleep");
+  app.add_option("--longest-us", ring.longest_sleep_microseconds, "longest sleep");
+  app.add_option("--piece-kib", piece_kib, "length of pieces in shared memory");
+  app.add_option("--slots", options.tuning.slots, "pieces under way in shared memory");
+  app.add_option("--lanes", options.tuning.most_lanes, "the most lanes of the ring by hosts");
   app.add_option("--busy", options.busy, "compute threads of each rank");
   app.add_option("--repeat", options.repeat, "sums that are timed");
   app.add_option("--gbit", options.gbit, "Gbit/s of a link each way, for the bound");
   CLI11_PARSE(app, argc, argv);
-  options.tuning.segment_bytes = segment_kib << 10;
+  ring.segment_bytes = segment_kib << 10;
+  options.tuning.piece_bytes = piece_kib << 10;
   cllm::mpi::World world;
-  for (const std::size_t mebibytes : options.mebibytes) {
+  for (const double mebibytes : options.mebibytes) {
     for (const std::string& method : options.methods) {
       cllm::mpi::measure(options, method, mebibytes, world);
     }

@@ -2,31 +2,14 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
-#include <new>
 #include <tuple>
 #include <vector>
 
+#include "allocations.h"
 #include "cllm/mpi/world.h"
-
-namespace {
-
-/// What our own code allocates in this process; MPI's is C, and comes by malloc.
-std::atomic<long> news = 0;
-
-}  // namespace
-
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  news.fetch_add(1, std::memory_order_relaxed);
-  if (void* block = std::malloc(size)) return block;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* block) noexcept { std::free(block); }
-[[gnu::noinline]] void operator delete(void* block, std::size_t) noexcept { std::free(block); }
 
 namespace cllm::mpi {
 namespace {
@@ -111,12 +94,12 @@ TEST_P(RingTest, ASumAllocatesNothing) {
   std::vector<float> floats(1000);
   std::vector<std::int32_t> integers(1000);
   ring_.sum(floats);
-  const long before = news;
+  const long before = allocations;
   ring_.sum(floats);
   ring_.sum(integers);
-  EXPECT_EQ(news, before);
+  EXPECT_EQ(allocations, before);
   integers.assign(2000, 1);  // and this is seen
-  EXPECT_GT(news, before);
+  EXPECT_GT(allocations, before);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdlib>
@@ -36,7 +37,7 @@ class WorldTest : public testing::Test {
   World world_;
 };
 
-/// Sums by either method, of arrays from empty to longer than what goes at once.
+/// Sums by each method, of arrays from empty to longer than what goes at once.
 class SumTest : public WorldTest,
                 public testing::WithParamInterface<std::tuple<Allreduce, std::size_t>> {
  protected:
@@ -45,16 +46,17 @@ class SumTest : public WorldTest,
 };
 
 std::string name_of(const testing::TestParamInfo<SumTest::ParamType>& test) {
-  return (std::get<0>(test.param) == Allreduce::kMpi ? "Mpi" : "Ring") +
-         std::to_string(std::get<1>(test.param));
+  const auto name = std::ranges::find(train::kAllreduceNames, std::get<0>(test.param),
+                                      &train::AllreduceName::method);
+  return std::string(name->name) + std::to_string(std::get<1>(test.param));
 }
 
 // With up to 5 ranks, the small ones include an element less and one more than there are ranks.
-INSTANTIATE_TEST_SUITE_P(Sizes, SumTest,
-                         testing::Combine(testing::Values(Allreduce::kMpi, Allreduce::kRing),
-                                          testing::Values(0, 1, 2, 3, 4, 5, 6, 1023, 65537,
-                                                          most_elements())),
-                         name_of);
+INSTANTIATE_TEST_SUITE_P(
+    Sizes, SumTest,
+    testing::Combine(testing::Values(Allreduce::kMpi, Allreduce::kRing, Allreduce::kFlat),
+                     testing::Values(0, 1, 2, 3, 4, 5, 6, 1023, 65537, most_elements())),
+    name_of);
 
 TEST_F(WorldTest, RanksAreNumbered) {
   EXPECT_GE(world_.rank(), 0);
@@ -158,7 +160,7 @@ TEST_F(WorldTest, TheMethodMayChangeBetweenSums) {
   std::int32_t expected = 1;
   std::vector<std::int32_t> values(1000, 1);
   for (const Allreduce method :
-       {Allreduce::kRing, Allreduce::kRing, Allreduce::kMpi, Allreduce::kRing}) {
+       {Allreduce::kRing, Allreduce::kRing, Allreduce::kMpi, Allreduce::kFlat, Allreduce::kRing}) {
     world_.use(method);
     world_.sum(values);
     expected *= world_.size();

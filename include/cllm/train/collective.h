@@ -1,9 +1,11 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cllm::train {
@@ -11,8 +13,19 @@ namespace cllm::train {
 /// How the gradients of the ranks are summed.
 enum class Allreduce {
   kMpi,   ///< MPI_Allreduce: blocks, and keeps a processor busy while it waits
-  kRing,  ///< a segmented ring that sleeps while it waits, and leaves the processors to others
+  kRing,  ///< in shared memory on each host, and in segmented rings between hosts; sleeps while it
+          ///< waits, and leaves the processors to others
+  kFlat,  ///< such a ring over all ranks, wherever they are
 };
+
+/// The kinds by the names that users give them.
+struct AllreduceName {
+  std::string_view name;
+  Allreduce method;
+};
+inline constexpr std::array kAllreduceNames = {AllreduceName{"mpi", Allreduce::kMpi},
+                                               AllreduceName{"ring", Allreduce::kRing},
+                                               AllreduceName{"flat", Allreduce::kFlat}};
 
 /// What training needs of the other ranks. All ranks call the same functions in the same order.
 /// One thread at a time, but not always the same one: whoever calls next must have seen the call
@@ -26,7 +39,8 @@ class Collective {
   virtual int size() const = 0;
 
   /// Of all ranks together, as `sum` is. How `sum` goes about float and int32 from now on; without
-  /// it, by kMpi. May allocate, so that `sum` need not.
+  /// it, by kMpi. May allocate, so that `sum` need not. Where a host's ranks can't share memory,
+  /// rank 0 warns of it and kFlat stands in for kRing.
   virtual void use(Allreduce method) = 0;
 
   /// Bytes that it has allocated for messages.

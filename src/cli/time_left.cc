@@ -36,6 +36,18 @@ std::string first_line(const std::string& command) {
   return std::string(text.substr(0, text.find('\n')));
 }
 
+/// What squeue calls this job; empty outside of one. An array's task has its number behind that of
+/// the array: the last task's own number is the array's too, and would mean all of them.
+std::string this_job() {
+  const auto number = [](const char* variable) -> std::string {
+    const char* const text = std::getenv(variable);
+    return text != nullptr && whole_number(text) >= 0 ? text : "";
+  };
+  const std::string array = number("SLURM_ARRAY_JOB_ID");
+  const std::string task = number("SLURM_ARRAY_TASK_ID");
+  return array.empty() || task.empty() ? number("SLURM_JOB_ID") : array + '_' + task;
+}
+
 }  // namespace
 
 double parse_slurm_time(std::string_view text) {
@@ -63,8 +75,8 @@ double slurm_seconds_left() {
     const std::int64_t time = whole_number(end);
     if (time > 0) return static_cast<double>(time - std::time(nullptr));
   }
-  const char* const job = std::getenv("SLURM_JOB_ID");
-  if (job == nullptr || whole_number(job) < 0) return kUnlimited;
+  const std::string job = this_job();
+  if (job.empty()) return kUnlimited;
   return parse_slurm_time(first_line(fmt::format("squeue -h -j {} -o %L 2>/dev/null", job)));
 }
 

@@ -240,13 +240,20 @@ TEST_F(StopTest, TheEndOfASlurmJobStopsTheRun) {
 }
 
 TEST_F(StopTest, WhereSlurmSetsNoEndOfTheJobSqueueIsAsked) {
-  write("bin/squeue", "#!/bin/sh\ntest \"$*\" = '-h -j 4711 -o %L' && echo 0:22\n");
+  write("bin/squeue",
+        "#!/bin/sh\ntest \"$*\" = '-h -j 4711 -o %L' -o \"$*\" = '-h -j 4700_3 -o %L' && echo "
+        "0:22\n");
   fs::permissions(path("bin/squeue"), fs::perms::owner_all);
   const char* const programs = std::getenv("PATH");
-  ChildProcess child = start(command_for(1, options(out(), kEndless)),
-                             {{"SLURM_JOB_ID", "4711"},
-                              {"PATH", path("bin").string() + ":" + (programs ? programs : "")}});
+  Environment job = {{"SLURM_JOB_ID", "4711"},
+                     {"PATH", path("bin").string() + ":" + (programs ? programs : "")}};
+  ChildProcess child = start(command_for(1, options(out(), kEndless)), job);
   EXPECT_GT(expect_stopped(child, "the time is up"), 0);
+  // The last task of an array has the array's number for its own.
+  job.merge(Environment{{"SLURM_ARRAY_JOB_ID", "4700"}, {"SLURM_ARRAY_TASK_ID", "3"}});
+  job["SLURM_JOB_ID"] = "4700";
+  ChildProcess task = start(command_for(1, options(out(), kEndless)), job);
+  EXPECT_GT(expect_stopped(task, "the time is up"), 0);
 }
 
 // What it saved has the options that it was given, so that it can go on as the log advises.

@@ -3,11 +3,13 @@
 #
 # A test is a script that sources this file, defines a function test_NAME for each case, and ends
 # with `run_cases "$@"`: all of them, or those that are named. Each runs in a shell of its own, which
-# the first command that fails ends, or `fail`. Names of variables in capitals come from ctest.
+# the first command that fails ends, or `fail`.
 set -euo pipefail
 
 cluster_directory=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly cluster_directory
+# The program; by hand, that of the usual build.
+CLLM_PROGRAM=$(realpath -m "${CLLM_PROGRAM:-$cluster_directory/../../build/release/cllm-dist}")
 readonly kSkip=77
 # Seconds that anything may take on a busy machine before it counts as a hang.
 kPatience=${CLLM_PATIENCE:-120}

@@ -16,9 +16,18 @@ namespace {
 
 using train::count_text;
 
-/// What to change so that every thread has something to do.
-std::vector<std::string> notes_on_sharing(const TrainSettings& s,
-                                          const std::vector<train::Site>& sites) {
+std::string part_text(const data::DataPart& part) {
+  std::string text = count_text(static_cast<double>(part.tokens.size())) + " tokens";
+  if (part.source_bytes > 0) {
+    text += fmt::format(" ({} bytes)", count_text(static_cast<double>(part.source_bytes)));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::vector<std::string> sharing_notes(const TrainSettings& s,
+                                       const std::vector<train::Site>& sites) {
   const std::size_t rows = s.micro_batch * s.shape.context;
   const std::size_t blocks = (rows + s.row_block - 1) / s.row_block;
   int threads = 0, busy = 0, largest_team = 0;
@@ -35,29 +44,19 @@ std::vector<std::string> notes_on_sharing(const TrainSettings& s,
   std::vector<std::string> notes;
   if (busy < threads) {
     notes.push_back(
-        fmt::format("note    {} of {} threads have no unit to compute; give a smaller "
+        fmt::format("{} of {} threads have no unit to compute; give a smaller "
                     "--micro-batch, a larger --batch, or fewer threads",
                     threads - busy, threads));
   }
   if (static_cast<std::size_t>(largest_team) > blocks) {
     notes.push_back(fmt::format(
-        "note    {} threads share a unit of {} row block{}, and some wait; give a --row-block of "
+        "{} threads share a unit of {} row block{}, and some wait; give a --row-block of "
         "{} or less, a smaller --micro-batch, or fewer threads",
         largest_team, blocks, blocks == 1 ? "" : "s",
         std::max<std::size_t>(1, rows / static_cast<std::size_t>(largest_team))));
   }
   return notes;
 }
-
-std::string part_text(const data::DataPart& part) {
-  std::string text = count_text(static_cast<double>(part.tokens.size())) + " tokens";
-  if (part.source_bytes > 0) {
-    text += fmt::format(" ({} bytes)", count_text(static_cast<double>(part.source_bytes)));
-  }
-  return text;
-}
-
-}  // namespace
 
 std::vector<std::string> announcement(const RunFacts& facts) {
   const TrainSettings& s = facts.request.settings;
@@ -82,7 +81,9 @@ std::vector<std::string> announcement(const RunFacts& facts) {
         "model that knows its grammar",
         data::builtin_entropy_rate() * facts.data.validation.bytes_per_token().value_or(0)));
   }
-  for (std::string& note : notes_on_sharing(s, facts.sites)) lines.push_back(std::move(note));
+  for (const std::string& note : sharing_notes(s, facts.sites)) {
+    lines.push_back("note    " + note);
+  }
   if (facts.data.tokenizer && !facts.data.tokenizer->lossless()) {
     lines.emplace_back(
         "note    the tokenizer normalises text or lacks byte tokens: not every text comes back as "

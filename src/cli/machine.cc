@@ -13,6 +13,7 @@
 
 #include "cllm/base/denormals.h"
 #include "cllm/base/error.h"
+#include "cllm/base/memory.h"
 #include "cllm/base/parallel.h"
 #include "cllm/base/processors.h"
 #include "cllm/base/stopwatch.h"
@@ -73,6 +74,22 @@ Machine prepare_machine(int threads, train::Collective& collective) {
     parallel(machine.threads, [](int) { flush_denormals(); });
   });
   return machine;
+}
+
+void check_memory(const train::MemoryBudget& budget, const std::vector<train::Site>& sites,
+                  int rank) {
+  const std::string& host = sites[static_cast<std::size_t>(rank)].host;
+  const auto here = static_cast<double>(train::ranks_beside(sites, rank));
+  const auto copy = static_cast<double>(budget.checkpoint);  // of one rank
+  const double others = here * (static_cast<double>(budget.to_allocate()) - copy);
+  const auto available = static_cast<double>(available_memory());
+  if (others + copy <= available) return;
+  fail("host {}: the run needs about {:.1f} GB and {:.1f} GB are free; {}", host,
+       (others + copy) / 1e9, available / 1e9,
+       others <= available
+           ? "give --checkpoint-write blocking, which does without a copy of the state"
+           : "make the model smaller, or give fewer --threads, a smaller --micro-batch or more "
+             "hosts");
 }
 
 void require_seen_by_all(const fs::path& directory, train::Collective& collective) {

@@ -55,6 +55,7 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
   TokenizeSettings tokenize;
   CompressSettings compress;
   BenchSettings bench;
+  TrainSettings doctor;
   declare_train_options(app, train);
   CLI::App* sample_app = app.add_subcommand("sample", "continue a text with a trained model");
   CLI::App* eval_app = app.add_subcommand("eval", "measure a trained model on a text");
@@ -67,6 +68,8 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
   CLI::App* compress_app =
       app.add_subcommand("compress", "store a trained model in a few bits per weight");
   CLI::App* bench_app = app.add_subcommand("bench", "measure training steps on this machine");
+  CLI::App* doctor_app =
+      app.add_subcommand("doctor", "say what a run finds here, and what to mend");
   declare_sample_options(*sample_app, sample);
   declare_eval_options(*eval_app, eval);
   declare_neighbours_options(*neighbours_app, neighbours);
@@ -75,6 +78,7 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
   declare_tokenize_options(*tokenize_app, tokenize);
   declare_compress_options(*compress_app, compress);
   declare_bench_options(*bench_app, bench);
+  declare_doctor_options(*doctor_app, doctor);
 
   try {
     parse(app, arguments);
@@ -85,12 +89,13 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
     throw ReplicatedError(error.what());  // every rank reads the same command line
   }
   const bool trains = app.get_subcommands().empty();
-  if ((trains || eval_app->parsed() || bench_app->parsed()) &&
-      is_cut_off(read_launch(), collective)) {
+  const bool computes = trains || eval_app->parsed() || bench_app->parsed() || doctor_app->parsed();
+  if (computes && is_cut_off(read_launch(), collective)) {
     return EXIT_FAILURE;
   }
   if (trains) return train_command(arguments, collective, signals);
   signals.give_up();
+  if (doctor_app->parsed()) return doctor_command(*doctor_app, doctor, collective);
   if (sample_app->parsed()) {
     sample_command(sample, collective);
   } else if (eval_app->parsed()) {

@@ -13,12 +13,12 @@ namespace {
 /// Text is as long as that many batches, so that steps don't all see the same.
 constexpr std::size_t kBatchesOfText = 8;
 
+}  // namespace
+
 std::uint64_t default_vocabulary(const std::string& preset) {
   if (preset.starts_with("gpt2")) return 50257;
   return preset == "medium" ? 4096 : 256;
 }
-
-}  // namespace
 
 double median(std::vector<double> values) {
   const auto middle = values.begin() + std::ssize(values) / 2;

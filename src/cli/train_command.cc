@@ -83,23 +83,6 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
   }));
 }
 
-/// Throws Error unless the host has memory for what its ranks are about to allocate.
-void check_memory(const train::MemoryBudget& budget, const std::vector<train::Site>& sites,
-                  int rank) {
-  const std::string& host = sites[static_cast<std::size_t>(rank)].host;
-  const auto here = static_cast<double>(train::ranks_beside(sites, rank));
-  const auto copy = static_cast<double>(budget.checkpoint);  // of one rank
-  const double others = here * (static_cast<double>(budget.to_allocate()) - copy);
-  const auto available = static_cast<double>(available_memory());
-  if (others + copy <= available) return;
-  fail("host {}: the run needs about {:.1f} GB and {:.1f} GB are free; {}", host,
-       (others + copy) / 1e9, available / 1e9,
-       others <= available
-           ? "give --checkpoint-write blocking, which does without a copy of the state"
-           : "make the model smaller, or give fewer --threads, a smaller --micro-batch or more "
-             "hosts");
-}
-
 /// The state that a run begins with.
 void fill_state(const Origin& origin, const model::Layout& layout, std::uint64_t seed, int threads,
                 train::State& state) {

@@ -4,6 +4,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <limits>
 #include <string_view>
@@ -20,8 +21,18 @@ extern "C" void dsyevd_(const char* vectors, const char* triangle, const blasint
                         blasint* integers, const blasint* integers_size, blasint* info,
                         std::size_t vectors_length, std::size_t triangle_length);
 
-/// Buffers of Debian's OpenBLAS build (NUM_THREADS=64): one per thread that is inside a call.
-constexpr int kMostCallers = 64;
+/// How many threads the library has buffers for, one for each that is inside a call: its build says
+/// so ("MAX_THREADS=64"). Debian's number where it doesn't.
+int most_callers() {
+  constexpr std::string_view kName = "MAX_THREADS=";
+  const std::string_view description = openblas_get_config();
+  int most = 64;
+  if (const std::size_t at = description.find(kName); at != description.npos) {
+    const std::string_view number = description.substr(at + kName.size());
+    std::from_chars(number.data(), number.data() + number.size(), most);
+  }
+  return most;
+}
 
 blasint checked(std::size_t size) {
   if (size > static_cast<std::size_t>(std::numeric_limits<blasint>::max())) {
@@ -80,11 +91,11 @@ void prepare_blas(int caller_threads) {
     fail("OpenBLAS does not keep to one thread; check OPENBLAS_NUM_THREADS and its build ({})",
          blas_description());
   }
-  if (caller_threads > kMostCallers) {
+  if (caller_threads > most_callers()) {
     fail(
         "--threads {}: OpenBLAS has buffers for {} threads in a process; use more ranks with fewer "
         "threads each",
-        caller_threads, kMostCallers);
+        caller_threads, most_callers());
   }
 }
 

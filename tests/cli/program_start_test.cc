@@ -143,6 +143,35 @@ TEST_F(StartTest, OtherKernelsOfOurOwnOnOneRankAreRefused) {
   EXPECT_THAT(files_in("run"), IsEmpty());
 }
 
+TEST_F(StartTest, AnotherBuildOfBlasIsRefused) {
+#ifdef CLLM_SANITIZED
+  GTEST_SKIP() << "a sanitizer must be the first library that is loaded";
+#endif
+  const auto with_blas = [&](const std::string& claim, int threads) {
+    return run(plain({"--threads", std::to_string(threads)}),
+               {{"LD_PRELOAD", CLLM_OTHER_BLAS}, {"CLLM_OTHER_BLAS", claim}});
+  };
+  expect_one_sentence(with_blas("pthreads", 1), "the OpenBLAS that was loaded is not its OpenMP");
+  expect_one_sentence(
+      with_blas("two-buffers", 3),
+      "--threads 3: OpenBLAS has buffers for 2 threads in a process; use more ranks");
+  EXPECT_THAT(files_in("run"), IsEmpty());
+  expect_runs(with_blas("nothing", 1));
+}
+
+TEST_F(StartTest, AJobsShareOfMemoryCounts) {
+  if (!may_mount()) GTEST_SKIP() << "needs the right to mount: run as root with unshare";
+  // As a control group of version 1, and as one of version 2, whose root is the process' own.
+  const std::string limited =
+      "mount -t tmpfs none /sys/fs/cgroup && cd /sys/fs/cgroup && mkdir memory && "
+      "echo 9000000 > memory/memory.limit_in_bytes && echo 1000000 > memory/memory.usage_in_bytes "
+      "&& echo 9000000 > memory.max && echo 1000000 > memory.current && cd - && exec \"$@\"";
+  expect_one_sentence(
+      run(privately(limited, plain())),
+      "host .*: the run needs about [0-9.]+ GB and 0\\.0 GB are free; make the model");
+  EXPECT_THAT(files_in("run"), IsEmpty());
+}
+
 TEST_F(StartTest, ThreadsThatShareProcessorsAreSaid) {
   const Arguments bound = {"taskset", "--cpu-list", "0"};
   const ChildResult one = run(bound + plain({"--threads", "3"}));

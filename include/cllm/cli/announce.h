@@ -14,6 +14,10 @@
 
 namespace cllm::cli {
 
+/// What to change so that every thread has something to do, a sentence each.
+std::vector<std::string> sharing_notes(const TrainSettings& settings,
+                                       const std::vector<train::Site>& sites);
+
 /// What a run is, and what it runs on.
 struct RunFacts {
   const Request& request;

@@ -77,6 +77,7 @@ void declare_verify_options(CLI::App& app, VerifySettings& settings);
 void declare_tokenize_options(CLI::App& app, TokenizeSettings& settings);
 void declare_compress_options(CLI::App& app, CompressSettings& settings);
 void declare_bench_options(CLI::App& app, BenchSettings& settings);
+void declare_doctor_options(CLI::App& app, TrainSettings& settings);
 
 /// Trains. `arguments` are those of the command line, to be read again behind those of --config and
 /// of the checkpoint that --resume names. Returns the exit code: EX_TEMPFAIL (75) where the run
@@ -105,6 +106,10 @@ void compress_command(const CompressSettings& settings, train::Collective& colle
 
 /// Measures training steps of a model on random tokens against this machine's matrix product.
 void bench_command(const CLI::App& app, BenchSettings& settings, train::Collective& collective);
+
+/// Looks at what a run finds here, measures what it depends on, and says what to mend. Returns the
+/// exit code: EXIT_FAILURE where a run would be refused.
+int doctor_command(const CLI::App& app, TrainSettings& settings, train::Collective& collective);
 
 /// Turns a corpus into token files.
 void tokenize_command(const TokenizeSettings& settings, train::Collective& collective);

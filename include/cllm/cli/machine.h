@@ -5,6 +5,7 @@
 
 #include "cllm/kernels/kernels.h"
 #include "cllm/train/collective.h"
+#include "cllm/train/memory_budget.h"
 #include "cllm/train/placement.h"
 
 namespace cllm::cli {
@@ -20,6 +21,11 @@ struct Machine {
 /// rank, or 0 for its share of its host's processors. All ranks call it alike. Throws
 /// ReplicatedError where a rank can't compute, or not as the others do.
 Machine prepare_machine(int threads, train::Collective& collective);
+
+/// Throws Error unless the host of `rank` has memory for what its ranks are about to allocate, each
+/// as much as this one.
+void check_memory(const train::MemoryBudget& budget, const std::vector<train::Site>& sites,
+                  int rank);
 
 /// Throws ReplicatedError unless every rank sees what rank 0 writes into `directory`: a run could
 /// else not go on from its checkpoints. All ranks call it alike.

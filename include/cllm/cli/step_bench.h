@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "cllm/base/crew.h"
@@ -32,6 +33,9 @@ class ProductBench {
   std::size_t size_;
   std::vector<Slab<float>> matrices_;  // three for each thread
 };
+
+/// Tokens that a model of the preset is measured with where nothing else is asked for.
+std::uint64_t default_vocabulary(const std::string& preset);
 
 /// Declares the options of a training step: model, batch and machine.
 void declare_step_options(CLI::App& app, TrainSettings& settings);

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "cllm/cli/machine.h"
+#include "cllm/train/collective.h"
+
+namespace cllm::cli {
+
+// Short measurements of what a run depends on. All ranks call each alike, and get the same figures.
+// They throw ReplicatedError, or Error where communication fails.
+
+/// FLOP/s of matrix products on one host.
+struct ProductRates {
+  std::string host;
+  double one = 0;   ///< of one thread while nothing else of this job computes
+  double all = 0;   ///< of all threads of all its ranks, each with matrices of its own
+  int threads = 0;  ///< those
+};
+
+/// Of each host, in the order of ranks.
+std::vector<ProductRates> measure_products(const Machine& machine, train::Collective& collective);
+
+/// What a sum over all ranks of arrays of so many bytes takes by one method.
+struct SumTime {
+  std::size_t bytes;
+  double seconds;  ///< median, of the slowest rank
+};
+
+/// From a few bytes, which show the latency, to some megabytes, which show the bandwidth; ends
+/// earlier where one sum takes longer than a second. Leaves the method in use.
+std::vector<SumTime> measure_sums(train::Allreduce method, train::Collective& collective);
+
+/// What writing into a directory takes, on rank 0.
+struct DiskRate {
+  double bytes_per_second = 0;  ///< of a file of some megabytes that is synced, and then removed
+  double free_bytes = 0;
+};
+
+/// The largest of all ranks' seconds.
+double slowest(double seconds, train::Collective& collective);
+
+DiskRate measure_disk(const std::filesystem::path& directory, train::Collective& collective);
+
+}  // namespace cllm::cli

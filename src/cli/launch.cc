@@ -27,9 +27,9 @@ struct Names {
 /// The nearest to the process first: mpirun's of Open MPI; those of PMI, which MPICH's mpiexec and
 /// srun --mpi=pmi2 set; those of srun for each of its steps. (SLURM_NTASKS is of the whole job, and
 /// also in the environment of its batch script, which starts programs of one rank.)
-constexpr Names kLaunchers[] = {{"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
-                                {"PMI_SIZE", "PMI_RANK"},
-                                {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}};
+constexpr Names kSlurmStep = {"SLURM_STEP_NUM_TASKS", "SLURM_PROCID"};
+constexpr Names kLaunchers[] = {
+    {"OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"}, {"PMI_SIZE", "PMI_RANK"}, kSlurmStep};
 
 /// Seconds that rank 0 has to speak before a launcher ends all because another rank ended.
 constexpr int kToSpeak = 1;
@@ -89,7 +89,8 @@ Launch read_launch(const std::function<const char*(const char*)>& variable) {
     if (ranks == nullptr) continue;
     return {.ranks = number_in(ranks, 1),
             .rank = number_in(variable(names.rank), 0),
-            .source = fmt::format("{}={}", names.ranks, ranks)};
+            .source = fmt::format("{}={}", names.ranks, ranks),
+            .can_meet = names.ranks != kSlurmStep.ranks || variable("PMIX_RANK") != nullptr};
   }
   return {};
 }
@@ -98,8 +99,8 @@ Launch read_launch() {
   return read_launch([](const char* name) { return std::getenv(name); });
 }
 
-bool is_cut_off(const Launch& launch, const train::Collective& collective) {
-  if (collective.size() > 1 || launch.ranks <= 1) return false;
+bool is_cut_off(const Launch& launch, int size) {
+  if (size > 1 || launch.ranks <= 1) return false;
   if (launch.rank > 0) {
     std::this_thread::sleep_for(std::chrono::seconds(kToSpeak));
     return true;
@@ -109,6 +110,13 @@ bool is_cut_off(const Launch& launch, const train::Collective& collective) {
       "speak with this program's MPI ({}); start it with that MPI's own mpirun, or with srun "
       "--mpi=pmix, and runs that are to be apart by a launcher of their own each (srun -n 1)",
       launch.ranks, launch.source, mpi::library()));
+}
+
+bool may_start_mpi(const Launch& launch) {
+  if (launch.can_meet) return true;
+  if (is_cut_off(launch, 1)) return false;
+  for (const char* name : {"SLURM_STEP_ID", "SLURM_STEPID"}) ::unsetenv(name);
+  return true;
 }
 
 void require_same_start(const Arguments& arguments, const std::string& digest,

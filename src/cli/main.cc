@@ -8,6 +8,7 @@
 #include "cllm/base/error.h"
 #include "cllm/base/fail_point.h"
 #include "cllm/base/stop_signals.h"
+#include "cllm/cli/launch.h"
 #include "cllm/cli/program.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/mpi/environment.h"
@@ -41,6 +42,7 @@ int main(int argc, char** argv) {
     // A file that outgrows a limit is then an error like others.
     ::signal(SIGXFSZ, SIG_IGN);
     cllm::fail_point("mpi.starts");
+    if (!cllm::cli::may_start_mpi(cllm::cli::read_launch())) return kFailure;
     cllm::mpi::Environment environment(argc, argv);
     cllm::mpi::World world;
     if (slow_blas && world.rank() == 0) say(world, slow_blas->c_str());

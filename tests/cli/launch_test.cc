@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <map>
 
 #include "cllm/base/error.h"
@@ -39,17 +40,33 @@ TEST(Launch, IsWhatTheNearestLauncherSays) {
   EXPECT_EQ(launch_in({{"PMI_SIZE", "many"}}).ranks, 1);
 }
 
+TEST(Launch, ASlurmStepWithoutPmiLetsNobodyMeet) {
+  EXPECT_TRUE(launch_in({}).can_meet);
+  EXPECT_FALSE(launch_in({{"SLURM_STEP_NUM_TASKS", "4"}}).can_meet);
+  EXPECT_TRUE(launch_in({{"SLURM_STEP_NUM_TASKS", "4"}, {"PMIX_RANK", "0"}}).can_meet);
+  EXPECT_TRUE(launch_in({{"SLURM_STEP_NUM_TASKS", "4"}, {"PMI_SIZE", "4"}}).can_meet);
+  EXPECT_TRUE(launch_in({{"SLURM_STEP_NUM_TASKS", "4"}, {"OMPI_COMM_WORLD_SIZE", "2"}}).can_meet);
+}
+
 TEST(Launch, ARankThatFindsItselfAloneIsCutOff) {
-  train::SoloCollective alone;
-  EXPECT_FALSE(is_cut_off({}, alone));
-  EXPECT_TRUE(is_cut_off({.ranks = 4, .rank = 2, .source = "PMI_SIZE=4"}, alone));
-  EXPECT_THAT(support::error_of(
-                  [&] { is_cut_off({.ranks = 4, .rank = 0, .source = "PMI_SIZE=4"}, alone); }),
+  const Launch third{.ranks = 4, .rank = 2, .source = "PMI_SIZE=4"};
+  const Launch first{.ranks = 4, .rank = 0, .source = "PMI_SIZE=4"};
+  EXPECT_FALSE(is_cut_off({}, 1));
+  EXPECT_FALSE(is_cut_off(third, 4));
+  EXPECT_TRUE(is_cut_off(third, 1));
+  EXPECT_THAT(support::error_of([&] { is_cut_off(first, 1); }),
               AllOf(HasSubstr("4 ranks were started (PMI_SIZE=4), and each finds itself alone"),
                     HasSubstr("srun --mpi=pmix")));
-  support::ThreadRanks(2).run([](train::Collective& two) {
-    EXPECT_FALSE(is_cut_off({.ranks = 2, .rank = two.rank(), .source = "PMI_SIZE=2"}, two));
-  });
+}
+
+TEST(Launch, MpiStartsWhereRanksCanMeetOrNeedNot) {
+  EXPECT_TRUE(may_start_mpi({}));
+  EXPECT_TRUE(may_start_mpi({.ranks = 4, .rank = 2}));
+  EXPECT_FALSE(may_start_mpi({.ranks = 4, .rank = 2, .can_meet = false}));
+  EXPECT_THROW(may_start_mpi({.ranks = 4, .rank = 0, .can_meet = false}), ReplicatedError);
+  ::setenv("SLURM_STEP_ID", "7", 1);
+  EXPECT_TRUE(may_start_mpi({.can_meet = false}));
+  EXPECT_EQ(std::getenv("SLURM_STEP_ID"), nullptr);
 }
 
 /// What rank 0 of two says of different starts.

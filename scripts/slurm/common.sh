@@ -194,16 +194,21 @@ give_up() {
   die "gave up after $starts starts that led to no new checkpoint in $out: $1"
 }
 
-# requeue: puts this job back into the queue. Of an array only this task: the number of its last
-# task is that of the array.
+# requeue: puts this job back into the queue. Not where Slurm ended it before its time: then it was
+# cancelled, which this would undo, or Slurm requeues it. Of an array only this task: the number of
+# its last task is that of the array.
 requeue() {
-  local job=$SLURM_JOB_ID words
+  local job=$SLURM_JOB_ID state words
   if [[ -n ${SLURM_ARRAY_JOB_ID:-} ]]; then job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID; fi
-  if words=$(scontrol requeue "$job" 2>&1); then
+  state=$(squeue -h -j "$job" -o '%T %r' 2>&1) || true
+  if [[ $state == COMPLETING* && $state != *TimeLimit ]]; then
+    say "cancelled, or requeued by Slurm"
+  elif words=$(scontrol requeue "$job" 2>&1); then
     say "back in the queue"
     exit 0
+  else
+    say "not requeued (${words:-scontrol failed}); submit it again to go on"
   fi
-  say "not requeued by itself (${words:-scontrol failed}); where Slurm does not do it either, submit it again to go on"
   exit "$kToBeContinued"
 }
 

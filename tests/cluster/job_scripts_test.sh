@@ -39,6 +39,7 @@ begin() {
     echo "srun $*" >>called; while [[ $1 == -* ]]; do shift; done; "$@"'
   stand_in mpirun 'echo "mpirun $*" >>called; while [[ $1 != */cllm-dist ]]; do shift; done; "$@"'
   stand_in scontrol 'echo "scontrol $*" >>called'
+  stand_in squeue 'test "$*" = "-h -j 11 -o %T %r" && echo "RUNNING None"'
   stand_in cllm-dist 'printf "cllm-dist"; printf " [%s]" "$@"; echo; echo "9 steps" >run/complete'
 }
 
@@ -153,6 +154,19 @@ test_stopped_runs_are_requeued() {
   job -- --out run
   expect_equal "the exit code where that is forbidden" "$status" 75
   expect_match "what is said" "$said" 'not requeued .*presently disabled'
+}
+
+test_cancelled_jobs_stay_so() {
+  begin
+  stand_in cllm-dist 'exit 75'
+  stand_in squeue 'echo "COMPLETING None"'
+  job -- --out run
+  expect_equal "the exit code" "$status" 75
+  if requeued; then fail "it was requeued"; fi
+  # But one that ran into its time limit goes on.
+  stand_in squeue 'echo "COMPLETING TimeLimit"'
+  job -- --out run
+  requeued || fail "it was not requeued"
 }
 
 test_no_requeue_where_it_is_not_wanted() {

@@ -128,6 +128,18 @@ test_requeueing_from_outside_saves() {
   was_saved "a signal asked for it" || fail "it was not saved: $(<"$log")"
 }
 
+test_cancelled_jobs_are_saved_and_stay_so() {
+  begin cancelled
+  submit --nodes=2
+  in_middle
+  slurm exec scancel "$job"
+  ends_as "$job" CANCELLED
+  was_saved "a signal asked for it" || fail "it was not saved: $(<"$log")"
+  hasten
+  submit --nodes=1
+  finishes
+}
+
 # The host with the batch script and rank 0; what goes on has one host less.
 test_a_crash_of_the_first_host_restarts_on_another() {
   begin crash

@@ -3,25 +3,31 @@
 #
 #   scripts/test.sh [PRESET] [CTEST OPTION]...
 #
-# PRESET is release (default, all tests), debug (all tests), asan or tsan (the unit tests under
-# sanitizers). What follows goes to ctest: scripts/test.sh release -R checkpoint
+# PRESET is release (default), debug, clang, mpich or clang-mpich (release with another compiler or
+# MPI), which have all tests, or asan or tsan, the unit tests under sanitizers. What follows goes to
+# ctest: scripts/test.sh release -R checkpoint
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 exec </dev/null # nothing here reads the terminal, and mpirun must not
 
-preset=${1:-release}
+preset=${1:-release} sections=(build test)
 case $preset in
   release | debug | asan | tsan) shift $(($# > 0)) ;;
+  clang | mpich | clang-mpich)
+    if [[ $preset == *clang* ]]; then sections+=(clang); fi
+    if [[ $preset == *mpich* ]]; then sections+=(mpich); fi
+    shift
+    ;;
   -h | --help)
     sed -n '2,/^set/{s/^# \{0,1\}//p}' "$0"
     exit
     ;;
   -*) preset=release ;;
-  *) die "unknown preset '$preset': use release, debug, asan or tsan" ;;
+  *) die "unknown preset '$preset': use release, debug, clang, mpich, clang-mpich, asan or tsan" ;;
 esac
 
-install_packages build test
+install_packages "${sections[@]}"
 build "$preset" -D CLLM_TESTS=ON -D CLLM_WERROR=ON
 
 # Several tests share the cores, and a test may have more ranks or threads than there are cores: let

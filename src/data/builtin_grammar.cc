@@ -237,7 +237,7 @@ Symbol Builder::clause(const TopicSymbols& topic, Tense tense, Case letter) {
 
 void Builder::add_person_predicates(TopicSymbols& topic) {
   for (const Tense tense : {kPast, kPresent}) {
-    for (int person = 0; person < kPersonCount; ++person) {
+    for (std::size_t person = 0; person < kPersonCount; ++person) {
       topic.simple_predicate[tense][person] =
           simple_predicate(topic, tense, static_cast<Person>(person));
     }

@@ -160,8 +160,8 @@ Fault fault(const Certificate& certificate) {
   if (auto what = shape_fault("inverse transform", inverse, n, n)) return what;
   if (auto what = shape_fault("reduced basis", reduced, n, m)) return what;
   if (auto what = unimodular_fault(transform, inverse)) return what;
-  if (const auto at = first_difference(
-          transform, before, [&](std::size_t i, std::size_t j) { return Wide{reduced(i, j)}; })) {
+  const auto entry = [&after = reduced](std::size_t i, std::size_t j) { return Wide{after(i, j)}; };
+  if (const auto at = first_difference(transform, before, entry)) {
     return fmt::format(
         "the reduced basis is not the transform times the basis at row {}, column {}, so it may be "
         "of another lattice",

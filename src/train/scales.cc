@@ -39,7 +39,7 @@ std::vector<std::int32_t> GradientScales::initial(std::size_t tensors) {
 void GradientScales::adapt(std::span<const std::uint32_t> largest, bool first,
                            std::span<std::int32_t> exponents) const {
   for (std::size_t i = 0; i < exponents.size(); ++i) {
-    const int missing = target_bits_ - std::bit_width(largest[i]);
+    const int missing = target_bits_ - static_cast<int>(std::bit_width(largest[i]));
     const int change = first ? missing : std::min(missing, 1);
     const std::int32_t most =
         largest[i] == 0 ? std::max(exponents[i], kMostRestingExponent) : kMostExponent;

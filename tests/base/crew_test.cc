@@ -12,7 +12,7 @@ namespace {
 TEST(CrewTest, DealsEveryTaskOnce) {
   for (const int threads : {1, 2, 5}) {
     Crew crew(threads);
-    for (const std::size_t count : {0, 1, 3, 1000}) {
+    for (const std::size_t count : {0U, 1U, 3U, 1000U}) {
       std::vector<std::atomic<int>> done(count);
       std::atomic<bool> is_of_crew = true;
       crew.deal(count, [&](std::size_t i, std::size_t thread) {

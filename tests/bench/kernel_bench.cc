@@ -230,7 +230,7 @@ void add_linear(std::size_t rows, std::size_t in, std::size_t out) {
 }
 
 void add_products() {
-  for (const std::size_t rows : {128, 256, 512, 1024}) {
+  for (const std::size_t rows : {128U, 256U, 512U, 1024U}) {
     add_linear(rows, 128, 512);
     add_linear(rows, kChannels, 3 * kChannels);
     add_linear(rows, kChannels, 4 * kChannels);

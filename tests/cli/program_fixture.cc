@@ -92,11 +92,13 @@ std::vector<std::pair<std::string, pid_t>> ProgramTest::ranks_with(const std::st
     if (code != std::errc() || *end != '\0') continue;
     const std::string command = contents(entry.path() / "cmdline");
     if (!command.starts_with(CLLM_PROGRAM) || command.find(argument) == command.npos) continue;
-    const std::string key = std::string("\0OMPI_COMM_WORLD_RANK=", 22);
-    const std::string environment = contents(entry.path() / "environ");
-    const std::size_t at = environment.find(key);
-    // Without mpirun it is the only one.
-    found.emplace_back(at == key.npos ? "0" : environment.substr(at + key.size(), 1), pid);
+    const std::string environment = '\0' + contents(entry.path() / "environ");
+    std::string rank = "0";  // without mpirun it is the only one
+    for (const std::string key : {"OMPI_COMM_WORLD_RANK=", "PMI_RANK="}) {
+      const std::size_t at = environment.find('\0' + key);
+      if (at != environment.npos) rank = environment.substr(at + 1 + key.size(), 1);
+    }
+    found.emplace_back(rank, pid);
   }
   return found;
 }
@@ -183,7 +185,11 @@ Arguments command_for(int ranks, const Arguments& arguments) {
   return ranks == 1 ? program : mpirun() + Arguments{"-np", std::to_string(ranks)} + program;
 }
 
-Arguments mpirun() { return {CLLM_MPIEXEC, "--oversubscribe", "--bind-to", "none"}; }
+Arguments mpirun() {
+  // Open MPI's options by their other names, which MPI libraries that need none of it overlook.
+  return {"env", "OMPI_MCA_rmaps_base_oversubscribe=1", "OMPI_MCA_hwloc_base_binding_policy=none",
+          CLLM_MPIEXEC};
+}
 
 std::string sample_text(int lines) {
   constexpr std::array kNouns = {"river", "stone", "lamp", "garden", "letter", "winter", "bridge"};

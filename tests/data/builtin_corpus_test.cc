@@ -153,7 +153,7 @@ TEST(BuiltinCorpus, FirstSentenceTellsTopicHeroAndTense) {
   for (const Symbol topic : grammar.children(paragraph)) {
     for (const Symbol other : grammar.children(topic)) {
       if (other == hero) continue;
-      for (const std::size_t tense : {0, 1}) {
+      for (const std::size_t tense : {0U, 1U}) {
         const Symbol first = sentences_of(grammar, other, tense).first;
         EXPECT_FALSE(search.share_a_text(past.first, first));
         EXPECT_FALSE(search.share_a_text(present.first, first));

@@ -52,7 +52,7 @@ TEST(CooccurrenceTest, CountsEveryPairOnceHoweverRowsAreDealt) {
     const std::vector<std::uint64_t> reference =
         reference_cooccurrence(tokens, c.vocabulary, static_cast<std::size_t>(c.window));
     const TokenView view(std::span<const std::uint32_t>{tokens});
-    for (const std::size_t shares : {1, 2, 3}) {
+    for (const std::size_t shares : {1U, 2U, 3U}) {
       for (const int threads : {1, 2, 4}) {
         EXPECT_EQ(counted(view, c.vocabulary, c.window, shares, threads), reference)
             << c.tokens << " tokens, V " << c.vocabulary << ", window " << c.window << ", "

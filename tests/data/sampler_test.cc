@@ -19,7 +19,7 @@ using support::error_of;
 using testing::HasSubstr;
 
 TEST(WindowSampler, EveryEpochReadsEveryWindowOnce) {
-  for (const std::uint64_t context : {1, 7, 64}) {
+  for (const std::uint64_t context : {1U, 7U, 64U}) {
     for (const std::uint64_t tokens :
          {context + 1, 2 * context, 3 * context + 1, 1000 * context + 3, 4096 * context + context,
           65 * context + context / 2}) {
@@ -28,7 +28,7 @@ TEST(WindowSampler, EveryEpochReadsEveryWindowOnce) {
       const std::uint64_t windows = sampler.windows_per_epoch();
       // At most two windows' worth is left out.
       EXPECT_GE((windows + 2) * context, tokens - 1);
-      for (const std::uint64_t epoch : {0, 1, 2, 1000003}) {
+      for (const std::uint64_t epoch : {0U, 1U, 2U, 1000003U}) {
         std::set<std::uint64_t> starts;
         for (std::uint64_t i = 0; i < windows; ++i) {
           const std::uint64_t start = sampler.start(epoch * windows + i);
@@ -118,7 +118,7 @@ Counts count(std::uint64_t windows, std::uint64_t epochs, WindowOf window_of) {
 
 TEST(WindowSampler, OrdersAreUniform) {
   const std::uint64_t epochs = support::count_from_environment("CLLM_SAMPLER_EPOCHS", 20'000);
-  for (const std::uint64_t windows : {2, 3, 5, 10, 16, 23}) {
+  for (const std::uint64_t windows : {2U, 3U, 5U, 10U, 16U, 23U}) {
     const std::uint64_t context = 8;
     const WindowSampler sampler(77, (windows + 1) * context, context);
     ASSERT_EQ(sampler.windows_per_epoch(), windows);
@@ -153,7 +153,7 @@ TEST(WindowSampler, RefusesTooFewTokens) {
 }
 
 TEST(EvaluationWindows, TargetsAreEveryTokenOnce) {
-  for (const std::uint64_t context : {1, 5, 64}) {
+  for (const std::uint64_t context : {1U, 5U, 64U}) {
     for (std::uint64_t tokens = 2; tokens < 300; ++tokens) {
       const EvaluationWindows windows(tokens, context);
       std::uint64_t next = 0;
@@ -171,7 +171,7 @@ TEST(EvaluationWindows, TargetsAreEveryTokenOnce) {
 
 TEST(EvaluationWindows, SubsetsAreEvenlySpaced) {
   const std::uint64_t context = 8;
-  for (const std::uint64_t tokens : {500, 801, 804}) {
+  for (const std::uint64_t tokens : {500U, 801U, 804U}) {
     const std::uint64_t all = EvaluationWindows(tokens, context).size();
     for (std::uint64_t n = 1; n <= all + 3; ++n) {
       const EvaluationWindows windows(tokens, context, n);

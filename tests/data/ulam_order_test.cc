@@ -67,7 +67,7 @@ TEST(UlamOrderTest, RanksFallWithCountsAndTiesGoByNumber) {
 
 TEST(UlamOrderTest, RowsAreAPermutationThatKeepsWhatIsHotTogether) {
   RandomStream random(1, 0);
-  for (const std::size_t v : {0, 1, 2, 9, 10, 256, 4096, 50257}) {
+  for (const std::size_t v : {0U, 1U, 2U, 9U, 10U, 256U, 4096U, 50257U}) {
     std::vector<std::uint64_t> counts(v);
     for (std::uint64_t& count : counts) count = random.below(1000 * v);
     const std::vector<std::uint32_t> rows = ulam_rows(counts), ranks = frequency_ranks(counts);

@@ -154,7 +154,7 @@ TEST(AttentionTest, SoftmaxSpreadsNaN) {
 
 TEST(AttentionTest, ProbabilitiesSumToOne) {
   for (const Kernels* kernels : all_kernels()) {
-    for (const std::size_t n : {1, 7, 64, 1000}) {
+    for (const std::size_t n : {1U, 7U, 64U, 1000U}) {
       Array scores = normal_array(n, 20, 1);
       float log_sum_exp = 0;
       kernels->causal_softmax(scores.data(), &log_sum_exp, 0.5f, n, 1, n, n);

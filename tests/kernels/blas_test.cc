@@ -97,7 +97,7 @@ std::vector<double> symmetric(std::size_t n, bool twice) {
 
 TEST(BlasTest, SymmetricEigen) {
   prepare_blas(1);
-  for (const std::size_t n : {0, 1, 2, 3, 31, 32, 60, 130}) {
+  for (const std::size_t n : {0U, 1U, 2U, 3U, 31U, 32U, 60U, 130U}) {
     for (const bool twice : {false, true}) {
       const std::vector<double> a = symmetric(n, twice);
       std::vector<double> vectors = a;

@@ -86,7 +86,7 @@ TEST(IntegersTest, TwinsOfNorm) {
           shift == 27 ? 0 : 2 * (static_cast<double>(n) + 1) * 0x1p-53 * squares;
       for (const Kernels* kernels : all_kernels()) {
         double first = 0;
-        for (const std::size_t slack : {0, 1, 5}) {
+        for (const std::size_t slack : {0U, 1U, 5U}) {
           IntegerNorm norm{};
           std::vector<Array> after;
           ASSERT_TRUE(
@@ -163,7 +163,7 @@ constexpr Case kCases[] = {
 
 /// The case at each position of rows of several lengths, so that no lane is overlooked.
 void check_everywhere(const Kernels& kernels, const Case& one) {
-  for (const std::size_t n : {1, 7, 8, 31, 32, 47}) {
+  for (const std::size_t n : {1U, 7U, 8U, 31U, 32U, 47U}) {
     for (std::size_t at = 0; at < n; ++at) {
       Array x(n, 0.0f);
       x[at] = one.x;
@@ -219,7 +219,7 @@ TEST(IntegersTest, SumsWrapAround) {
 
 TEST(IntegersTest, NormOfTheLeast) {
   for (const Kernels* kernels : all_kernels()) {
-    for (const std::size_t n : {1, 8, 19}) {
+    for (const std::size_t n : {1U, 8U, 19U}) {
       for (std::size_t at = 0; at < n; ++at) {
         Integers x(n, 0);
         x[at] = kLeast;

@@ -71,7 +71,7 @@ Tolerances tolerances(const Array& x, const Array& gain, std::size_t rows, std::
 }
 
 void check_forward(const Array& x, const Shape& shape) {
-  const auto [rows, channels] = shape;
+  const std::size_t rows = shape.rows, channels = shape.channels;
   const Array gain = normal_array(channels, 1, 3);
   Array shift = normal_array(channels, 1, 4);
   for (float& each : shift) {
@@ -135,7 +135,8 @@ TEST(LayernormTest, Residual) {
 }
 
 TEST(LayernormTest, Backward) {
-  for (const auto& [rows, channels] : shapes()) {
+  for (const Shape& shape : shapes()) {
+    const std::size_t rows = shape.rows, channels = shape.channels;
     const std::size_t n = rows * channels;
     const double count = static_cast<double>(channels);
     const Array dy = normal_array(n, 1, 1);

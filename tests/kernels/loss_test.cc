@@ -87,14 +87,14 @@ std::vector<std::size_t> vocabularies() {
 
 TEST(LossTest, Twins) {
   for (const std::size_t vocabulary : vocabularies()) {
-    for (const std::size_t rows : {1, 3}) {
+    for (const std::size_t rows : {1U, 3U}) {
       check(normal_array(rows * vocabulary, 3, 1), rows, vocabulary);
     }
   }
 }
 
 TEST(LossTest, Extremes) {
-  for (const std::size_t vocabulary : {1, 2, 9, 500, 3001}) {
+  for (const std::size_t vocabulary : {1U, 2U, 9U, 500U, 3001U}) {
     const std::size_t n = 2 * vocabulary;
     check(Array(n, 0.0f), 2, vocabulary);
     check(Array(n, 1e4f), 2, vocabulary);
@@ -117,7 +117,7 @@ TEST(LossTest, Extremes) {
 
 TEST(LossTest, BothKernelsGiveTheSameBits) {
   for (const Kernels* kernels : all_kernels()) {
-    for (const std::size_t vocabulary : {5, 97, 4096, 50257}) {
+    for (const std::size_t vocabulary : {5U, 97U, 4096U, 50257U}) {
       const std::vector<std::uint32_t> targets = targets_for(2, vocabulary);
       Array logits = normal_array(2 * vocabulary, 3, 1);
       Array forward(2);
@@ -134,7 +134,7 @@ TEST(LossTest, NaNAndInfinityAreNotHidden) {
   for (const Kernels* kernels : all_kernels()) {
     for (const float bad :
          {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-      for (const std::size_t at : {0, 31, 1500, 2999}) {
+      for (const std::size_t at : {0U, 31U, 1500U, 2999U}) {
         Array logits = normal_array(3000, 1, 1);
         logits[at] = bad;
         const std::uint32_t target = 5;

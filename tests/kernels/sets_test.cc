@@ -44,7 +44,7 @@ void expect_right(const Indices& a, const Indices& weights, const Indices& b) {
   const auto bits = [](const float* x) { return reinterpret_cast<const std::uint32_t*>(x); };
   const std::uint32_t sum = expected(a, weights, b);
   for (const Kernels* kernels : all_kernels()) {
-    for (const std::size_t slack : {0, 1, 5}) {
+    for (const std::size_t slack : {0U, 1U, 5U}) {
       std::uint32_t result = ~sum;
       std::vector<Array> after;
       ASSERT_TRUE(run(*kernels,
@@ -66,8 +66,8 @@ void expect_right(const Indices& a, const Indices& weights, const Indices& b) {
 TEST(SetsTest, SharedWeightIsThatOfTheIntersection) {
   std::mt19937_64 generator(1);
   std::uniform_int_distribution<std::uint32_t> any;
-  for (const std::size_t na : {0, 1, 2, 7, 8, 9, 15, 16, 17, 40}) {
-    for (const std::size_t nb : {0, 1, 3, 7, 8, 9, 16, 23, 33}) {
+  for (const std::size_t na : {0U, 1U, 2U, 7U, 8U, 9U, 15U, 16U, 17U, 40U}) {
+    for (const std::size_t nb : {0U, 1U, 3U, 7U, 8U, 9U, 16U, 23U, 33U}) {
       for (const std::uint32_t range : {45u, 120u, kLargest}) {
         Indices weights(na);
         std::ranges::generate(weights, [&] { return any(generator); });
@@ -80,7 +80,7 @@ TEST(SetsTest, SharedWeightIsThatOfTheIntersection) {
 
 // What stands in the lanes past an end is no index: neither 0 nor the largest may be found there.
 TEST(SetsTest, LanesPastTheEndAreNoMembers) {
-  for (const std::size_t n : {1, 5, 7, 8, 9}) {
+  for (const std::size_t n : {1U, 5U, 7U, 8U, 9U}) {
     Indices from_zero(n), to_largest(n);
     for (std::uint32_t i = 0; i < n; ++i) {
       from_zero[i] = 2 * i;

@@ -107,7 +107,7 @@ bool is_guard(float x) { return std::bit_cast<std::uint32_t>(x) == kGuardBits; }
   if (auto guarded = run(reference, operation, 0, &expected); !guarded) {
     return guarded;
   }
-  for (const std::size_t slack : {0, 1, 5}) {
+  for (const std::size_t slack : {0U, 1U, 5U}) {
     std::vector<Array> actual;
     if (auto guarded = run(candidate, operation, slack, &actual); !guarded) {
       return guarded;
@@ -166,7 +166,8 @@ std::vector<std::size_t> lengths() {
   for (std::size_t n = 0; n <= 70; ++n) {
     result.push_back(n);
   }
-  for (const std::size_t n : {127, 128, 129, 256, 333, 768, 1023, 1024, 1025, 3072, 4099}) {
+  for (const std::size_t n :
+       {127U, 128U, 129U, 256U, 333U, 768U, 1023U, 1024U, 1025U, 3072U, 4099U}) {
     result.push_back(n);
   }
   return result;

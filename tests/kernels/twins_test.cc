@@ -103,7 +103,7 @@ TEST(TwinsTest, Add) {
 
 TEST(TwinsTest, AddBiasAndColumnSums) {
   for (const std::size_t columns : lengths()) {
-    for (const std::size_t rows : {0, 1, 2, 7, 8, 9, 17, 24}) {
+    for (const std::size_t rows : {0U, 1U, 2U, 7U, 8U, 9U, 17U, 24U}) {
       const Array x = normal_array(rows * columns, 1, 1);
       const Array vector = normal_array(columns, 1, 2);
       expect_twins_agree({.name = "add_bias",
@@ -128,7 +128,7 @@ TEST(TwinsTest, SparseRow) {
     if (n > 300) continue;  // products of sparse matrices go in panels
     const std::size_t ld = n + 5;
     const Array x = with_padding(normal_array(kRows * n, 1, 1), kRows, n, ld);
-    for (const std::size_t count : {0, 1, 2, 9, 64}) {
+    for (const std::size_t count : {0U, 1U, 2U, 9U, 64U}) {
       const Array values = normal_array(count, 1, 2);
       Array columns(count);
       for (std::size_t e = 0; e < count; ++e) {
@@ -171,7 +171,7 @@ TEST(TwinsTest, SumOfSquares) {
     std::vector<Array> unused;
     ASSERT_TRUE(run(portable_kernels(), operation, 0, &unused));
     result[0] = in_double;
-    for (const std::size_t slack : {0, 3}) {
+    for (const std::size_t slack : {0U, 3U}) {
       for (const Kernels* kernels : all_kernels()) {
         ASSERT_TRUE(run(*kernels, operation, slack, &unused));
         // Squares are exact in double; n additions of positive numbers, in any two orders.
@@ -186,7 +186,7 @@ TEST(TwinsTest, SumOfSquares) {
 
 TEST(TwinsTest, BiasGelu) {
   for (const std::size_t columns : lengths()) {
-    for (const std::size_t rows : {1, 3}) {
+    for (const std::size_t rows : {1U, 3U}) {
       const Array bias = normal_array(columns, 1, 2);
       const Array x = normal_array(rows * columns, 3, 1);
       Array sum = x;

@@ -20,7 +20,7 @@ using testing::HasSubstr;
 /// For 24 and 24 and 10 columns.
 std::vector<Certificate> examples() {
   std::vector<Certificate> certificates;
-  for (const std::size_t n : {24, 24, 10}) {
+  for (const std::size_t n : {24U, 24U, 10U}) {
     certificates.push_back(reduce_cholesky(covariance_factor(n, 0.7, certificates.size()), n, 10));
   }
   return certificates;

@@ -56,7 +56,7 @@ void swap_vectors(Certificate& c, std::size_t i, std::size_t j) {
 
 TEST(CertificateTest, ReductionsHold) {
   EXPECT_EQ(fault_of(example()), "");
-  for (const std::size_t n : {1, 2, 17}) {
+  for (const std::size_t n : {1U, 2U, 17U}) {
     EXPECT_EQ(fault_of(reduce(random_basis(n, n + 1, 1000, 2))), "");
     EXPECT_EQ(fault_of(as_it_is(IntegerMatrix::identity(n))), "");
   }
@@ -368,7 +368,7 @@ IntegerMatrix steep_basis(std::size_t n) {
 
 // Such as no reduction of real data comes near: double can't prove it.
 TEST(CertificateTest, SteepBasesHold) {
-  for (const std::size_t n : {40, 80}) {
+  for (const std::size_t n : {40U, 80U}) {
     Certificate certificate = as_it_is(steep_basis(n));
     EXPECT_EQ(fault_of(certificate), "") << n;
     add_vector(certificate, n - 1, n - 2, 1);

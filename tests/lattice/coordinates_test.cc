@@ -55,7 +55,7 @@ Integers integer_points(std::size_t rows, std::size_t columns, double deviation)
 
 TEST(Coordinates, OfIntegersComeBack) {
   for (const double deviation : {0.0, 0.1, 1.0, 30.0, 1e6}) {
-    for (const std::size_t columns : {1, 5, 64}) {
+    for (const std::size_t columns : {1U, 5U, 64U}) {
       const Integers points = integer_points(40, columns, deviation);
       EXPECT_EQ(round_trip(points, columns, LatticeKind::kIntegers), points) << deviation;
     }
@@ -65,7 +65,7 @@ TEST(Coordinates, OfIntegersComeBack) {
 
 TEST(Coordinates, OfE8ComeBack) {
   for (const double deviation : {0.0, 0.3, 1.0, 30.0, 1e5}) {
-    for (const std::size_t columns : {3, 8, 24, 29}) {
+    for (const std::size_t columns : {3U, 8U, 24U, 29U}) {
       const Integers points = e8_points(40, columns, deviation, columns);
       EXPECT_EQ(round_trip(points, columns, LatticeKind::kE8), points) << deviation;
     }
@@ -122,7 +122,7 @@ TEST(Coordinates, OtherBytesAreRefusedOrComeOut) {
   EXPECT_NE(error_of([&] { decode(""); }), "");
   // Whatever the bytes: an end without a crash.
   RandomStream random(5, 0);
-  for (int round = 0; round < 200; ++round) {
+  for (std::size_t round = 0; round < 200; ++round) {
     std::string noise(random.below(300), '\0');
     for (char& byte : noise) byte = static_cast<char>(random.below(256) | (round % 2 * 0xf0));
     try {

@@ -201,7 +201,7 @@ TEST(DecodersTest, TwinsAgree) {
     const Floats x = targets(n, 2000);
     for (std::size_t count : {std::size_t{0}, std::size_t{1}, std::size_t{7}, std::size_t{8},
                               std::size_t{9}, std::size_t{31}, x.size() / n - 1}) {
-      for (const std::size_t offset : {0, 1, 3}) {  // also across points
+      for (const std::size_t offset : {0U, 1U, 3U}) {  // also across points
         Integers expected(count * n + 1, kGuard);
         Integers points(count * n + offset + 1, kGuard);
         ASSERT_TRUE(

@@ -47,7 +47,7 @@ double exhaustive(const IntegerMatrix& basis, std::int64_t range) {
 }
 
 TEST(FiguresTest, OfTheIntegers) {
-  for (const std::size_t n : {1, 2, 50, 384}) {
+  for (const std::size_t n : {1U, 2U, 50U, 384U}) {
     IntegerMatrix basis(n, n);
     for (std::size_t i = 0; i < n; ++i) basis(i, i) = std::int64_t{1} << 40;
     const Figures found = figures(unreduced(basis), {.block_size = 0});
@@ -97,7 +97,7 @@ TEST(FiguresTest, OfE8) {
 
 TEST(FiguresTest, TheShortestVectorIsThatOfExhaustiveSearch) {
   for (std::uint64_t seed = 0; seed < 12; ++seed) {
-    for (const std::size_t n : {1, 2, 3, 4, 5}) {
+    for (const std::size_t n : {1U, 2U, 3U, 4U, 5U}) {
       const Certificate certificate = reduce(random_basis(n, n + 1, 100, seed));
       const Figures found = figures(certificate);
       EXPECT_TRUE(found.shortest_exact);

@@ -98,7 +98,7 @@ TEST(NearestPlaneTest, EveryTargetIsWithinTheBox) {
 }
 
 TEST(NearestPlaneTest, CoefficientsAndPointsGiveTheSameCodes) {
-  for (const std::size_t n : {1, 2, 7, 33}) {
+  for (const std::size_t n : {1U, 2U, 7U, 33U}) {
     const Reals basis = covariance_factor(n, 1, 1);
     const NearestPlane plane(basis, n);
     constexpr std::size_t kCount = 101;

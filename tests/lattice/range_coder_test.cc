@@ -45,7 +45,7 @@ std::pair<bool, bool> decode(const std::string& bytes, const std::vector<bool>& 
 
 TEST(RangeCoder, GivesBackWhatItTook) {
   for (const double ones : {0.0, 0.001, 0.3, 0.5, 0.97, 1.0}) {
-    for (const std::size_t count : {0, 1, 2, 7, 100, 20000}) {
+    for (const std::size_t count : {0U, 1U, 2U, 7U, 100U, 20000U}) {
       const auto bits = random_bits(ones, count, count);
       EXPECT_EQ(decode(encode(bits), bits), std::pair(true, true)) << ones << " " << count;
     }

@@ -48,7 +48,7 @@ void expect_reduces(const IntegerMatrix& basis) {
 }
 
 TEST(ReduceTest, RandomBases) {
-  for (const std::size_t n : {1, 2, 3, 5, 10, 40}) {
+  for (const std::size_t n : {1U, 2U, 3U, 5U, 10U, 40U}) {
     for (const std::int64_t size : {3, 1000, 1 << 20}) {
       for (const std::size_t m : {n, n + 1, 2 * n + 3}) {
         // Of those with so few and small numbers, some are not independent.
@@ -61,14 +61,14 @@ TEST(ReduceTest, RandomBases) {
 
 // 50 bits: beyond what is tried with 64-bit integers.
 TEST(ReduceTest, HardBases) {
-  for (const std::size_t n : {2, 8, 40}) {
+  for (const std::size_t n : {2U, 8U, 40U}) {
     expect_reduces(hard_basis(n, (std::int64_t{1} << 50) - 27, 2));
   }
 }
 
 // 38 bits: within it, but double has to give up (or not).
 TEST(ReduceTest, HardBasesInSmallIntegers) {
-  for (const std::size_t n : {8, 40, 80}) {
+  for (const std::size_t n : {8U, 40U, 80U}) {
     expect_reduces(hard_basis(n, (std::int64_t{1} << 38) - 45, 2));
   }
 }
@@ -165,7 +165,7 @@ TEST(ReduceTest, WhatIsNoBasisIsAnError) {
 }
 
 TEST(ReduceGramTest, IsTheReductionOfABasisWithTheseProducts) {
-  for (const std::size_t n : {1, 2, 10, 40}) {
+  for (const std::size_t n : {1U, 2U, 10U, 40U}) {
     const IntegerMatrix basis = random_basis(n, n + 2, 5000, 6);
     const IntegerMatrix gram = product(basis, transposed(basis));
     const GramReduction reduction = reduce_gram(gram);

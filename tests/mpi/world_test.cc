@@ -169,7 +169,7 @@ TEST_F(WorldTest, TheMethodMayChangeBetweenSums) {
 }
 
 TEST_F(WorldTest, BroadcastGivesRank0sBytes) {
-  for (const std::size_t size : {0, 1, 5, 100'000, 5'000'000}) {
+  for (const std::size_t size : {0U, 1U, 5U, 100'000U, 5'000'000U}) {
     std::string expected(size, '\0');
     std::iota(expected.begin(), expected.end(), '\x7f');  // every value of a byte, also NUL
     // What other ranks hand in has another length, and counts for nothing.

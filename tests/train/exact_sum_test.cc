@@ -129,7 +129,7 @@ TEST(ExactSum, FloatSumsDoNotDependOnThreadsAndTeams) {
 TEST(ExactSum, StaysWithTheFloatSum) {
   const std::vector<double> exact = trained(1, trainer_options(12, 1, 2), kSteps);
   const std::vector<double> floats = trained(1, fp32(trainer_options(12, 1, 2)), kSteps);
-  for (int step = 0; step < kSteps; ++step) {
+  for (std::size_t step = 0; step < std::size_t{kSteps}; ++step) {
     EXPECT_NEAR(exact[2 * step], floats[2 * step], 2e-5) << step;
   }
 }

@@ -168,7 +168,8 @@ TEST_F(EvaluatorTest, ClassesOfTargetsAreThePartsOfTheWhole) {
   EXPECT_EQ(parts[2].positions, 0u);
   EXPECT_TRUE(std::isnan(parts[2].loss));
   double sum = 0;
-  for (const std::size_t i : {0, 1}) sum += parts[i].loss * static_cast<double>(parts[i].positions);
+  for (const std::size_t i : {0U, 1U})
+    sum += parts[i].loss * static_cast<double>(parts[i].positions);
   // Each position's loss is rounded by at most half of 2^-20.
   EXPECT_NEAR(sum / static_cast<double>(whole.positions), whole.loss, 0x1p-20);
 
@@ -181,7 +182,7 @@ TEST_F(EvaluatorTest, ClassesOfTargetsAreThePartsOfTheWhole) {
 
   support::ThreadRanks(3).run([&](Collective& collective) {
     const std::vector<Evaluation> shared = by_class(view, 2, collective);
-    for (const std::size_t i : {0, 1}) {
+    for (const std::size_t i : {0U, 1U}) {
       EXPECT_EQ(shared[i].loss, parts[i].loss);
       EXPECT_EQ(shared[i].positions, parts[i].positions);
     }

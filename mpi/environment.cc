@@ -2,6 +2,7 @@
 
 #include <mpi.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "cllm/mpi/checked.h"
@@ -23,7 +24,8 @@ std::string library() {
   char text[MPI_MAX_LIBRARY_VERSION_STRING];
   int length = 0;
   checked(MPI_Get_library_version(text, &length), "MPI_Get_library_version");
-  const std::string all(text, static_cast<std::size_t>(length));
+  std::string all(text, static_cast<std::size_t>(length));
+  std::ranges::replace(all, '\t', ' ');
   return all.substr(0, all.find_first_of(",\n"));  // what follows are its makers
 }
 

@@ -1,5 +1,7 @@
 #include "cllm/base/memory.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <fstream>
 #include <limits>
@@ -95,6 +97,13 @@ std::uint64_t available_memory() {
 
 std::uint64_t total_memory() {
   return std::min(bytes_in("/proc/meminfo", "MemTotal:", kUnlimited), my_memory().total);
+}
+
+std::uint64_t address_space_left() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return kUnlimited;
+  return limit.rlim_cur -
+         std::min<std::uint64_t>(limit.rlim_cur, bytes_in("/proc/self/status", "VmSize:", 0));
 }
 
 std::uint64_t resident_memory() { return bytes_in("/proc/self/status", "VmRSS:", 0); }

@@ -87,7 +87,6 @@ double step_flops(const TrainSettings& s) {
 /// What a training step takes.
 struct StepTime {
   double seconds = 0, exposed = 0, hidden = 0;  ///< medians, of the slowest rank
-  double flops_per_second = 0;                  ///< of all ranks
 };
 
 StepTime measure_step(const TrainSettings& s, const Machine& machine, Collective& collective) {
@@ -102,11 +101,9 @@ StepTime measure_step(const TrainSettings& s, const Machine& machine, Collective
     exposed.push_back(report.communication_seconds);
     hidden.push_back(report.hidden_communication_seconds);
   }
-  StepTime time{.seconds = slowest(median(seconds), collective),
-                .exposed = slowest(median(exposed), collective),
-                .hidden = slowest(median(hidden), collective)};
-  time.flops_per_second = step_flops(s) / time.seconds;
-  return time;
+  return {.seconds = slowest(median(seconds), collective),
+          .exposed = slowest(median(exposed), collective),
+          .hidden = slowest(median(hidden), collective)};
 }
 
 /// One examination. All ranks go through it alike, with the same figures, and rank 0 speaks.
@@ -209,9 +206,12 @@ class Examination {
     const double best = of_a_thread(*std::ranges::max_element(products_, {}, of_a_thread));
     for (const ProductRates& host : products_) {
       if (products_.size() > kMostHosts && host.host != slowest_host.host) continue;
-      say("        {}: {:.1f} GFLOP/s on one thread, {:.1f} on {}, {:.0f} % of as many times one{}",
-          host.host, host.one / 1e9, host.all / 1e9, host.threads,
-          100 * host.all / (host.threads * host.one),
+      const std::string all =
+          host.threads == 1
+              ? ""
+              : fmt::format(", {:.1f} on {}: {:.0f} % of as many times one", host.all / 1e9,
+                            host.threads, 100 * host.all / (host.threads * host.one));
+      say("        {}: {:.1f} GFLOP/s on one thread{}{}", host.host, host.one / 1e9, all,
           products_.size() > kMostHosts ? "; the slowest host" : "");
     }
     const double even = of_a_thread(slowest_host) / best;
@@ -330,7 +330,7 @@ class Examination {
     if (!attempt([&] { time = measure_step(measured, *machine_, collective_); })) return;
     say("        {}: {} tokens/s, {:.0f} % of sgemm{}", time_text(time.seconds),
         count_text(static_cast<double>(measured.batch * measured.shape.context) / time.seconds),
-        100 * time.flops_per_second / all, overlap_text(time));
+        100 * step_flops(measured) / time.seconds / all, overlap_text(time));
     for (const std::string& note : sharing_notes(measured, machine_->sites)) find(kIdle, note);
     const double exposed = time.exposed / time.seconds;
     if (exposed > kExposed) {
@@ -352,15 +352,26 @@ class Examination {
         100 * time.exposed / time.seconds);
   }
 
+  /// Seconds of a step of `s`: its computation or its sums, whichever take longer, from those that
+  /// were measured.
+  static double estimate(const TrainSettings& s, const TrainSettings& measured,
+                         const StepTime& time) {
+    const auto parameters = [](const TrainSettings& of) {
+      return static_cast<double>(model::Layout(of.shape).parameter_count());
+    };
+    return std::max((time.seconds - time.exposed) * step_flops(s) / step_flops(measured),
+                    (time.exposed + time.hidden) * parameters(s) / parameters(measured));
+  }
+
   /// What a step of each preset takes, measured or estimated, and of what was asked for.
   void tell_presets(const TrainSettings& measured, const StepTime& time) const {
-    say("presets {} sequences a step; estimated from the FLOP/s of {}", s_.batch, measured.preset);
+    say("presets {} sequences a step; estimated from {}", s_.batch, measured.preset);
     say("        {:<12} {:>12} {:>10} {:>12} {:>16}", "preset", "parameters", "step", "tokens/s",
         "memory a rank");
     for (const model::Preset& preset : model::presets()) {
       const TrainSettings s = preset.name == s_.preset ? s_ : with_preset(s_, preset);
       const bool is_measured = s.preset == measured.preset;
-      const double seconds = is_measured ? time.seconds : step_flops(s) / time.flops_per_second;
+      const double seconds = is_measured ? time.seconds : estimate(s, measured, time);
       const auto memory = static_cast<double>(budget_of(s).total());
       say("        {:<12} {:>12} {:>10} {:>12} {:>13.1f} GB  {}", s.preset,
           count_text(static_cast<double>(model::Layout(s.shape).parameter_count())),

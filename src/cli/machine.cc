@@ -82,6 +82,11 @@ void check_memory(const train::MemoryBudget& budget, const std::vector<train::Si
   const auto here = static_cast<double>(train::ranks_beside(sites, rank));
   const auto copy = static_cast<double>(budget.checkpoint);  // of one rank
   const double others = here * (static_cast<double>(budget.to_allocate()) - copy);
+  const std::uint64_t limit = address_space_left();
+  if (budget.to_allocate() > limit) {
+    fail("host {}: a rank needs about {:.1f} GB, and its limit (ulimit -v) leaves {:.1f}; raise it",
+         host, static_cast<double>(budget.to_allocate()) / 1e9, static_cast<double>(limit) / 1e9);
+  }
   const auto available = static_cast<double>(available_memory());
   if (others + copy <= available) return;
   fail("host {}: the run needs about {:.1f} GB and {:.1f} GB are free; {}", host,

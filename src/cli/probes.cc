@@ -110,6 +110,11 @@ std::vector<SumTime> measure_sums(train::Allreduce method, Collective& collectiv
   train::in_agreement(collective, [&] { collective.use(method); });
   std::vector<std::int32_t> values;
   for (const std::size_t bytes : kSumBytes) {
+    if (!times.empty() && times.back().seconds * static_cast<double>(bytes) /
+                                  static_cast<double>(times.back().bytes) >
+                              kSlowSum) {
+      break;
+    }
     train::in_agreement(collective, [&] { values.assign(bytes / sizeof(values[0]), 1); });
     collective.sum(values);  // connects
     Stopwatch clock;
@@ -123,7 +128,6 @@ std::vector<SumTime> measure_sums(train::Allreduce method, Collective& collectiv
       seconds.push_back(clock.lap());
     }
     times.push_back({bytes, slowest(median(seconds), collective)});
-    if (times.back().seconds > kSlowSum) break;
   }
   return times;
 }

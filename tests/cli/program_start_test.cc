@@ -172,6 +172,21 @@ TEST_F(StartTest, AJobsShareOfMemoryCounts) {
   EXPECT_THAT(files_in("run"), IsEmpty());
 }
 
+TEST_F(StartTest, ALimitOfAddressSpaceCounts) {
+#ifdef CLLM_SANITIZED
+  GTEST_SKIP() << "a sanitizer takes all of the address space";
+#endif
+  const auto with_gigabytes = [&](int gigabytes) {
+    const std::string kilobytes = std::to_string(gigabytes * 1'000'000);
+    return run(Arguments{"sh", "-c", "ulimit -v " + kilobytes + " && exec \"$@\"", "sh"} +
+               plain({"--channels", "4096", "--layers", "8"}));
+  };
+  expect_one_sentence(
+      with_gigabytes(8),
+      "host .*: a rank needs about [0-9.]+ GB, and its limit \\(ulimit -v\\) leaves");
+  EXPECT_THAT(files_in("run"), IsEmpty());
+}
+
 TEST_F(StartTest, ThreadsThatShareProcessorsAreSaid) {
   const Arguments bound = {"taskset", "--cpu-list", "0"};
   const ChildResult one = run(bound + plain({"--threads", "3"}));

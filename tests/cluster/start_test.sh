@@ -38,6 +38,17 @@ test_the_doctor_sees_both_hosts() {
   expect_match "the table" "$said" ' n0 and n1 +1 +1 '
 }
 
+# A sum of the gradient (26 MB) takes over two seconds at this rate, and the computation less.
+test_the_doctor_sees_a_slow_network() {
+  local said
+  start network
+  hosts shape 100mbit
+  said=$(on_both doctor --preset tiny --channels 512 --layers 2 --batch 4 --threads 1)
+  hosts shape off
+  expect_match "what is to be mended" "$said" 'computation waits for sums [3-9][0-9] % of the time'
+  if grep -qE ' 32 MiB ' <<<"$said"; then fail "it measured a sum that takes seconds"; fi
+}
+
 test_another_build_on_one_host_is_refused() {
   start build
   { cat program; echo; } >other

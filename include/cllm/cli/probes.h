@@ -32,7 +32,7 @@ struct SumTime {
 };
 
 /// From a few bytes, which show the latency, to some megabytes, which show the bandwidth; ends
-/// earlier where one sum takes longer than a second. Leaves the method in use.
+/// earlier where one sum would take longer than a second. Leaves the method in use.
 std::vector<SumTime> measure_sums(train::Allreduce method, train::Collective& collective);
 
 /// What writing into a directory takes, on rank 0.

@@ -24,7 +24,8 @@ std::uint64_t available_memory();
 /// Of this host, or this job where less is its share.
 std::uint64_t total_memory();
 
-/// Bytes by which this process may still grow (ulimit -v); the largest number where nobody limits it.
+/// Bytes by which this process may still grow (ulimit -v); the largest number where nobody limits
+/// it.
 std::uint64_t address_space_left();
 
 /// Bytes of this process that are in memory now, and the most that ever were; 0 where the kernel

@@ -73,6 +73,18 @@ test_clusters_see_nothing_of_each_other() {
   on n0 test -e /dev/shm/here
 }
 
+test_what_runs_ends_with_its_cluster_also_where_a_host_lost_its_keeper() {
+  local other=$cluster/broken process
+  CLUSTER_STATE=$other hosts up 1
+  CLUSTER_STATE=$other on n0 sleep 1000 &
+  CLUSTER_STATE=$other wait_until "it runs" hosts pids n0 -x sleep
+  process=$(CLUSTER_STATE=$other hosts pids n0 -x sleep)
+  kill -KILL "$(<"$other/hosts/n0.pid")"
+  expect_match "what exec says" "$(CLUSTER_STATE=$other expect_failure on n0 true)" "n0 is gone"
+  CLUSTER_STATE=$other hosts down
+  if is_running "$process"; then fail "it survived its cluster"; fi
+}
+
 test_expectations_can_fail() {
   expect_match "equality" "$(expect_failure expect_equal it 1 2)" "failed: it is '1' and should be '2'"
   expect_match "matching" "$(expect_failure expect_match it one two)" "failed: it has nothing like 'two'"

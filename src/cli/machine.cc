@@ -4,14 +4,17 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <optional>
 #include <random>
+#include <span>
 #include <thread>
 
 #include "cllm/base/denormals.h"
+#include "cllm/base/digest.h"
 #include "cllm/base/error.h"
 #include "cllm/base/memory.h"
 #include "cllm/base/parallel.h"
@@ -48,6 +51,22 @@ class Trace {
  private:
   fs::path path_;
 };
+
+/// Places of a part of the data that are compared, and tokens at each.
+constexpr std::size_t kPlaces = 256, kPlaceTokens = 1024;
+
+/// The digest of evenly spaced stretches of tokens, from the first to the last.
+std::string sample_digest(const data::TokenView& tokens) {
+  Digest digest;
+  digest.update(fmt::format("{}\n", tokens.size()));
+  std::vector<std::uint32_t> stretch(std::min(kPlaceTokens, tokens.size()));
+  for (std::size_t place = 0; place < kPlaces; ++place) {
+    const std::size_t last_first = tokens.size() - stretch.size();
+    tokens.copy(last_first * place / (kPlaces - 1), stretch.size(), stretch.data());
+    digest.update(std::as_bytes(std::span(stretch)));
+  }
+  return digest.hex();
+}
 
 bool appears(const fs::path& path) {
   const Stopwatch clock;
@@ -113,6 +132,19 @@ void require_seen_by_all(const fs::path& directory, train::Collective& collectiv
       "file system that all hosts share",
       directory.string(), train::ranks_text(others, hosts) + (others.size() == 1 ? " does" : " do"),
       hosts.front()));
+}
+
+void require_same_data(const data::Dataset& data, train::Collective& collective) {
+  if (collective.size() == 1) return;
+  const std::vector<std::string> samples = collective.all_gather(
+      sample_digest(data.train.tokens) + sample_digest(data.validation.tokens));
+  const std::vector<std::size_t> others = train::unlike_rank_0(samples);
+  if (others.empty()) return;
+  const std::vector<std::string> hosts = collective.all_gather(host_name());
+  throw ReplicatedError(fmt::format(
+      "--data or --validation-data: {} other tokens than rank 0 (host {}); give files "
+      "that all hosts share, or copy them anew",
+      train::ranks_text(others, hosts) + (others.size() == 1 ? " has" : " have"), hosts.front()));
 }
 
 }  // namespace cllm::cli

@@ -153,6 +153,7 @@ int train_command(const Arguments& command_line, Collective& collective,
   const data::PreparedData prepared = prepare(request, directory, threads, collective);
   data::Dataset data;
   in_agreement(collective, [&] { data = data::open_dataset(prepared, threads); });
+  require_same_data(data, collective);
   in_agreement(collective, [&] {
     resolve_embedding(origin, request.app, data.vocabulary, s);
     check_table_start(origin, s, request.app, data.tokenizer != nullptr);

@@ -117,6 +117,20 @@ TEST_F(StartTest, ADataFileThatIsAnotherOnOneHostIsRefused) {
   EXPECT_THAT(files_in("run"), IsEmpty());
 }
 
+// nanoGPT's files have no digest that would tell.
+TEST_F(StartTest, OtherTokensOfTheSameLengthOnOneHostAreRefused) {
+  if (!may_mount()) GTEST_SKIP() << "needs the right to mount: run as root with unshare";
+  std::string tokens(1'000'000, '\0');
+  write("here.bin", tokens);
+  tokens[tokens.size() - 2] = 1;  // the last of those that validate
+  write("there.bin", tokens);
+  const Arguments command = plain({"--data", "here.bin"});
+  const std::string swapped = "mount --bind there.bin here.bin && exec \"$@\"";
+  expect_one_sentence(together(command, privately(swapped, command)),
+                      "rank 1 \\(host .*\\) has other tokens than rank 0 \\(host ");
+  EXPECT_THAT(files_in("run"), IsEmpty());
+}
+
 TEST_F(StartTest, OtherBlasKernelsOnOneRankAreSaid) {
   const ChildResult result =
       together(with({"OPENBLAS_CORETYPE=Sandybridge"}), with({"OPENBLAS_CORETYPE=Nehalem"}));

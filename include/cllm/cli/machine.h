@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "cllm/data/dataset.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/train/collective.h"
 #include "cllm/train/memory_budget.h"
@@ -30,5 +31,9 @@ void check_memory(const train::MemoryBudget& budget, const std::vector<train::Si
 /// Throws ReplicatedError unless every rank sees what rank 0 writes into `directory`: a run could
 /// else not go on from its checkpoints. All ranks call it alike.
 void require_seen_by_all(const std::filesystem::path& directory, train::Collective& collective);
+
+/// Throws ReplicatedError unless all ranks have the same tokens, as far as some hundred places in
+/// each part tell: files may be copies, one of them old or damaged. All ranks call it alike.
+void require_same_data(const data::Dataset& data, train::Collective& collective);
 
 }  // namespace cllm::cli

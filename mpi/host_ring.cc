@@ -74,6 +74,7 @@ class HostRing::Pass {
 
   void run() {
     const std::size_t much = static_cast<std::size_t>(ring_.tuning_.ring.in_flight) / 4;
+    ring_.pace_.restart();
     while (!is_complete()) {
       const std::size_t moved = advance();
       moved_ += moved;

@@ -14,6 +14,8 @@ class Pace {
   Pace(int shortest_microseconds, int longest_microseconds)
       : shortest_(shortest_microseconds), longest_(longest_microseconds), next_(shortest_) {}
 
+  /// At the beginning of something, which may be short: from the shortest sleep on.
+  void restart() { next_ = shortest_ / 2; }
   /// Sleeps, after much or little was done since the last sleep.
   void rest(bool much) {
     next_ = much ? std::max(next_ / 2, shortest_) : std::min(next_ * 2, longest_);

@@ -168,6 +168,7 @@ Ring::Ring(MPI_Comm communicator, RingTuning tuning)
 template <typename T>
 void Ring::sum_all(std::span<T> values) {
   Pass<T> pass(*this, values);
+  pace_.restart();
   std::size_t arrived_before = 0;
   while (!pass.is_complete()) {
     if (pass.advance(values.size())) continue;

@@ -61,8 +61,7 @@ void bench_command(const CLI::App& app, BenchSettings& settings, Collective& col
   });
   const Machine machine = prepare_machine(s.threads, collective);
   const int threads = machine.threads;
-  train::in_agreement(collective,
-                      [&] { collective.use(parse_allreduce(s.allreduce, machine.sites)); });
+  train::in_agreement(collective, [&] { collective.use(parse_allreduce(s.allreduce)); });
   StepBench bench(s, machine, collective);
   std::optional<ProductBench> product;
   train::in_agreement(collective, [&] { product.emplace(bench.trainer().crew(), kProduct); });

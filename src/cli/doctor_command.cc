@@ -318,7 +318,7 @@ class Examination {
   void look_at_step() {
     const bool fits = attempt([&] {
       in_agreement(collective_, [&] {
-        collective_.use(parse_allreduce(s_.allreduce, machine_->sites));
+        collective_.use(parse_allreduce(s_.allreduce));
         check_memory(budget_of(s_), machine_->sites, collective_.rank());
       });
     });

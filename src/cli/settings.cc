@@ -261,7 +261,7 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   train::validate(options.schedule);
   train::check_micro_batch(s.batch, s.micro_batch);
   train::check_row_block(s.row_block);
-  parse_allreduce(s.allreduce, {});
+  parse_allreduce(s.allreduce);
   parse_trace(s.trace);
   parse_evaluation_sequences(s.evaluation_sequences);
   const Interval checkpoints = parse_interval(s.checkpoint_every);
@@ -314,8 +314,8 @@ std::string config_toml(const CLI::App& app) {
   return toml_of(app, omitted, derived);
 }
 
-train::Allreduce parse_allreduce(const std::string& text, const std::vector<train::Site>& sites) {
-  if (text == "auto") return train::allreduce_for(sites);
+train::Allreduce parse_allreduce(const std::string& text) {
+  if (text == "auto") return train::Allreduce::kRing;
   for (const auto& [name, method] : train::kAllreduceNames) {
     if (text == name) return method;
   }

@@ -140,7 +140,7 @@ int train_command(const Arguments& command_line, Collective& collective,
   const std::vector<train::Site>& sites = machine.sites;
   const int threads = machine.threads;
   // Of its own: it may itself be a matter of all ranks.
-  in_agreement(collective, [&] { collective.use(parse_allreduce(s.allreduce, sites)); });
+  in_agreement(collective, [&] { collective.use(parse_allreduce(s.allreduce)); });
 
   // The data, prepared by rank 0 and opened by all.
   bool is_new = false;

@@ -21,29 +21,18 @@ bool allows(const Site& site, int processor) {
   return std::ranges::binary_search(site.processors, processor);
 }
 
-/// What the ranks of a host come to.
-struct Host {
+/// What some ranks of a host come to.
+struct Share {
   int ranks = 0, threads = 0;
   std::set<int> processors;
 };
 
-std::map<std::string, Host> hosts_of(const std::vector<Site>& sites) {
-  std::map<std::string, Host> hosts;
-  for (const Site& site : sites) {
-    Host& host = hosts[site.host];
-    host.ranks += 1;
-    host.threads += site.threads;
-    host.processors.insert(site.processors.begin(), site.processors.end());
-  }
-  return hosts;
-}
-
 /// Of each host, its ranks in groups such that no processor is in two.
-std::map<std::string, std::vector<Host>> shares_of(const std::vector<Site>& sites) {
-  std::map<std::string, std::vector<Host>> shares;
+std::map<std::string, std::vector<Share>> shares_of(const std::vector<Site>& sites) {
+  std::map<std::string, std::vector<Share>> shares;
   for (const Site& site : sites) {
-    Host mine{1, site.threads, {site.processors.begin(), site.processors.end()}};
-    std::erase_if(shares[site.host], [&](const Host& other) {
+    Share mine{1, site.threads, {site.processors.begin(), site.processors.end()}};
+    std::erase_if(shares[site.host], [&](const Share& other) {
       const bool meet = std::ranges::any_of(
           other.processors, [&](int processor) { return mine.processors.contains(processor); });
       if (meet) {
@@ -123,7 +112,7 @@ std::vector<std::string> placement_warnings(const std::vector<Site>& sites) {
     }
   }
   for (const auto& [name, shares] : shares_of(sites)) {
-    for (const Host& share : shares) {
+    for (const Share& share : shares) {
       const std::size_t processors = share.processors.size();
       if (!warnings.empty() || share.threads <= static_cast<int>(processors)) continue;
       warnings.push_back(
@@ -207,17 +196,6 @@ std::vector<std::string> site_table(const std::vector<Site>& sites) {
     lines.push_back(line + "  " + row.back());
   }
   return lines;
-}
-
-Allreduce allreduce_for(const std::vector<Site>& sites) {
-  const auto rank_has_room = [](const Site& site) {
-    return site.threads + 1 <= static_cast<int>(site.processors.size());
-  };
-  const std::map<std::string, Host> hosts = hosts_of(sites);
-  if (hosts.size() != 1 || !std::ranges::all_of(sites, rank_has_room)) return Allreduce::kRing;
-  const Host& host = hosts.begin()->second;
-  return host.threads + host.ranks <= static_cast<int>(host.processors.size()) ? Allreduce::kMpi
-                                                                               : Allreduce::kRing;
 }
 
 std::uint64_t ranks_beside(const std::vector<Site>& sites, int rank) {

@@ -58,6 +58,17 @@ TEST(TraceTest, IsARangeOfSteps) {
   }
 }
 
+TEST(AllreduceTest, IsAutoOrAKind) {
+  EXPECT_EQ(parse_allreduce("auto"), train::Allreduce::kRing);
+  EXPECT_EQ(parse_allreduce("mpi"), train::Allreduce::kMpi);
+  EXPECT_EQ(parse_allreduce("ring"), train::Allreduce::kRing);
+  EXPECT_EQ(parse_allreduce("flat"), train::Allreduce::kFlat);
+  for (const char* text : {"", "tree", "Ring", "ring "}) {
+    EXPECT_THAT(error_of([&] { parse_allreduce(text); }),
+                HasSubstr(std::string("--allreduce ") + text));
+  }
+}
+
 TEST(TeamTest, IsAutoOrANumber) {
   EXPECT_EQ(parse_team("auto"), 0);
   EXPECT_EQ(parse_team("4"), 4);

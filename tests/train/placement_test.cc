@@ -96,27 +96,6 @@ TEST(Placement, ATableHasALineForHostsThatAreAlike) {
                           HasSubstr("b         2           2-4 "), HasSubstr("c  ")));
 }
 
-TEST(Placement, MpiSumsInOneHostWhereEveryRankHasAProcessorForIt) {
-  EXPECT_EQ(allreduce_for({{"a", kFour, 3}}), Allreduce::kMpi);
-  EXPECT_EQ(allreduce_for({{"a", kFour, 1}, {"a", kFour, 1}}), Allreduce::kMpi);
-  EXPECT_EQ(allreduce_for({{"a", {0, 1}, 1}, {"a", {2, 3}, 1}}), Allreduce::kMpi);
-}
-
-TEST(Placement, TheRingSumsWhereARankHasNone) {
-  EXPECT_EQ(allreduce_for({{"a", kFour, 4}}), Allreduce::kRing);
-  EXPECT_EQ(allreduce_for({{"a", kFour, 2}, {"a", kFour, 2}}), Allreduce::kRing);
-  // Three threads and two that sum, on four processors.
-  EXPECT_EQ(allreduce_for({{"a", kFour, 1}, {"a", kFour, 2}}), Allreduce::kRing);
-  // The host has processors left, but not where this rank may run, be it the first or the last.
-  EXPECT_EQ(allreduce_for({{"a", {0, 1, 2}, 1}, {"a", {3}, 1}}), Allreduce::kRing);
-  EXPECT_EQ(allreduce_for({{"a", {3}, 1}, {"a", {0, 1, 2}, 1}}), Allreduce::kRing);
-}
-
-TEST(Placement, TheRingSumsAcrossHosts) {
-  EXPECT_EQ(allreduce_for({{"a", kFour, 1}, {"b", kFour, 1}}), Allreduce::kRing);
-  EXPECT_EQ(allreduce_for({{"a", kFour, 1}, {"a", kFour, 1}, {"b", kFour, 1}}), Allreduce::kRing);
-}
-
 TEST(Placement, GathersSites) {
   SoloCollective solo;
   const std::vector<Site> sites = gather_sites({"here", kFour, 0}, solo);

@@ -8,7 +8,7 @@
 
 #include "cllm/cli/arguments.h"
 #include "cllm/model/config.h"
-#include "cllm/train/placement.h"
+#include "cllm/train/collective.h"
 #include "cllm/train/trainer.h"
 
 namespace cllm::cli {
@@ -85,9 +85,9 @@ train::TrainerOptions trainer_options(const TrainSettings& settings, int threads
 /// belongs to this start of the run alone.
 std::string config_toml(const CLI::App& app);
 
-/// The method that --allreduce means on these sites. Throws Error,
+/// The method that --allreduce means; "auto" is the one that measured best. Throws Error,
 /// naming the option.
-train::Allreduce parse_allreduce(const std::string& text, const std::vector<train::Site>& sites);
+train::Allreduce parse_allreduce(const std::string& text);
 
 /// --embedding-rank's value: "dense" is 0. Throws Error, naming --embedding-rank.
 std::size_t parse_embedding_rank(const std::string& text);

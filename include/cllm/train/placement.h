@@ -44,12 +44,6 @@ std::string mixture_warning(const std::vector<Site>& sites);
 /// A table of hosts, those that are alike in one line: ranks, threads, processors, memory.
 std::vector<std::string> site_table(const std::vector<Site>& sites);
 
-/// How to sum gradients while compute threads run: kMpi where all ranks share one host on which
-/// each has a processor for the thread that sums beside those for its own threads; else kRing,
-/// which costs less processor time everywhere and is faster on a network. Threads must be filled
-/// in.
-Allreduce allreduce_for(const std::vector<Site>& sites);
-
 /// How many ranks share the host of `rank`, itself one of them.
 std::uint64_t ranks_beside(const std::vector<Site>& sites, int rank);
 

@@ -165,21 +165,34 @@ launch() {
 # What the run's newest checkpoint is; nothing where it has none.
 newest() { cat "$out/latest" 2>/dev/null || true; }
 
-# note_starts N: that N starts in a row have led to no checkpoint after the one that is the newest
-# now. Kept in the run's directory, because a job that takes its node down remembers nothing.
-note_starts() {
-  starts=$1
-  printf '%s %s\n' "$starts" "$(newest)" >"$out/starts" || true
+# What Slurm calls this job. An array's task by the number of the array and its own: the job number
+# of the last one is that of the array, and would mean all of them.
+this_job() {
+  if [[ -n ${SLURM_ARRAY_JOB_ID:-} ]]; then
+    echo "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+  else
+    echo "$SLURM_JOB_ID"
+  fi
 }
 
-# read_starts: how many starts before this one led nowhere. The first of a job that was not
-# requeued begins anew, for what was wrong may have been mended.
+# note_starts N: that N starts in a row of this job have led to no checkpoint after the one that is
+# the newest now. Kept in the run's directory, because a job that takes its node down remembers
+# nothing.
+note_starts() {
+  starts=$1
+  printf '%s %s %s\n' "$starts" "$(this_job)" "$(newest)" >"$out/starts" || true
+}
+
+# read_starts: how many starts before this one led nowhere. The first of a new job counts anew, for
+# what was wrong may have been mended; a chain counts through its jobs.
 read_starts() {
-  local checkpoint
+  local job='' checkpoint=''
   starts=0
-  if [[ ${SLURM_RESTART_COUNT:-0} == 0 && ${CLLM_REQUEUE:-yes} != chain ]]; then return; fi
-  read -r starts checkpoint <"$out/starts" 2>/dev/null || true
-  if [[ ! ${starts:-} =~ ^[0-9]+$ || ${checkpoint:-} != "$(newest)" ]]; then starts=0; fi
+  if [[ -r $out/starts ]]; then read -r starts job checkpoint <"$out/starts" || true; fi
+  if [[ ! $starts =~ ^[0-9]+$ || $checkpoint != "$(newest)" ]] ||
+    [[ $job != "$(this_job)" && ${CLLM_REQUEUE:-yes} != chain ]]; then
+    starts=0
+  fi
 }
 
 # The last sentence of the program, or what else was said last.
@@ -195,11 +208,10 @@ give_up() {
 }
 
 # requeue: puts this job back into the queue. Not where Slurm ended it before its time: then it was
-# cancelled, which this would undo, or Slurm requeues it. Of an array only this task: the number of
-# its last task is that of the array.
+# cancelled, which this would undo, or Slurm requeues it.
 requeue() {
-  local job=$SLURM_JOB_ID state words
-  if [[ -n ${SLURM_ARRAY_JOB_ID:-} ]]; then job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID; fi
+  local job state words
+  job=$(this_job)
   state=$(squeue -h -j "$job" -o '%T %r' 2>&1) || true
   if [[ $state == COMPLETING* && $state != *TimeLimit ]]; then
     say "cancelled, or requeued by Slurm"

@@ -21,7 +21,7 @@ begin() {
   cd "$case"
   export PATH=$case/bin:/usr/bin:/bin
   unset CLLM_DIST CLLM_LAUNCHER CLLM_TRIES CLLM_REQUEUE CLLM_SCRIPTS SLURM_NTASKS
-  unset SLURM_NTASKS_PER_NODE SLURM_CPUS_PER_TASK SLURM_RESTART_COUNT SLURM_ARRAY_JOB_ID
+  unset SLURM_NTASKS_PER_NODE SLURM_CPUS_PER_TASK SLURM_ARRAY_JOB_ID
   unset SLURM_ARRAY_TASK_ID
   export SLURM_JOB_ID=11 SLURM_JOB_NUM_NODES=2 SLURM_JOB_NODELIST='n[1-2]' SLURM_CPUS_ON_NODE=16
   stand_in lscpu '
@@ -188,7 +188,7 @@ test_an_exit_code_is_no_completion() {
   touch -d yesterday run/complete
   stand_in cllm-dist 'exit 137'
   job -- --out run
-  expect_match "what is said" "$said" 'start 1 of 3 led to no new checkpoint \(exit code 137\)'
+  expect_match "what is said" "$said" 'start 2 of 3 led to no new checkpoint \(exit code 137\)'
   # But the mark counts where an exit code was lost.
   stand_in cllm-dist 'sleep 0.1; touch run/complete; exit 143'
   job -- --out run
@@ -200,18 +200,18 @@ test_jobs_that_keep_failing_give_up_with_the_reason() {
   stand_in cllm-dist 'echo "cllm-dist: --data: no such file" >&2; echo "srun: task 0" >&2; exit 1'
   job -- --out run
   expect_match "the first time" "$said" 'start 1 of 3 led to no new checkpoint .*--data: no such file$'
-  job SLURM_RESTART_COUNT=1 -- --out run
+  job -- --out run
   expect_equal "the exit code of the second" "$status" 0
   rm called
-  job SLURM_RESTART_COUNT=2 -- --out run
+  job -- --out run
   expect_equal "the exit code of the third" "$status" 1
   expect_match "what it says" "$said" \
     'gave up after 3 starts that led to no new checkpoint in run: .*code 1: cllm-dist: --data: no such file$'
   if requeued; then fail "it was requeued"; fi
   # Submitted anew, it is tried again.
-  job -- --out run
+  job SLURM_JOB_ID=12 -- --out run
   expect_match "what it says then" "$said" 'start 1 of 3'
-  job CLLM_TRIES=1 -- --out run
+  job SLURM_JOB_ID=13 CLLM_TRIES=1 -- --out run
   expect_match "the only try" "$said" 'gave up after 1 starts'
   job CLLM_TRIES=some -- --out run
   expect_match "what is said" "$said" "CLLM_TRIES is 'some'"
@@ -221,8 +221,8 @@ test_jobs_that_keep_failing_give_up_with_the_reason() {
 test_starts_that_leave_no_word_count() {
   begin
   mkdir run
-  echo '3 ' >run/starts
-  job SLURM_RESTART_COUNT=3 -- --out run
+  echo '3 11 ' >run/starts
+  job -- --out run
   expect_equal "the exit code" "$status" 1
   expect_match "what is said" "$said" 'ended without a word'
 }
@@ -231,20 +231,20 @@ test_progress_begins_the_count_anew() {
   begin
   mkdir run
   echo 'step-00000005.h5' >run/latest
-  echo '2 step-00000001.h5' >run/starts
+  echo '2 11 step-00000001.h5' >run/starts
   stand_in cllm-dist 'exit 1'
-  job SLURM_RESTART_COUNT=2 -- --out run
+  job -- --out run
   expect_match "a start after a new checkpoint" "$said" 'start 1 of 3'
   stand_in cllm-dist 'echo step-00000007.h5 >run/latest; exit 1'
-  job SLURM_RESTART_COUNT=3 -- --out run
-  expect_equal "the count" "$(<run/starts)" '0 step-00000007.h5'
+  job -- --out run
+  expect_equal "the count" "$(<run/starts)" '0 11 step-00000007.h5'
   requeued || fail "it was not requeued"
 }
 
 test_chains_go_on_counting() {
   begin
   mkdir run
-  echo '2 ' >run/starts
+  echo '2 10 ' >run/starts
   stand_in cllm-dist 'exit 1'
   job CLLM_REQUEUE=chain -- --out run
   expect_match "the third job of a chain" "$said" 'gave up after 3 starts'
@@ -264,7 +264,7 @@ test_signals_reach_the_program_and_are_no_failure() {
   stand_in cllm-dist 'kill -USR1 $PPID; for ((;;)); do sleep 0.05; done'
   job -- --out run
   expect_equal "the exit code" "$status" 0
-  expect_equal "the count" "$(<run/starts)" '0 '
+  expect_equal "the count" "$(<run/starts)" '0 11 '
 }
 
 test_sweeps_take_a_line_each() {

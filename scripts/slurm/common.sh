@@ -126,7 +126,7 @@ on_signal() {
   if ((signalled)); then return; fi
   signalled=1
   # No fault of the run, also where the node is taken before it has saved.
-  note_starts $((starts - 1))
+  if ((starts > 0)); then note_starts $((starts - 1)); fi
   forward_signal
 }
 
@@ -231,6 +231,8 @@ requeue() {
 # complete or requeued, 75 when another job is to go on, 1 when it gave up.
 train() {
   local program tries=${CLLM_TRIES:-3} options=("$@") before
+  signalled=0 running='' starts=0
+  trap on_signal USR1 USR2 TERM
   out=$(value_of --out "$@") || die "give --out DIR, so that the run can be found again"
   value_of --resume "$@" >/dev/null || options+=(--resume auto)
   [[ $tries =~ ^[1-9][0-9]*$ ]] || die "CLLM_TRIES is '$tries': use a number from 1"
@@ -245,9 +247,7 @@ train() {
   read_starts
   if ((starts >= tries)); then give_up "the last one ended without a word; did it take its node down?"; fi
   if [[ $launcher == srun ]]; then skip_steps "$starts"; fi
-  signalled=0 running=''
   note_starts $((starts + 1))
-  trap on_signal USR1 USR2 TERM
   before=$(newest)
   launch "${command[@]}" "$program" "${options[@]}"
 

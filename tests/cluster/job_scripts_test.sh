@@ -51,7 +51,7 @@ job() {
     shift
   done
   status=0
-  said=$(env "${environment[@]}" bash -c 'set -euo pipefail; source "$0/common.sh"; "$@"' \
+  said=$(env "${environment[@]}" bash -c 'set -euo pipefail; export JOB_SHELL=$$; source "$0/common.sh"; "$@"' \
     "$scripts" "${JOB:-train}" "${@:2}" 2>&1) || status=$?
 }
 
@@ -260,6 +260,14 @@ test_signals_reach_the_program_and_are_no_failure() {
     expect_match "what is said after $signal" "$said" '^saved$'
     requeued || fail "it was not requeued"
   done
+  # Nor where one comes before the program is started.
+  mv bin/lscpu bin/lscpu-then
+  stand_in lscpu 'if [[ ! -e early ]]; then touch early; kill -USR1 "$JOB_SHELL"; fi; exec lscpu-then "$@"'
+  rm -f called
+  job -- --out run
+  requeued || fail "it was not requeued"
+  if grep srun called; then fail "the program was started"; fi
+  mv bin/lscpu-then bin/lscpu
   # Nor where it ends before it could save.
   stand_in cllm-dist 'kill -USR1 $PPID; for ((;;)); do sleep 0.05; done'
   job -- --out run

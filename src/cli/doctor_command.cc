@@ -4,8 +4,12 @@
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "cllm/base/denormals.h"
 #include "cllm/base/error.h"
@@ -23,7 +27,6 @@
 #include "cllm/train/batch.h"
 #include "cllm/train/memory_budget.h"
 #include "cllm/train/progress.h"
-#include "cllm/train/ranks.h"
 
 namespace cllm::cli {
 namespace {
@@ -263,18 +266,21 @@ class Examination {
 
   void look_at_directory() {
     say("disk    writing and syncing a file in {}:", directory_.string());
-    bool is_new = false;
+    std::vector<fs::path> made;  // the deepest first
     const bool seen = attempt([&] {
       in_agreement(collective_, [&] {
         if (collective_.rank() != 0) return;
-        is_new = !fs::exists(directory_);
+        for (fs::path path = fs::absolute(directory_); !fs::exists(path);
+             path = path.parent_path()) {
+          made.push_back(path);
+        }
         make_directories(directory_);
       });
       require_seen_by_all(directory_, collective_);
       disk_ = measure_disk(directory_, collective_);
     });
     std::error_code ignored;
-    if (is_new) fs::remove(directory_, ignored);
+    for (const fs::path& path : made) fs::remove(path, ignored);
     if (!seen) return;
     const double bytes =
         kStateBytes * static_cast<double>(model::Layout(s_.shape).parameter_count());
@@ -317,10 +323,9 @@ class Examination {
 
   void look_at_step() {
     const bool fits = attempt([&] {
-      in_agreement(collective_, [&] {
-        collective_.use(parse_allreduce(s_.allreduce));
-        check_memory(budget_of(s_), machine_->sites, collective_.rank());
-      });
+      in_agreement(collective_, [&] { collective_.use(parse_allreduce(s_.allreduce)); });
+      in_agreement(collective_,
+                   [&] { check_memory(budget_of(s_), machine_->sites, collective_.rank()); });
     });
     double all = 0;
     for (const ProductRates& host : products_) all += host.all;
@@ -331,7 +336,7 @@ class Examination {
     say("        {}: {} tokens/s, {:.0f} % of sgemm{}", time_text(time.seconds),
         count_text(static_cast<double>(measured.batch * measured.shape.context) / time.seconds),
         100 * step_flops(measured) / time.seconds / all, overlap_text(time));
-    for (const std::string& note : sharing_notes(measured, machine_->sites)) find(kIdle, note);
+    for (const std::string& note : sharing_notes(s_, machine_->sites)) find(kIdle, note);
     const double exposed = time.exposed / time.seconds;
     if (exposed > kExposed) {
       find(exposed, fmt::format("computation waits for sums {:.0f} % of the time; give a larger "
@@ -370,7 +375,7 @@ class Examination {
         "memory a rank");
     for (const model::Preset& preset : model::presets()) {
       const TrainSettings s = preset.name == s_.preset ? s_ : with_preset(s_, preset);
-      const bool is_measured = s.preset == measured.preset;
+      const bool is_measured = s.shape == measured.shape;
       const double seconds = is_measured ? time.seconds : estimate(s, measured, time);
       const auto memory = static_cast<double>(budget_of(s).total());
       say("        {:<12} {:>12} {:>10} {:>12} {:>13.1f} GB  {}", s.preset,

@@ -51,6 +51,7 @@ TEST_F(DoctorTest, MeasuresSumsOverRanks) {
   EXPECT_THAT(result.out, ContainsRegex("\n +bytes +mpi +ring"));
   EXPECT_THAT(result.out, ContainsRegex("\n +4 MiB +.* GB/s +.* GB/s\n"));
   EXPECT_THAT(result.out, ContainsRegex("; sums take .* are hidden behind computation"));
+  EXPECT_THAT(files_in("."), IsEmpty());
 }
 
 TEST_F(DoctorTest, AModelThatIsTooLargeToMeasureIsEstimated) {
@@ -61,7 +62,9 @@ TEST_F(DoctorTest, AModelThatIsTooLargeToMeasureIsEstimated) {
 }
 
 TEST_F(DoctorTest, FindsWhatARunRefuses) {
-  expect_refused(run(doctor({"--channels", "800000"})), "host .*: the run needs about ");
+  const ChildResult large = run(doctor({"--channels", "800000"}));
+  expect_refused(large, "host .*: the run needs about ");
+  EXPECT_THAT(large.out, ContainsRegex("\n +tiny +[0-9,.]+ [GM] .* estimated\n"));
   expect_refused(run(doctor({"--threads", "65"})), "--threads 65: OpenBLAS has buffers for 64");
   write("file", "not a directory");
   expect_refused(run(doctor({"--out", "file/run"})), "cannot create the directory file/run");

@@ -135,7 +135,8 @@ TEST_P(HostRingTest, KnowsHostsAndLanes) {
 }
 
 TEST_P(HostRingTest, FloatsAreAddedInThePromisedOrder) {
-  for (const std::size_t count : {0, 1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 28, 29, 64, 211}) {
+  for (const std::size_t count :
+       {0U, 1U, 2U, 3U, 4U, 5U, 6U, 7U, 13U, 14U, 15U, 28U, 29U, 64U, 211U}) {
     EXPECT_EQ(wrong_after_sum_of(count), 0u) << count;
   }
 }

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "cllm/mpi/checked.h"
+#include "cllm/train/heartbeat.h"
 
 namespace cllm::mpi {
 
@@ -78,7 +79,10 @@ class HostRing::Pass {
     while (!is_complete()) {
       const std::size_t moved = advance();
       moved_ += moved;
-      if (moved > 0) continue;
+      if (moved > 0) {
+        train::heartbeat().progress();
+        continue;
+      }
       ring_.pace_.rest(moved_ > much);
       moved_ = 0;
     }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cllm/mpi/checked.h"
+#include "cllm/train/heartbeat.h"
 
 namespace cllm::mpi {
 namespace {
@@ -141,6 +142,7 @@ bool Ring::Pass<T>::absorb_arrival(std::size_t offered) {
   absorbed_elements_ += target.size();
   proceed(kReceive, to_absorb_);
   ++absorbed_;
+  train::heartbeat().progress();
   return true;
 }
 

@@ -10,6 +10,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/mpi/checked.h"
+#include "cllm/train/heartbeat.h"
 
 namespace cllm::mpi {
 namespace {
@@ -31,6 +32,7 @@ void all_reduce(std::span<T> values, MPI_Datatype type) {
     checked(MPI_Allreduce(MPI_IN_PLACE, values.data() + first, checked_count(count), type, MPI_SUM,
                           MPI_COMM_WORLD),
             "MPI_Allreduce");
+    train::heartbeat().progress();
   }
 }
 
@@ -75,6 +77,7 @@ std::uint64_t World::buffer_bytes() const {
 
 template <typename T>
 void World::sum(std::span<T> values, MPI_Datatype type) {
+  const train::Exchange exchange("a sum");
   if (host_ring_) {
     host_ring_->sum(values);
   } else if (ring_) {
@@ -90,10 +93,12 @@ void World::sum(std::span<float> values) { sum(values, MPI_FLOAT); }
 void World::sum(std::span<std::int32_t> values) { sum(values, MPI_UINT32_T); }
 
 void World::sum(std::span<std::int64_t> values) {
+  const train::Exchange exchange("a sum");
   if (size_ > 1) all_reduce(values, MPI_INT64_T);
 }
 
 std::string World::broadcast(std::string bytes) {
+  const train::Exchange exchange("what rank 0 tells all");
   if (size_ == 1) return bytes;
   std::uint64_t size = bytes.size();
   checked(MPI_Bcast(&size, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD), "MPI_Bcast");
@@ -102,11 +107,13 @@ std::string World::broadcast(std::string bytes) {
     const std::size_t count = std::min(kMostElements, size - first);
     checked(MPI_Bcast(bytes.data() + first, checked_count(count), MPI_CHAR, 0, MPI_COMM_WORLD),
             "MPI_Bcast");
+    train::heartbeat().progress();
   }
   return bytes;
 }
 
 std::vector<std::string> World::all_gather(const std::string& bytes) {
+  const train::Exchange exchange("what each rank tells all");
   if (size_ == 1) return {bytes};
   const auto ranks = static_cast<std::size_t>(size_);
   int size = checked_count(bytes.size());

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cllm/mpi/host_ring.h"
+#include "cllm/mpi/peers.h"
 #include "cllm/mpi/ring.h"
 #include "cllm/train/collective.h"
 
@@ -20,6 +21,7 @@ class World final : public train::Collective {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   void use(train::Allreduce method) override;
+  void watch() override { peers_.emplace(); }
   std::uint64_t buffer_bytes() const override;
   void sum(std::span<float> values) override;
   void sum(std::span<std::int32_t> values) override;
@@ -38,6 +40,7 @@ class World final : public train::Collective {
   std::optional<Ring> ring_;
   std::optional<HostRing> host_ring_;
   bool has_warned_ = false;
+  std::optional<Peers> peers_;
 };
 
 }  // namespace cllm::mpi

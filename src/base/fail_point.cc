@@ -7,7 +7,10 @@
 #include <atomic>
 #include <charconv>
 #include <cstdlib>
+#include <new>
 #include <string>
+
+#include "cllm/base/error.h"
 
 namespace cllm {
 namespace {
@@ -16,6 +19,7 @@ struct Plan {
   std::string name;
   int visits = 1;  // until the signal
   int signal = SIGKILL;
+  std::string exception;  // instead of the signal
 };
 
 /// The number before the next colon of `text`, which is cut off; `otherwise` where there is none.
@@ -34,6 +38,7 @@ Plan plan_of_environment() {
   plan.name = text.substr(0, text.find(':'));
   text.remove_prefix(std::min(plan.name.size() + 1, text.size()));
   plan.visits = next_number(text, plan.visits);
+  if (text == "error" || text == "memory") plan.exception = text;
   plan.signal = next_number(text, plan.signal);
   return plan;
 }
@@ -44,7 +49,10 @@ void fail_point(std::string_view name) {
   static const Plan plan = plan_of_environment();
   if (plan.name != name) return;
   static std::atomic<int> visits = 0;
-  if (++visits == plan.visits) ::kill(::getpid(), plan.signal);
+  if (++visits != plan.visits) return;
+  if (plan.exception == "error") fail("the fail point {} was reached", name);
+  if (plan.exception == "memory") throw std::bad_alloc();
+  ::kill(::getpid(), plan.signal);
 }
 
 }  // namespace cllm

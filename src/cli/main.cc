@@ -1,12 +1,14 @@
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <signal.h>
 
 #include <cstdio>
+#include <exception>
 #include <new>
 
 #include "cllm/base/denormals.h"
 #include "cllm/base/error.h"
 #include "cllm/base/fail_point.h"
+#include "cllm/base/processors.h"
 #include "cllm/base/stop_signals.h"
 #include "cllm/cli/launch.h"
 #include "cllm/cli/program.h"
@@ -18,13 +20,41 @@ namespace {
 
 constexpr int kFailure = 1;
 
-void say(const cllm::mpi::World& world, const char* what) {
-  if (world.size() == 1 || world.rank() == 0) {
-    fmt::print(stderr, "cllm-dist: {}\n", what);
-  } else {
-    fmt::print(stderr, "cllm-dist: rank {}: {}\n", world.rank(), what);
-  }
+void say(const char* what) {
+  fmt::print(stderr, "cllm-dist: {}\n", what);
   std::fflush(stderr);
+}
+
+/// The same of what this rank alone has met.
+void say_alone(const cllm::mpi::World& world, const char* what) {
+  if (world.size() == 1) return say(what);
+  say(fmt::format("rank {} (host {}): {}", world.rank(), cllm::host_name(), what).c_str());
+}
+
+/// The same of the exception that is being handled.
+void say_exception(const cllm::mpi::World& world) {
+  try {
+    throw;
+  } catch (const std::bad_alloc&) {
+    say_alone(world,
+              "out of memory; use a smaller model or --micro-batch, or fewer ranks per host");
+  } catch (const std::exception& error) {
+    say_alone(world, error.what());
+  } catch (...) {
+    say_alone(world, "an error of unknown kind; please report it");
+  }
+}
+
+const cllm::mpi::World* everyone = nullptr;
+
+/// An exception where none may leave, such as in a compute thread, ends the job in words too.
+[[noreturn]] void end_at_exception() {
+  if (std::current_exception()) {
+    say_exception(*everyone);
+  } else {
+    say_alone(*everyone, "an error in the program; please report it");
+  }
+  cllm::mpi::abort(kFailure);
 }
 
 }  // namespace
@@ -45,25 +75,25 @@ int main(int argc, char** argv) {
     if (!cllm::cli::may_start_mpi(cllm::cli::read_launch())) return kFailure;
     cllm::mpi::Environment environment(argc, argv);
     cllm::mpi::World world;
-    if (slow_blas && world.rank() == 0) say(world, slow_blas->c_str());
+    everyone = &world;
+    std::set_terminate(end_at_exception);
+    if (slow_blas && world.rank() == 0) say(slow_blas->c_str());
     try {
       const int exit_code = cllm::cli::run_program({argv + 1, argv + argc}, world, signals);
       cllm::fail_point("mpi.ends");
       if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
-      say(world, "cannot write to standard output; what was to be printed is lost");
+      say_alone(world, "cannot write to standard output; what was to be printed is lost");
     } catch (const cllm::ReplicatedError& error) {
-      if (world.rank() == 0) say(world, error.what());
+      if (world.rank() == 0) say(error.what());
       return kFailure;
-    } catch (const std::bad_alloc&) {
-      say(world, "out of memory; use a smaller model or --micro-batch, or fewer ranks per host");
-    } catch (const std::exception& error) {
-      say(world, error.what());
+    } catch (const std::exception&) {
+      say_exception(world);
     }
     std::fflush(stdout);
     if (world.size() > 1) cllm::mpi::abort(kFailure);
     return kFailure;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "cllm-dist: {}\n", error.what());
+    say(error.what());
     return kFailure;
   }
 }

@@ -34,6 +34,7 @@ std::string_view version() { return CLLM_VERSION; }
 
 int run_program(const Arguments& arguments, train::Collective& collective, StopSignals& signals) {
   require_same_start(arguments, program_digest(), collective);
+  collective.watch();
   require_utf8(arguments);
   CLI::App app(
       "Trains language models on CPU clusters.\n"

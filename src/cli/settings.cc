@@ -20,6 +20,9 @@ constexpr std::uint64_t kMostTeamThreads = 64;
 /// Room of a thread's recorder: some steps of a model with a hundred layers.
 constexpr std::size_t kTraceEvents = std::size_t{1} << 16;
 
+/// Seconds that the watchdog bears: above the 9 that Open MPI's keep-alive (docs/faults.md) takes.
+constexpr double kLeastSilence = 10;
+
 /// The whole of `text` as a number, or nothing.
 bool read_number(std::string_view text, std::uint64_t& number) {
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -202,6 +205,10 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
   run("--max-time", s.max_time,
       "save and end (exit code 75) so that all is done after 3h50m [until Slurm's end of the job]")
       ->type_name("TIME");
+  run("--watchdog", s.watchdog,
+      "auto|off|TIME: how long a rank may be silent before the job ends (exit code 76)")
+      ->type_name("TIME")
+      ->capture_default_str();
   run("--on-spike", s.on_spike,
       "skip|clip|rollback|stop: what to do when the gradient is far too large or not finite")
       ->type_name("WHAT")
@@ -272,6 +279,7 @@ void resolve(const CLI::App& app, TrainSettings& s) {
         s.checkpoint_every);
   }
   parse_max_time(s.max_time);
+  parse_watchdog(s.watchdog);
   parse_background(s.checkpoint_write);
   parse_stop_on_failure(s.on_checkpoint_failure);
   train::parse_on_mismatch(s.on_replica_mismatch);
@@ -307,8 +315,8 @@ std::string config_toml(const CLI::App& app) {
       "layers", "heads",  "channels",   "context",        "micro-batch",    "row-block",
       "min-lr", "warmup", "eval-every", "embedding-rank", "embedding-init", "embedding-rate"};
   std::erase_if(derived, [&](const std::string& name) { return app.count("--" + name) > 0; });
-  std::vector<std::string> omitted = {"help",   "version",   "config",   "out",
-                                      "resume", "init-from", "max-time", "trace"};
+  std::vector<std::string> omitted = {"help",      "version",  "config",   "out",  "resume",
+                                      "init-from", "max-time", "watchdog", "trace"};
   // How many threads a rank has is the machine's business, unless it was asked for.
   if (app.count("--threads") == 0) omitted.emplace_back("threads");
   return toml_of(app, omitted, derived);
@@ -389,6 +397,19 @@ double parse_max_time(const std::string& text) {
   double seconds = 0;
   if (!read_duration(text, seconds)) fail("--max-time {}: give a time such as 3h50m or 45m", text);
   return seconds;
+}
+
+train::Patience parse_watchdog(const std::string& text) {
+  if (text == "auto") return {};
+  if (text == "off") return {.seconds = std::numeric_limits<double>::infinity(), .steps = 0};
+  double seconds = 0;
+  if (!read_duration(text, seconds) || seconds < kLeastSilence) {
+    fail(
+        "--watchdog {}: give auto, off, or a time of at least {:.0f}s, which a dead link takes to "
+        "be found",
+        text, kLeastSilence);
+  }
+  return {.seconds = seconds, .steps = 0};
 }
 
 bool parse_background(const std::string& text) {

@@ -29,6 +29,7 @@
 #include "cllm/io/run_directory.h"
 #include "cllm/model/initialize.h"
 #include "cllm/train/corpus_vectors.h"
+#include "cllm/train/heartbeat.h"
 #include "cllm/train/memory_budget.h"
 #include "cllm/train/metrics.h"
 #include "cllm/train/placement.h"
@@ -61,6 +62,7 @@ fs::path cache_beside(const fs::path& directory) {
 
 data::PreparedData prepare(const Request& request, const fs::path& directory, int threads,
                            Collective& collective) {
+  const train::Doing doing("preparing the data");
   return data::PreparedData::parse(on_rank_0(collective, [&] {
     const TrainSettings& s = request.settings;
     data::DataOptions options;
@@ -133,6 +135,7 @@ int train_command(const Arguments& command_line, Collective& collective,
   Request request;
   in_agreement(collective, [&] { read_request(command_line, collective, request); });
   TrainSettings& s = request.settings;
+  train::heartbeat().set_patience(parse_watchdog(s.watchdog));
   const Origin& origin = request.origin;
 
   // The processors: who has how many, and whether that makes sense.
@@ -235,6 +238,7 @@ int train_command(const Arguments& command_line, Collective& collective,
 
   TableHistory table;
   if (origin.kind == Origin::Kind::kNew) {
+    const train::Doing doing("starting the token table");
     table = start_table({s, data, cache_beside(directory), machine.kernels, gpt->layout(),
                          trainer->crew(), train::ranks_beside(sites, collective.rank()), say},
                         collective, state->parameters.span());

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "cllm/train/heartbeat.h"
+
 namespace cllm::train {
 
 Reducer::Reducer(GradientSums& sums, Collective& collective, std::size_t events)
@@ -62,8 +64,10 @@ void Reducer::reduce_all() {
       sums_.wait_complete(bucket);
     }
     const Span span(recorder_, Activity::kAllreduce, static_cast<int>(bucket));
+    heartbeat().sum_of(static_cast<int>(bucket));
     sums_.reduce(bucket, collective_);
   }
+  heartbeat().sum_of(-1);
 }
 
 }  // namespace cllm::train

@@ -10,7 +10,9 @@
 #include <utility>
 
 #include "cllm/base/error.h"
+#include "cllm/base/fail_point.h"
 #include "cllm/base/stopwatch.h"
+#include "cllm/train/heartbeat.h"
 #include "cllm/train/saved_state.h"
 
 namespace cllm::train {
@@ -109,6 +111,8 @@ class Runner {
 
   void take_step() {
     const Stopwatch clock;
+    heartbeat().begin_step(state_.step + 1);
+    fail_point("step.begins");
     const std::uint64_t seen = state_.tokens_seen;
     parts_.trace.before(state_.step + 1, parts_.trainer, parts_.collective);
     const StepReport report = parts_.trainer.step(state_);
@@ -132,6 +136,7 @@ class Runner {
   }
 
   void evaluate() {
+    const Doing doing("evaluating");
     const Evaluation evaluation = parts_.evaluator.evaluate(state_.parameters.data());
     state_.validation.reset();
     if (std::isfinite(evaluation.loss)) state_.validation = Score{state_.step, evaluation.loss};
@@ -157,6 +162,7 @@ class Runner {
     saved_step_ = state_.step;
     since_save_.lap();
     if (outputs_ == nullptr) return;
+    const Doing doing("saving a checkpoint");
     outputs_->metrics.write_waiting();  // a run that resumes from here writes no lines of before
     outputs_->checkpoints.save(state_);
     report_checkpoints();
@@ -183,6 +189,7 @@ class Runner {
   void finish() {
     in_agreement(parts_.collective, [&] {
       if (outputs_ == nullptr) return;
+      const Doing doing("writing the last checkpoint");
       outputs_->checkpoints.wait();
       report_checkpoints();
       if (!save_problem_.empty()) fail("{}", save_problem_);
@@ -265,6 +272,7 @@ class Runner {
 
 std::string run(const RunSchedule& schedule, const RunParts& parts,
                 const std::filesystem::path& origin, State& state) {
+  const Doing doing("computing");
   return Runner(schedule, parts, origin, state).run();
 }
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "cllm/base/error.h"
+#include "cllm/base/fail_point.h"
 #include "cllm/base/stopwatch.h"
 
 namespace cllm::train {
@@ -213,8 +214,10 @@ bool Trainer::find_scales(State& state, StepReport& report) {
   return true;
 }
 
-/// Each team takes units of this rank, one after the other, until none is left.
-void Trainer::forward_backward(const State& state) {
+/// Each team takes units of this rank, one after the other, until none is left. An error here can
+/// leave only through std::terminate: this rank's communication thread waits for what is computed,
+/// and so do other ranks.
+void Trainer::forward_backward(const State& state) noexcept {
   next_unit_ = 0;
   for (const auto& mates : teams_) mates->loss = {};
   crew_.run([&](int thread, Recorder& recorder) {
@@ -234,6 +237,7 @@ void Trainer::take_units(Crewmates& mates, Seat& seat, Recorder& recorder, const
     }
     me.wait();
     if (mates.unit >= units_.count) return;
+    fail_point("unit.begins");
     const model::InputTable table{input_rows_.data(), options_.row_of.data()};
     const model::Unit unit{mates.inputs.data(), mates.targets.data(), options_.micro_batch,
                            gpt_.layout().config().context,

@@ -1,5 +1,3 @@
-#include <signal.h>
-
 #include "program_fixture.h"
 
 namespace cllm::cli {
@@ -94,27 +92,6 @@ TEST_F(FailuresTest, RanksWithDifferentOptionsAreRefused) {
   expect_one_sentence(together(tiny("run", 5), {"--version"}), regex);
   expect_one_sentence(together(tiny("run", 5, {"--resume", "auto"}), {"--stpes", "5"}), regex);
   EXPECT_THAT(files_in("run"), IsEmpty());
-}
-
-TEST_F(FailuresTest, ARankThatIsKilledTakesAllWithIt) {
-  const std::string out = path("run").string();
-  support::ChildProcess job = start(command_for(2, tiny(out, 10'000'000, {"--eval-every", "0"})));
-  std::error_code absent;
-  const fs::path log = path("run/metrics.jsonl");
-  ASSERT_TRUE(
-      wait_until([&] { return fs::exists(log) && fs::file_size(log, absent) > 1000; }, kPatience));
-  const auto ranks = ranks_with(out);
-  ASSERT_EQ(ranks.size(), 2u);
-  for (const auto& [rank, pid] : ranks) {
-    if (rank == "1") ::kill(pid, SIGKILL);
-  }
-  constexpr double kSeconds = 20;  // mpirun takes about three to notice
-  const ChildResult result = job.wait(kSeconds);
-  EXPECT_FALSE(result.timed_out) << "the job outlived its rank";
-  EXPECT_NE(result.exit_code, 0);
-  EXPECT_TRUE(wait_until([&] { return ranks_with(out).empty(); }, kSeconds))
-      << "a rank outlived the job";
-  EXPECT_THAT(files_in("run"), Not(testing::Contains(testing::StartsWith("step-"))));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "cllm/cli/arguments.h"
 #include "cllm/model/config.h"
 #include "cllm/train/collective.h"
+#include "cllm/train/heartbeat.h"
 #include "cllm/train/trainer.h"
 
 namespace cllm::cli {
@@ -59,6 +60,7 @@ struct TrainSettings {
   std::string resume;
   std::string initial;  ///< --init-from
   std::string max_time;
+  std::string watchdog = "auto";
 
   std::string on_spike = "clip";
   double spike_factor = 10;
@@ -123,6 +125,9 @@ Interval parse_interval(const std::string& text);
 
 /// Seconds of "3h50m"; infinite for an empty text. Throws Error, naming --max-time.
 double parse_max_time(const std::string& text);
+
+/// The patience that --watchdog means: "auto", "off" or a time. Throws Error, naming it.
+train::Patience parse_watchdog(const std::string& text);
 
 /// Whether --checkpoint-write's value is "background", else "blocking". Throws Error, naming it.
 bool parse_background(const std::string& text);

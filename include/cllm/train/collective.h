@@ -43,6 +43,10 @@ class Collective {
   /// rank 0 warns of it and kFlat stands in for kRing.
   virtual void use(Allreduce method) = 0;
 
+  /// Of all ranks together: from now on they watch each other, and a rank that is gone ends the job
+  /// (Note [Watchdog]).
+  virtual void watch() {}
+
   /// Bytes that it has allocated for messages.
   virtual std::uint64_t buffer_bytes() const { return 0; }
 

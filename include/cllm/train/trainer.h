@@ -124,7 +124,7 @@ class Trainer {
   Outcome outcome_of(const StepReport& report, const State& state) const;
   double scale_of(const StepReport& report, const State& state) const;
   void count(const StepReport& report, State& state) const;
-  void forward_backward(const State& state);
+  void forward_backward(const State& state) noexcept;
   void take_units(Crewmates& mates, Seat& seat, Recorder& recorder, const State& state);
   std::size_t next_unit(std::size_t team, std::size_t turn);
   void read_unit(std::uint64_t begin, Crewmates& mates) const;

@@ -224,6 +224,8 @@ class Examination {
                        "wait for it; see what else runs there, or leave it out",
                        slowest_host.host, 100 * even));
     }
+    // Of threads without processors of their own it is known why.
+    if (!train::placement_warnings(machine_->sites).empty()) return;
     for (const ProductRates& host : products_) {
       const double share = host.all / (host.threads * host.one);
       if (share >= kEvenThreads) continue;
@@ -330,9 +332,15 @@ class Examination {
     double all = 0;
     for (const ProductRates& host : products_) all += host.all;
     const TrainSettings measured = measurable(fits, all);
-    say("step    training steps of {}, {} sequences each:", measured.preset, measured.batch);
+    say("step    training steps of {} ({}), {} sequences each:", measured.preset,
+        model::shape_text(measured.shape), measured.batch);
     StepTime time;
-    if (!attempt([&] { time = measure_step(measured, *machine_, collective_); })) return;
+    const auto measure = [&] {
+      in_agreement(collective_,
+                   [&] { check_memory(budget_of(measured), machine_->sites, collective_.rank()); });
+      time = measure_step(measured, *machine_, collective_);
+    };
+    if (!attempt(measure)) return;
     say("        {}: {} tokens/s, {:.0f} % of sgemm{}", time_text(time.seconds),
         count_text(static_cast<double>(measured.batch * measured.shape.context) / time.seconds),
         100 * step_flops(measured) / time.seconds / all, overlap_text(time));

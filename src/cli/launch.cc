@@ -99,7 +99,7 @@ Launch read_launch() {
   return read_launch([](const char* name) { return std::getenv(name); });
 }
 
-bool is_cut_off(const Launch& launch, int size) {
+bool refuse_if_cut_off(const Launch& launch, int size) {
   if (size > 1 || launch.ranks <= 1) return false;
   if (launch.rank > 0) {
     std::this_thread::sleep_for(std::chrono::seconds(kToSpeak));
@@ -108,13 +108,14 @@ bool is_cut_off(const Launch& launch, int size) {
   throw ReplicatedError(fmt::format(
       "{} ranks were started ({}), and each finds itself alone, because the launcher does not "
       "speak with this program's MPI ({}); start it with that MPI's own mpirun, or with srun "
-      "--mpi=pmix, and runs that are to be apart by a launcher of their own each (srun -n 1)",
+      "--mpi=pmix (Open MPI) or --mpi=pmi2 (MPICH), and runs that are to be apart by a launcher of "
+      "their own each (srun -n 1)",
       launch.ranks, launch.source, mpi::library()));
 }
 
 bool may_start_mpi(const Launch& launch) {
   if (launch.can_meet) return true;
-  if (is_cut_off(launch, 1)) return false;
+  if (refuse_if_cut_off(launch, 1)) return false;
   for (const char* name : {"SLURM_STEP_ID", "SLURM_STEPID"}) ::unsetenv(name);
   return true;
 }

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cllm/base/error.h"
+#include "cllm/base/processors.h"
 #include "cllm/base/random.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/cli/step_bench.h"
@@ -138,8 +139,8 @@ double slowest(double seconds, Collective& collective) {
 
 DiskRate measure_disk(const fs::path& directory, Collective& collective) {
   const std::string text = train::on_rank_0(collective, [&] {
-    const double seconds =
-        write_and_remove(directory / fmt::format(".doctor.{}.cllm-tmp", ::getpid()));
+    const double seconds = write_and_remove(
+        directory / fmt::format(".doctor.{}.{}.cllm-tmp", host_name(), ::getpid()));
     std::error_code unknown;
     const fs::space_info space = fs::space(directory, unknown);
     return nlohmann::json{static_cast<double>(kDiskBytes) / seconds,

@@ -91,7 +91,7 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
   }
   const bool trains = app.get_subcommands().empty();
   const bool computes = trains || eval_app->parsed() || bench_app->parsed() || doctor_app->parsed();
-  if (computes && is_cut_off(read_launch(), collective.size())) {
+  if (computes && refuse_if_cut_off(read_launch(), collective.size())) {
     return EXIT_FAILURE;
   }
   if (trains) return train_command(arguments, collective, signals);

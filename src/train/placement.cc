@@ -60,6 +60,11 @@ std::vector<std::pair<std::string, std::vector<Site>>> in_order_of_ranks(
   return hosts;
 }
 
+std::string memory_text(std::uint64_t bytes) {
+  const double gigabytes = static_cast<double>(bytes) / 1e9;
+  return fmt::format("{:.{}f} GB", gigabytes, gigabytes < 10 ? 1 : 0);
+}
+
 /// One field of all sites.
 std::vector<std::string> each(const std::vector<Site>& sites, std::string Site::*field) {
   std::vector<std::string> values;
@@ -167,8 +172,7 @@ std::vector<std::string> site_table(const std::vector<Site>& sites) {
                      least.threads == most.threads
                          ? fmt::format("{}", least.threads)
                          : fmt::format("{}-{}", least.threads, most.threads),
-                     fmt::format("{}", processors.size()),
-                     fmt::format("{:.0f} GB", static_cast<double>(first.memory) / 1e9),
+                     fmt::format("{}", processors.size()), memory_text(first.memory),
                      fmt::format("{}; {} kernels; {}", first.model, first.kernels, first.blas)};
     const auto same = std::ranges::find(groups, row, [](const auto& group) { return group.first; });
     if (same == groups.end()) {

@@ -51,10 +51,10 @@ TEST(Launch, ASlurmStepWithoutPmiLetsNobodyMeet) {
 TEST(Launch, ARankThatFindsItselfAloneIsCutOff) {
   const Launch third{.ranks = 4, .rank = 2, .source = "PMI_SIZE=4"};
   const Launch first{.ranks = 4, .rank = 0, .source = "PMI_SIZE=4"};
-  EXPECT_FALSE(is_cut_off({}, 1));
-  EXPECT_FALSE(is_cut_off(third, 4));
-  EXPECT_TRUE(is_cut_off(third, 1));
-  EXPECT_THAT(support::error_of([&] { is_cut_off(first, 1); }),
+  EXPECT_FALSE(refuse_if_cut_off({}, 1));
+  EXPECT_FALSE(refuse_if_cut_off(third, 4));
+  EXPECT_TRUE(refuse_if_cut_off(third, 1));
+  EXPECT_THAT(support::error_of([&] { refuse_if_cut_off(first, 1); }),
               AllOf(HasSubstr("4 ranks were started (PMI_SIZE=4), and each finds itself alone"),
                     HasSubstr("srun --mpi=pmix")));
 }

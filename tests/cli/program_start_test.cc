@@ -217,7 +217,7 @@ TEST_F(StartTest, ATableSaysWhatThereIs) {
   const ChildResult result = succeed_on(2, tiny("run", 5));
   EXPECT_THAT(result.out,
               ContainsRegex("\nhosts   host .* processors +memory  kind of processor\n"
-                            "        [^ ]+ +2 +1 +[0-9]+ +[0-9]+ GB  .+; .+ kernels; OpenBLAS "));
+                            "        [^ ]+ +2 +1 +[0-9]+ +[0-9.]+ GB  .+; .+ kernels; OpenBLAS "));
 }
 
 }  // namespace

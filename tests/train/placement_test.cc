@@ -91,9 +91,10 @@ TEST(Placement, ATableHasALineForHostsThatAreAlike) {
                   "a and b      2             4           4   64 GB  X; avx2 kernels; Zen",
                   "c            1             4           4   64 GB  Y; avx2 kernels; Haswell"));
   sites[3].threads = 2;
+  sites[4].memory = 300'000'000;
   EXPECT_THAT(site_table(sites),
               ElementsAre(_, HasSubstr("a         2             4 "),
-                          HasSubstr("b         2           2-4 "), HasSubstr("c  ")));
+                          HasSubstr("b         2           2-4 "), HasSubstr(" 0.3 GB  Y; ")));
 }
 
 TEST(Placement, GathersSites) {

@@ -26,13 +26,13 @@ Launch read_launch();
 /// Whether the launcher started several ranks and this one finds itself in a world of `size` 1:
 /// each would then train for itself, over the others' files. Throws ReplicatedError on the
 /// launcher's rank 0, and returns true on the others, which have to leave.
-bool is_cut_off(const Launch& launch, int size);
+bool refuse_if_cut_off(const Launch& launch, int size);
 
 /// Note [Steps without PMI]: in a step of Slurm that offers no PMI (srun --mpi=none, an interactive
 /// shell), Open MPI ends the program in MPI_Init and tells its user to build it anew. Several ranks
 /// can't find each other there; but one, which need not, may start once it doesn't see the step.
 ///
-/// To be called before MPI starts. Returns whether it may; see `is_cut_off`.
+/// To be called before MPI starts. Returns whether it may; see `refuse_if_cut_off`.
 bool may_start_mpi(const Launch& launch);
 
 /// Throws ReplicatedError, on all ranks, unless all run the same program with the same arguments.

@@ -123,10 +123,12 @@ skip_steps() {
 
 # on_signal: time is nearly up, or somebody wants the nodes. The program saves and ends on SIGUSR1.
 on_signal() {
-  if ((signalled)); then return; fi
-  signalled=1
+  signalled=$((signalled + 1))
+  # Only the first counts. A bare `return` would hand on the interrupted command's status, and end
+  # the script.
+  if ((signalled > 1)); then return 0; fi
   # No fault of the run, also where the node is taken before it has saved.
-  if ((starts > 0)); then note_starts $((starts - 1)); fi
+  if ((starts > 0)); then note_starts $((starts - 1)) || true; fi
   forward_signal
 }
 
@@ -180,7 +182,7 @@ this_job() {
 # nothing.
 note_starts() {
   starts=$1
-  printf '%s %s %s\n' "$starts" "$(this_job)" "$(newest)" >"$out/starts" || true
+  printf '%s %s %s\n' "$starts" "$(this_job)" "$(newest)" >"$out/starts"
 }
 
 # read_starts: how many starts before this one led nowhere. The first of a new job counts anew, for
@@ -210,17 +212,23 @@ give_up() {
 # requeue: puts this job back into the queue. Not where Slurm ended it before its time: then it was
 # cancelled, which this would undo, or Slurm requeues it.
 requeue() {
-  local job state words
+  local job state words pause
   job=$(this_job)
   state=$(squeue -h -j "$job" -o '%T %r' 2>&1) || true
   if [[ $state == COMPLETING* && $state != *TimeLimit ]]; then
     say "cancelled, or requeued by Slurm"
-  elif words=$(scontrol requeue "$job" 2>&1); then
-    say "back in the queue"
-    exit 0
-  else
-    say "not requeued (${words:-scontrol failed}); submit it again to go on"
+    exit "$kToBeContinued"
   fi
+  # A busy controller may not answer at once; what it refuses, it refuses for good.
+  for pause in 2 5 10 20 0; do
+    if words=$(scontrol requeue "$job" 2>&1); then
+      say "back in the queue"
+      exit 0
+    fi
+    if [[ $words != *[Tt]'imed out'* && $words != *'Unable to contact'* ]]; then break; fi
+    sleep "$pause"
+  done
+  say "not requeued (${words:-scontrol failed}); submit it again to go on"
   exit "$kToBeContinued"
 }
 
@@ -247,7 +255,8 @@ train() {
   read_starts
   if ((starts >= tries)); then give_up "the last one ended without a word; did it take its node down?"; fi
   if [[ $launcher == srun ]]; then skip_steps "$starts"; fi
-  note_starts $((starts + 1))
+  # Without its count a job on a full disk would come back for ever.
+  note_starts $((starts + 1)) || die "can't write in $out"
   before=$(newest)
   launch "${command[@]}" "$program" "${options[@]}"
 
@@ -258,7 +267,7 @@ train() {
     say "complete: $(<"$out/complete")"
     exit 0
   fi
-  if ((status == kToBeContinued)) || [[ $(newest) != "$before" ]]; then note_starts 0; fi
+  if ((status == kToBeContinued)) || [[ $(newest) != "$before" ]]; then note_starts 0 || true; fi
   if ((starts >= tries)); then give_up "the last one ended with exit code $status: $(last_words)"; fi
   if ((starts > 0 && !signalled)); then
     say "start $starts of $tries led to no new checkpoint (exit code $status): $(last_words)"

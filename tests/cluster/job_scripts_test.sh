@@ -156,6 +156,16 @@ test_stopped_runs_are_requeued() {
   expect_match "what is said" "$said" 'not requeued .*presently disabled'
 }
 
+test_a_busy_controller_is_asked_again() {
+  begin
+  stand_in cllm-dist 'exit 75'
+  stand_in scontrol 'echo "scontrol $*" >>called
+    if [[ ! -e busy ]]; then touch busy; echo "Socket timed out on send/recv operation"; exit 1; fi'
+  job -- --out run
+  expect_equal "the exit code" "$status" 0
+  expect_equal "how often it was asked" "$(grep -c '^scontrol requeue 11$' called)" 2
+}
+
 test_cancelled_jobs_stay_so() {
   begin
   stand_in cllm-dist 'exit 75'
@@ -260,6 +270,13 @@ test_signals_reach_the_program_and_are_no_failure() {
     expect_match "what is said after $signal" "$said" '^saved$'
     requeued || fail "it was not requeued"
   done
+  # Nor where another comes while it saves.
+  stand_in cllm-dist 'trap "sleep 0.3; kill -TERM $PPID; sleep 0.3; echo saved; exit 75" USR1
+    kill -USR1 $PPID; for ((;;)); do sleep 0.05; done'
+  rm -f called
+  job -- --out run
+  expect_match "what is said after two" "$said" '^saved$'
+  requeued || fail "it was not requeued"
   # Nor where one comes before the program is started.
   mv bin/lscpu bin/lscpu-then
   stand_in lscpu 'if [[ ! -e early ]]; then touch early; kill -USR1 "$JOB_SHELL"; fi; exec lscpu-then "$@"'
@@ -311,6 +328,21 @@ chain --parsable --no-requeue --dependency=afterany:42 -N 2 train.sbatch --out r
     '^  chain.sh JOBS'
 }
 
+test_arrays_are_for_sweeps() {
+  begin
+  stand_in scontrol "echo '   Command=$scripts/train.sbatch --out run'"
+  expect_match "what is said" \
+    "$(SLURM_ARRAY_TASK_ID=1 expect_failure bash "$scripts/train.sbatch" --out run)" 'use sweep.sbatch'
+}
+
+test_a_count_that_cannot_be_kept_ends_the_job() {
+  begin
+  mkdir -p run/starts
+  job -- --out run
+  expect_equal "the exit code" "$status" 1
+  expect_match "what is said" "$said" "can't write in run$"
+}
+
 # Slurm runs a copy of the script, from another directory.
 test_copies_find_what_they_share() {
   begin
@@ -322,7 +354,8 @@ test_copies_find_what_they_share() {
     set -- $script
     stand_in scontrol "echo '   Command=$scripts/$*' | sed 's/ \(--out\|table\)/.sbatch \1/'"
     sed "s|$1|&|" "$scripts/$1.sbatch" >job_script
-    SLURM_ARRAY_TASK_ID=1 bash job_script "${@:2}" >/dev/null || fail "$1.sbatch fails as a copy"
+    if [[ $1 == sweep ]]; then export SLURM_ARRAY_TASK_ID=1; fi
+    bash job_script "${@:2}" >/dev/null || fail "$1.sbatch fails as a copy"
   done
 }
 

@@ -55,9 +55,17 @@ start_training() {
 
 # The cable of n1, which is whole again when the case ends.
 pull_cable() {
-  trap 'hosts link n1 up' EXIT
+  trap plug_in EXIT
   hosts link n1 down
 }
+
+plug_in() {
+  hosts link n1 up
+  wait_until "n1 reaches n0 again" reaches_n0
+}
+
+# Nobody listens there, and its kernel says so.
+reaches_n0() { [[ $(on n1 timeout 5 bash -c 'exec 3<>/dev/tcp/n0/9' 2>&1) == *refused* ]]; }
 
 # end CODE REGEX: the job ends so and says that, and no rank is left.
 end() {

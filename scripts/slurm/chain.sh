@@ -18,6 +18,7 @@ if [[ ! ${1:-} =~ ^[1-9][0-9]*$ ]] || (($# < 2)); then usage; fi
 jobs=$1
 shift
 out=$(value_of --out "$@") || die "give --out DIR, so that each job finds what the last one saved"
+if value_of --dependency "$@" >/dev/null; then die "take --dependency away: each job waits for the one before"; fi
 
 # Whatever was wrong before may have been mended.
 rm -f "$out/starts"

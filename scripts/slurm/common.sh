@@ -31,25 +31,20 @@ find_program() {
   die "cllm-dist is not in PATH: load its module, or set CLLM_DIST to the program's path"
 }
 
-# value_of OPTION ARGUMENT...: what the arguments say of it, as "--option value" or
+# value_of OPTION ARGUMENT...: what the arguments say of it last, as "--option value" or
 # "--option=value"; fails where they say nothing.
 value_of() {
-  local option=$1
+  local option=$1 value found=1
   shift
   while (($# > 0)); do
     case $1 in
-      "$option")
-        printf '%s\n' "${2:-}"
-        return
-        ;;
-      "$option"=*)
-        printf '%s\n' "${1#*=}"
-        return
-        ;;
+      "$option") value=${2:-} found=0 ;;
+      "$option"=*) value=${1#*=} found=0 ;;
     esac
     shift
   done
-  return 1
+  if ((found == 0)); then printf '%s\n' "$value"; fi
+  return "$found"
 }
 
 # --- Who runs it --------------------------------------------------------------------------------
@@ -71,6 +66,9 @@ lay_out() {
   else
     per_node=${per_node:-$domains}
     ranks=$((per_node * SLURM_JOB_NUM_NODES))
+  fi
+  if ((ranks < SLURM_JOB_NUM_NODES)); then
+    die "$ranks ranks for $SLURM_JOB_NUM_NODES nodes: say --ntasks-per-node, or submit it outside of salloc, whose SLURM_NTASKS it took"
   fi
   processors=${SLURM_CPUS_PER_TASK:-$((on_node / per_node))}
   if ((processors < 1)); then processors=1; fi
@@ -124,9 +122,12 @@ skip_steps() {
 # on_signal: time is nearly up, or somebody wants the nodes. The program saves and ends on SIGUSR1.
 on_signal() {
   signalled=$((signalled + 1))
-  # Only the first counts. A bare `return` would hand on the interrupted command's status, and end
-  # the script.
-  if ((signalled > 1)); then return 0; fi
+  # Only the first counts, unless Slurm is about to kill this script, saved or not. A bare `return`
+  # would hand on the interrupted command's status, and end the script.
+  if ((signalled > 1)); then
+    if [[ $(state_of_job) == COMPLETING*TimeLimit ]]; then go_on_later; fi
+    return 0
+  fi
   # No fault of the run, also where the node is taken before it has saved.
   if ((starts > 0)); then note_starts $((starts - 1)) || true; fi
   forward_signal
@@ -177,6 +178,9 @@ this_job() {
   fi
 }
 
+# What Slurm does with this job, and why.
+state_of_job() { squeue -h -j "$(this_job)" -o '%T %r' 2>&1 || true; }
+
 # note_starts N: that N starts in a row of this job have led to no checkpoint after the one that is
 # the newest now. Kept in the run's directory, because a job that takes its node down remembers
 # nothing.
@@ -201,7 +205,7 @@ read_starts() {
 last_words() {
   local words
   words=$(grep '^cllm-dist: ' "$errors" | tail -n 1)
-  if [[ -z $words ]]; then words=$(grep -v '^[[:space:]]*$' "$errors" | tail -n 1); fi
+  if [[ -z $words ]]; then words=$(grep '[[:alpha:]]' "$errors" | tail -n 1); fi
   printf '%s\n' "${words:-nothing was said}"
 }
 
@@ -214,7 +218,7 @@ give_up() {
 requeue() {
   local job state words pause
   job=$(this_job)
-  state=$(squeue -h -j "$job" -o '%T %r' 2>&1) || true
+  state=$(state_of_job)
   if [[ $state == COMPLETING* && $state != *TimeLimit ]]; then
     say "cancelled, or requeued by Slurm"
     exit "$kToBeContinued"
@@ -232,6 +236,13 @@ requeue() {
   exit "$kToBeContinued"
 }
 
+# go_on_later: ends the script of a run that is not complete.
+go_on_later() {
+  if [[ ${CLLM_REQUEUE:-yes} == yes ]]; then requeue; fi
+  say "to be continued"
+  exit "$kToBeContinued"
+}
+
 # --- All of it ----------------------------------------------------------------------------------
 
 # train OPTION...: runs cllm-dist with these on all nodes of the job, from the newest checkpoint if
@@ -239,7 +250,7 @@ requeue() {
 # complete or requeued, 75 when another job is to go on, 1 when it gave up.
 train() {
   local program tries=${CLLM_TRIES:-3} options=("$@") before
-  signalled=0 running='' starts=0
+  signalled=${signalled:-0} running='' starts=0 # the job script may have heard a signal already
   trap on_signal USR1 USR2 TERM
   out=$(value_of --out "$@") || die "give --out DIR, so that the run can be found again"
   value_of --resume "$@" >/dev/null || options+=(--resume auto)
@@ -272,22 +283,21 @@ train() {
   if ((starts > 0 && !signalled)); then
     say "start $starts of $tries led to no new checkpoint (exit code $status): $(last_words)"
   fi
-  if [[ ${CLLM_REQUEUE:-yes} != yes ]]; then
-    say "to be continued"
-    exit "$kToBeContinued"
-  fi
-  requeue
+  go_on_later
 }
 
 # sweep TABLE DIR OPTION...: trains the run of this task of the array.
 sweep() {
   local table=${1:-} directory=${2:-} task=${SLURM_ARRAY_TASK_ID:-} line words
-  [[ -n $task ]] || die "submit it with --array=1-N, for the N runs of the table"
+  [[ $task =~ ^[1-9][0-9]*$ ]] || die "submit it with --array=1-N, for the N runs of the table"
   [[ -r $table ]] || die "can't read the table '$table'"
   [[ -n $directory && $directory != -* ]] || die "say where the runs are to be, after the table"
-  line=$(grep -vE '^[[:space:]]*(#|$)' "$table" | sed -n "${task}p")
+  line=$(grep -vE '^[[:space:]]*(#|$)' "$table" | sed -n "${task}p") || line=''
   [[ -n $line ]] || die "$table has no run $task: submit it with --array=1-N, for its N runs"
   words=$(xargs printf '%s\n' <<<"$line") || die "run $task of $table: a quote has no other"
   mapfile -t words <<<"$words"
+  if value_of --out "${words[@]}" "${@:3}" >/dev/null; then
+    die "run $task of $table: take --out away, its directory is $directory/$task"
+  fi
   train --out "$directory/$task" "${words[@]}" "${@:3}"
 }

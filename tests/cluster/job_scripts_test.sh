@@ -97,6 +97,8 @@ test_the_job_may_say_how_many_ranks() {
   started_with ' --ntasks=3 --ntasks-per-node=2 --cpus-per-task=8 '
   job SLURM_NTASKS_PER_NODE=4 CLLM_LAUNCHER=mpirun -- --out run
   started_with '^mpirun -np 8 --map-by ppr:4:node --bind-to none '
+  job SLURM_NTASKS=1 -- --out run # that of a salloc around it
+  expect_match "what is said of fewer ranks than nodes" "$said" '1 ranks for 2 nodes'
   job SLURM_CPUS_ON_NODE=1 -- --out run
   started_with ' --ntasks=2 --ntasks-per-node=1 --cpus-per-task=1 '
 }
@@ -201,8 +203,10 @@ test_an_exit_code_is_no_completion() {
   expect_match "what is said" "$said" 'start 2 of 3 led to no new checkpoint \(exit code 137\)'
   # But the mark counts where an exit code was lost.
   stand_in cllm-dist 'sleep 0.1; touch run/complete; exit 143'
+  rm called
   job -- --out run
-  expect_equal "the exit code" "$status" 0
+  expect_match "what is said" "$said" 'complete: '
+  if requeued; then fail "a complete run was requeued"; fi
 }
 
 test_jobs_that_keep_failing_give_up_with_the_reason() {
@@ -223,6 +227,9 @@ test_jobs_that_keep_failing_give_up_with_the_reason() {
   expect_match "what it says then" "$said" 'start 1 of 3'
   job SLURM_JOB_ID=13 CLLM_TRIES=1 -- --out run
   expect_match "the only try" "$said" 'gave up after 1 starts'
+  stand_in cllm-dist 'printf "%s\n" "it was killed" ------ >&2; exit 1'
+  job -- --out run
+  expect_match "the reason, in words" "$said" 'it was killed$'
   job CLLM_TRIES=some -- --out run
   expect_match "what is said" "$said" "CLLM_TRIES is 'some'"
 }
@@ -284,12 +291,32 @@ test_signals_reach_the_program_and_are_no_failure() {
   job -- --out run
   requeued || fail "it was not requeued"
   if grep srun called; then fail "the program was started"; fi
+  job signalled=1 -- --out run # as from the script's own trap
+  if grep srun called; then fail "the program was started"; fi
   mv bin/lscpu-then bin/lscpu
+  # Nor where it saves for so long that the time limit is reached.
+  stand_in cllm-dist 'trap "kill -TERM $PPID; sleep 2; touch saved; exit 75" USR1
+    kill -USR1 $PPID; for ((;;)); do sleep 0.05; done'
+  stand_in squeue 'echo "COMPLETING TimeLimit"'
+  stand_in scontrol 'if [[ ! -e saved ]]; then echo "scontrol $*" >>called; fi'
+  rm -f called
+  job -- --out run
+  requeued || fail "it was not requeued before it had saved"
+  stand_in squeue 'echo "RUNNING None"'
+  stand_in scontrol 'echo "scontrol $*" >>called'
   # Nor where it ends before it could save.
   stand_in cllm-dist 'kill -USR1 $PPID; for ((;;)); do sleep 0.05; done'
   job -- --out run
   expect_equal "the exit code" "$status" 0
   expect_equal "the count" "$(<run/starts)" '0 11 '
+}
+
+test_signals_are_heard_from_the_first_line() {
+  begin
+  stand_in scontrol 'if [[ $1 != show ]]; then echo "scontrol $*" >>called; exit; fi
+    kill -USR1 "$(ps -o ppid= -p $PPID | xargs)"; echo "   Command=$SCRIPTS/train.sbatch --out run"'
+  SCRIPTS=$scripts bash "$scripts/train.sbatch" --out run >/dev/null || fail "it ends the script"
+  requeued || fail "it was not requeued"
 }
 
 test_sweeps_take_a_line_each() {
@@ -304,6 +331,16 @@ test_sweeps_take_a_line_each() {
   expect_match "what is said of a bad line" "$said" 'run 3 of table: a quote has no other'
   job SLURM_ARRAY_TASK_ID=4 -- table runs
   expect_match "what is said of too large an array" "$said" 'table has no run 4'
+  for words in '--out elsewhere' '--out=elsewhere'; do
+    # shellcheck disable=SC2086 # words
+    job SLURM_ARRAY_TASK_ID=1 -- table runs $words
+    expect_match "what is said of another place" "$said" 'take --out away, its directory is runs/1'
+  done
+  job SLURM_ARRAY_TASK_ID=0 -- table runs
+  expect_match "what is said of an array from 0" "$said" 'submit it with --array=1-N'
+  : >empty
+  job SLURM_ARRAY_TASK_ID=1 -- empty runs
+  expect_match "what is said of an empty table" "$said" 'empty has no run 1'
   job -- table runs
   expect_match "what is said without an array" "$said" 'submit it with --array=1-N'
   job SLURM_ARRAY_TASK_ID=1 -- missing runs
@@ -324,8 +361,16 @@ chain --parsable --no-requeue --dependency=afterany:42 -N 2 train.sbatch --out r
   if [[ -e run/starts ]]; then fail "it goes on counting from earlier failures"; fi
   expect_match "what is said without --out" "$(expect_failure "$scripts/chain.sh" 2 train.sbatch)" \
     'give --out DIR'
+  expect_match "what is said of --dependency" \
+    "$(expect_failure "$scripts/chain.sh" 2 --dependency=after:1 train.sbatch --out run)" 'take --dependency away'
   expect_match "what is said without a number" "$(expect_failure "$scripts/chain.sh" train.sbatch)" \
     '^  chain.sh JOBS'
+}
+
+test_scripts_say_where_they_look_for_what_they_share() {
+  begin
+  stand_in scontrol "echo '   Command=(null)'"
+  expect_match "what is said" "$(expect_failure bash "$scripts/train.sbatch" --out run)" 'set CLLM_SCRIPTS'
 }
 
 test_arrays_are_for_sweeps() {

@@ -11,8 +11,8 @@ readonly kSteps=120
 readonly kMiddle=20
 options=(--preset tiny --batch 8 --micro-batch 1 --steps "$kSteps" --checkpoint-every 10)
 
-# begin NAME: an idle cluster, and a run of that name which is slow, so that there is time to
-# disturb it: evaluations don't change weights.
+# begin NAME [SEQUENCES]: an idle cluster, and a run of that name which is slow, so that there is time
+# to disturb it: evaluations, of so many sequences after each step, don't change weights.
 begin() {
   slurm exec scancel --user root --user nobody
   wait_until "the nodes are idle" nodes_are idle
@@ -20,7 +20,7 @@ begin() {
   pace=$run.toml
   mkdir -p "$cluster/runs" "$cluster/logs"
   cd "$cluster"
-  printf 'eval-every = 1\neval-sequences = "1000"\n' >"$pace"
+  printf 'eval-every = 1\neval-sequences = "%s"\n' "${2:-1000}" >"$pace"
 }
 
 nodes_are() { [[ $(slurm exec sinfo -h -o %T | sort -u) == "$1" ]]; }
@@ -90,7 +90,7 @@ test_finishes_for_an_ordinary_user() {
 # By the program's clock, which asks Slurm; and by the signal to the script, which comes earlier,
 # because Slurm looks only now and then.
 test_the_time_limit_saves_and_requeues() {
-  begin clock
+  begin clock 6000 # minutes, also on a fast machine; the clock stops it after 40 s
   submit --nodes=1 --time=1 --signal=B:CONT@1
   local clock=("$run" "$job" "$log")
   run=$cluster/runs/signal

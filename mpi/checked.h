@@ -19,4 +19,11 @@ inline void checked(int code, const char* call) {
        std::string(text, static_cast<std::size_t>(length)));
 }
 
+/// Whether what was begun under this request has ended, or nothing was; doesn't wait.
+inline bool has_ended(MPI_Request& request) {
+  int ended = 0;
+  checked(MPI_Test(&request, &ended, MPI_STATUS_IGNORE), "MPI_Test");
+  return ended != 0;
+}
+
 }  // namespace cllm::mpi

@@ -23,12 +23,6 @@ constexpr std::chrono::milliseconds kBetweenLastTurns{2};
 /// What can be done in so many seconds to end a job in good order.
 constexpr unsigned kSecondsToEnd = 10;
 
-bool is_complete(MPI_Request& request) {
-  int complete = 0;
-  checked(MPI_Test(&request, &complete, MPI_STATUS_IGNORE), "MPI_Test");
-  return complete != 0;
-}
-
 double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -120,7 +114,7 @@ bool Peers::turn(train::Watchdog& watchdog, bool leaves) {
 }
 
 void Peers::listen(Peer& peer, train::Watchdog& watchdog) {
-  while (peer.receive != MPI_REQUEST_NULL && is_complete(peer.receive)) {
+  while (peer.receive != MPI_REQUEST_NULL && has_ended(peer.receive)) {
     watchdog.heard(peer.rank, peer.in);
     if (peer.in.leaves != 0) return;  // it was the last
     checked(MPI_Irecv(&peer.in, sizeof(peer.in), MPI_BYTE, peer.rank, kTag, communicator_.get(),
@@ -131,7 +125,7 @@ void Peers::listen(Peer& peer, train::Watchdog& watchdog) {
 
 /// Where the last that was told is still on its way, it is enough.
 void Peers::tell(Peer& peer, const train::Beat& beat) {
-  if (!is_complete(peer.send) || peer.told_leaving) return;
+  if (!has_ended(peer.send) || peer.told_leaving) return;
   peer.out = beat;
   peer.told_leaving = beat.leaves != 0;
   checked(MPI_Isend(&peer.out, sizeof(peer.out), MPI_BYTE, peer.rank, kTag, communicator_.get(),

@@ -18,12 +18,6 @@ void add(T* __restrict to, const T* __restrict from, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) to[i] += from[i];
 }
 
-bool has_ended(MPI_Request& request) {
-  int ended = 0;
-  checked(MPI_Test(&request, &ended, MPI_STATUS_IGNORE), "MPI_Test");
-  return ended != 0;
-}
-
 }  // namespace
 
 template <typename T>

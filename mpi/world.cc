@@ -38,10 +38,8 @@ void all_reduce(std::span<T> values, MPI_Datatype type) {
 
 }  // namespace
 
-World::World() {
-  checked(MPI_Comm_rank(MPI_COMM_WORLD, &rank_), "MPI_Comm_rank");
-  checked(MPI_Comm_size(MPI_COMM_WORLD, &size_), "MPI_Comm_size");
-}
+World::World()
+    : rank_(Communicator::rank_in(MPI_COMM_WORLD)), size_(Communicator::size_of(MPI_COMM_WORLD)) {}
 
 void World::use(train::Allreduce method) {
   ring_.reset();

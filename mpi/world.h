@@ -34,8 +34,8 @@ class World final : public train::Collective {
   template <typename T>
   void sum(std::span<T> values, MPI_Datatype type);
 
-  int rank_ = 0;
-  int size_ = 1;
+  int rank_;
+  int size_;
   // The one that sums; none where MPI does.
   std::optional<Ring> ring_;
   std::optional<HostRing> host_ring_;

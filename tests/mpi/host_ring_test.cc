@@ -4,14 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <tuple>
 #include <vector>
 
+#include "addends.h"
 #include "allocations.h"
 #include "cllm/base/error.h"
 #include "cllm/mpi/world.h"
@@ -63,11 +62,6 @@ class HostRingTest : public testing::TestWithParam<std::tuple<Hosts, Cut>> {
                                  .most_lanes = cut.most_lanes});
   }
 
-  /// As every rank knows it of every other.
-  static float value(int rank, std::size_t i) {
-    return std::sin(static_cast<float>(i % 997) + 0.37f * static_cast<float>(rank));
-  }
-
   /// Of `parts` parts of `count` elements, the one that has element i, which becomes its number in
   /// the part, and `count` the part's size.
   static std::size_t part_of(std::size_t& i, std::size_t& count, std::size_t parts) {
@@ -89,9 +83,9 @@ class HostRingTest : public testing::TestWithParam<std::tuple<Hosts, Cut>> {
     float sum = 0;
     for (std::size_t h = 0; h < ranks_of_.size(); ++h) {
       const std::vector<int>& ranks = ranks_of_[(part + h) % ranks_of_.size()];
-      float host_sum = value(ranks[lane], element);
+      float host_sum = addend(ranks[lane], element);
       for (std::size_t k = 1; k < ranks.size(); ++k) {
-        host_sum += value(ranks[(lane + k) % ranks.size()], element);
+        host_sum += addend(ranks[(lane + k) % ranks.size()], element);
       }
       sum = h == 0 ? host_sum : sum + host_sum;
     }
@@ -99,16 +93,8 @@ class HostRingTest : public testing::TestWithParam<std::tuple<Hosts, Cut>> {
   }
 
   std::size_t wrong_after_sum_of(std::size_t count) {
-    // One element more, which nobody may touch.
-    std::vector<float> values(count + 1);
-    for (std::size_t i = 0; i <= count; ++i) values[i] = value(world_.rank(), i);
-    ring_->sum(std::span(values).first(count));
-    std::size_t wrong = values[count] != value(world_.rank(), count);
-    for (std::size_t i = 0; i < count; ++i) {
-      wrong += std::bit_cast<std::uint32_t>(values[i]) !=
-               std::bit_cast<std::uint32_t>(expected(i, count));
-    }
-    return wrong;
+    return wrong_after_sum(*ring_, world_.rank(), count,
+                           [this](std::size_t i, std::size_t of) { return expected(i, of); });
   }
 
   World world_;
@@ -185,8 +171,8 @@ TEST_P(HostRingTest, AnotherOrderWouldBeSeen) {
   if (world_.size() < 3) GTEST_SKIP() << "needs 3 ranks";
   std::size_t other = 0;
   for (std::size_t i = 0; i < 211; ++i) {
-    float sum = value(0, i);
-    for (int rank = 1; rank < world_.size(); ++rank) sum += value(rank, i);
+    float sum = addend(0, i);
+    for (int rank = 1; rank < world_.size(); ++rank) sum += addend(rank, i);
     other += sum != expected(i, 211);
   }
   // But for a single lane where at most the last rank is on another host: of two addends the order

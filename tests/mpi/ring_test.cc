@@ -2,12 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include <bit>
-#include <cmath>
 #include <cstdint>
 #include <tuple>
 #include <vector>
 
+#include "addends.h"
 #include "allocations.h"
 #include "cllm/mpi/world.h"
 
@@ -18,11 +17,6 @@ namespace {
 /// take all turns that long ones take.
 class RingTest : public testing::TestWithParam<std::tuple<std::size_t, int>> {
  protected:
-  /// As every rank knows it of every other.
-  static float value(int rank, std::size_t i) {
-    return std::sin(static_cast<float>(i % 997) + 0.37f * static_cast<float>(rank));
-  }
-
   /// The sum of element i by the order that the ring promises.
   float expected(std::size_t i, std::size_t count) const {
     const auto ranks = static_cast<std::size_t>(world_.size());
@@ -32,22 +26,14 @@ class RingTest : public testing::TestWithParam<std::tuple<std::size_t, int>> {
       if (i < end) break;
     }
     const int first = static_cast<int>(part);
-    float sum = value(first, i);
-    for (int k = 1; k < world_.size(); ++k) sum += value((first + k) % world_.size(), i);
+    float sum = addend(first, i);
+    for (int k = 1; k < world_.size(); ++k) sum += addend((first + k) % world_.size(), i);
     return sum;
   }
 
   std::size_t wrong_after(Ring& ring, std::size_t count) const {
-    // One element more, which nobody may touch.
-    std::vector<float> values(count + 1);
-    for (std::size_t i = 0; i <= count; ++i) values[i] = value(world_.rank(), i);
-    ring.sum(std::span(values).first(count));
-    std::size_t wrong = values[count] != value(world_.rank(), count);
-    for (std::size_t i = 0; i < count; ++i) {
-      wrong += std::bit_cast<std::uint32_t>(values[i]) !=
-               std::bit_cast<std::uint32_t>(expected(i, count));
-    }
-    return wrong;
+    return wrong_after_sum(ring, world_.rank(), count,
+                           [this](std::size_t i, std::size_t of) { return expected(i, of); });
   }
 
   World world_;
@@ -84,8 +70,8 @@ TEST_P(RingTest, AnotherOrderWouldBeSeen) {
   if (world_.size() < 3) GTEST_SKIP() << "needs 3 ranks";
   std::size_t other = 0;
   for (std::size_t i = 0; i < 211; ++i) {
-    float sum = value(0, i);
-    for (int rank = 1; rank < world_.size(); ++rank) sum += value(rank, i);
+    float sum = addend(0, i);
+    for (int rank = 1; rank < world_.size(); ++rank) sum += addend(rank, i);
     other += sum != expected(i, 211);
   }
   EXPECT_GT(other, 0u);

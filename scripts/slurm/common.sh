@@ -125,12 +125,13 @@ on_signal() {
   # Only the first counts, unless Slurm is about to kill this script, saved or not. A bare `return`
   # would hand on the interrupted command's status, and end the script.
   if ((signalled > 1)); then
-    if [[ $(state_of_job) == COMPLETING*TimeLimit ]]; then go_on_later; fi
+    if [[ $(state_of_job) == COMPLETING*TimeLimit* ]]; then go_on_later; fi
     return 0
   fi
-  # No fault of the run, also where the node is taken before it has saved.
-  if ((starts > 0)); then note_starts $((starts - 1)) || true; fi
   forward_signal
+  # No fault of the run, also where the node is taken before it has saved; but that a time limit is
+  # too short for anything is one.
+  if ((starts > 0)) && ! time_is_up; then note_starts $((starts - 1)) || true; fi
 }
 
 forward_signal() {
@@ -178,23 +179,28 @@ this_job() {
   fi
 }
 
-# What Slurm does with this job, and why.
-state_of_job() { squeue -h -j "$(this_job)" -o '%T %r' 2>&1 || true; }
+# What Slurm does with this job, why, and how much of its time is left.
+state_of_job() { squeue -h -j "$(this_job)" -o '%T %r %L' 2>&1 || true; }
 
-# note_starts N: that N starts in a row of this job have led to no checkpoint after the one that is
-# the newest now. Kept in the run's directory, because a job that takes its node down remembers
-# nothing.
+# time_is_up: whether what stops the run is its time limit: that is over, or near (15 minutes).
+time_is_up() { [[ $(state_of_job) =~ TimeLimit|\ (1[0-4]|0?[0-9]):[0-9]{2}$ ]]; }
+
+# note_starts N [REASON]: that N starts in a row of this job have led to no checkpoint after the one
+# that is the newest now, the last one because of that. Kept in the run's directory, because a job
+# that takes its node down remembers nothing.
 note_starts() {
   starts=$1
-  printf '%s %s %s\n' "$starts" "$(this_job)" "$(newest)" >"$out/starts"
+  printf '%s\n' "$starts $(this_job) $(newest)" "${2:-}" >"$out/starts"
 }
 
-# read_starts: how many starts before this one led nowhere. The first of a new job counts anew, for
-# what was wrong may have been mended; a chain counts through its jobs.
+# read_starts: how many starts before this one led nowhere, and the `reason` of the last. The first
+# of a new job counts anew, for what was wrong may have been mended; a chain counts through its jobs.
 read_starts() {
   local job='' checkpoint=''
-  starts=0
-  if [[ -r $out/starts ]]; then read -r starts job checkpoint <"$out/starts" || true; fi
+  starts=0 reason=''
+  if [[ -r $out/starts ]]; then
+    { read -r starts job checkpoint && read -r reason; } <"$out/starts" || true
+  fi
   if [[ ! $starts =~ ^[0-9]+$ || $checkpoint != "$(newest)" ]] ||
     [[ $job != "$(this_job)" && ${CLLM_REQUEUE:-yes} != chain ]]; then
     starts=0
@@ -210,7 +216,7 @@ last_words() {
 }
 
 give_up() {
-  die "gave up after $starts starts that led to no new checkpoint in $out: $1"
+  die "gave up after $starts starts that led to no new checkpoint in $out; the last one: $reason"
 }
 
 # requeue: puts this job back into the queue. Not where Slurm ended it before its time: then it was
@@ -219,7 +225,7 @@ requeue() {
   local job state words pause
   job=$(this_job)
   state=$(state_of_job)
-  if [[ $state == COMPLETING* && $state != *TimeLimit ]]; then
+  if [[ $state == COMPLETING* && $state != *TimeLimit* ]]; then
     say "cancelled, or requeued by Slurm"
     exit "$kToBeContinued"
   fi
@@ -249,7 +255,7 @@ go_on_later() {
 # there is one, and requeues the job until the run is complete. Ends the script: 0 when it is
 # complete or requeued, 75 when another job is to go on, 1 when it gave up.
 train() {
-  local program tries=${CLLM_TRIES:-3} options=("$@") before
+  local program tries=${CLLM_TRIES:-3} options=("$@") before reason
   signalled=${signalled:-0} running='' starts=0 # the job script may have heard a signal already
   trap on_signal USR1 USR2 TERM
   out=$(value_of --out "$@") || die "give --out DIR, so that the run can be found again"
@@ -264,7 +270,10 @@ train() {
   say "$ranks ranks on $SLURM_JOB_NUM_NODES nodes ($SLURM_JOB_NODELIST) by $launcher"
 
   read_starts
-  if ((starts >= tries)); then give_up "the last one ended without a word; did it take its node down?"; fi
+  if ((starts >= tries)); then
+    reason=${reason:-it ended without a word; did it take its node down, or need more --time?}
+    give_up
+  fi
   if [[ $launcher == srun ]]; then skip_steps "$starts"; fi
   # Without its count a job on a full disk would come back for ever.
   note_starts $((starts + 1)) || die "can't write in $out"
@@ -278,10 +287,19 @@ train() {
     say "complete: $(<"$out/complete")"
     exit 0
   fi
-  if ((status == kToBeContinued)) || [[ $(newest) != "$before" ]]; then note_starts 0 || true; fi
-  if ((starts >= tries)); then give_up "the last one ended with exit code $status: $(last_words)"; fi
-  if ((starts > 0 && !signalled)); then
-    say "start $starts of $tries led to no new checkpoint (exit code $status): $(last_words)"
+  reason="exit code $status: $(last_words)"
+  if [[ $(newest) != "$before" ]]; then
+    note_starts 0 || true
+  elif ((status == kToBeContinued)); then
+    reason="its time was up before it had taken a step; give more --time"
+    if ! time_is_up; then note_starts 0 || true; fi
+  elif ((signalled)); then
+    go_on_later
+  fi
+  if ((starts > 0)); then
+    note_starts "$starts" "$reason" || true
+    if ((starts >= tries)); then give_up; fi
+    say "start $starts of $tries led to no new checkpoint: $reason"
   fi
   go_on_later
 }

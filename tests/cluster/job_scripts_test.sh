@@ -39,7 +39,7 @@ begin() {
     echo "srun $*" >>called; while [[ $1 == -* ]]; do shift; done; "$@"'
   stand_in mpirun 'echo "mpirun $*" >>called; while [[ $1 != */cllm-dist ]]; do shift; done; "$@"'
   stand_in scontrol 'echo "scontrol $*" >>called'
-  stand_in squeue 'test "$*" = "-h -j 11 -o %T %r" && echo "RUNNING None"'
+  stand_in squeue 'test "$*" = "-h -j 11 -o %T %r %L" && echo "RUNNING None 1:10:00"'
   stand_in cllm-dist 'printf "cllm-dist"; printf " [%s]" "$@"; echo; echo "9 steps" >run/complete'
 }
 
@@ -83,7 +83,7 @@ test_options_of_the_user_stand() {
 test_a_rank_for_each_numa_domain() {
   begin
   job -- --out run
-  started_with '^srun --mpi=pmix --nodes=2 --ntasks=4 --ntasks-per-node=2 --cpus-per-task=8 '
+  started_with '^srun --mpi=pmix --nodes=2 --ntasks=4 --ntasks-per-node=2 --cpus-per-task=8 --kill-on-bad-exit=1 '
   job CLLM_LAUNCHER=mpirun -- --out run
   started_with '^mpirun -np 4 --map-by ppr:1:numa --bind-to numa /'
 }
@@ -123,6 +123,7 @@ test_environment_of_launchers() {
   expect_match "that of jobs submitted without" "$said" '^SLURM_EXPORT_ENV=ALL'
   job CLLM_LAUNCHER=mpirun -- --out run
   expect_match "mpirun's" "$said" '^OMPI_MCA_oob_tcp_keepalive_probes=3'
+  expect_match "mpirun's room" "$said" '^OMPI_MCA_ras_slurm_use_entire_allocation=1'
 }
 
 test_programs_are_found() {
@@ -171,12 +172,12 @@ test_a_busy_controller_is_asked_again() {
 test_cancelled_jobs_stay_so() {
   begin
   stand_in cllm-dist 'exit 75'
-  stand_in squeue 'echo "COMPLETING None"'
+  stand_in squeue 'echo "COMPLETING None 1:10:00"'
   job -- --out run
   expect_equal "the exit code" "$status" 75
   if requeued; then fail "it was requeued"; fi
   # But one that ran into its time limit goes on.
-  stand_in squeue 'echo "COMPLETING TimeLimit"'
+  stand_in squeue 'echo "COMPLETING TimeLimit 0:00"'
   job -- --out run
   requeued || fail "it was not requeued"
 }
@@ -200,7 +201,7 @@ test_an_exit_code_is_no_completion() {
   touch -d yesterday run/complete
   stand_in cllm-dist 'exit 137'
   job -- --out run
-  expect_match "what is said" "$said" 'start 2 of 3 led to no new checkpoint \(exit code 137\)'
+  expect_match "what is said" "$said" 'start 2 of 3 led to no new checkpoint: exit code 137'
   # But the mark counts where an exit code was lost.
   stand_in cllm-dist 'sleep 0.1; touch run/complete; exit 143'
   rm called
@@ -213,14 +214,15 @@ test_jobs_that_keep_failing_give_up_with_the_reason() {
   begin
   stand_in cllm-dist 'echo "cllm-dist: --data: no such file" >&2; echo "srun: task 0" >&2; exit 1'
   job -- --out run
-  expect_match "the first time" "$said" 'start 1 of 3 led to no new checkpoint .*--data: no such file$'
+  expect_match "the first time" "$said" 'start 1 of 3 led to no new checkpoint: .*--data: no such file$'
   job -- --out run
   expect_equal "the exit code of the second" "$status" 0
+  expect_equal "steps whose numbers were used up for it" "$(grep -c '^srun --mpi=none ' called)" 1
   rm called
   job -- --out run
   expect_equal "the exit code of the third" "$status" 1
   expect_match "what it says" "$said" \
-    'gave up after 3 starts that led to no new checkpoint in run: .*code 1: cllm-dist: --data: no such file$'
+    'gave up after 3 starts that led to no new checkpoint in run; the last one: exit code 1: cllm-dist: --data: no such file$'
   if requeued; then fail "it was requeued"; fi
   # Submitted anew, it is tried again.
   job SLURM_JOB_ID=12 -- --out run
@@ -244,6 +246,27 @@ test_starts_that_leave_no_word_count() {
   expect_match "what is said" "$said" 'ended without a word'
 }
 
+# Each saves, but its time was up before it had taken a step.
+test_a_time_limit_that_is_too_short_gives_up() {
+  begin
+  stand_in squeue 'echo "RUNNING None 2:50"'
+  stand_in srun 'if [[ $* != --mpi=list ]]; then while [[ $1 == -* ]]; do shift; done; exec "$@"; fi
+    echo pmix'
+  stand_in cllm-dist 'trap "exit 75" USR1; kill -USR1 $PPID; for ((;;)); do sleep 0.05; done'
+  job -- --out run
+  requeued || fail "it was not requeued"
+  job -- --out run
+  expect_match "the second time" "$said" 'start 2 of 3 led to no new checkpoint: .*give more --time'
+  stand_in cllm-dist 'exit 75' # by its own clock
+  job -- --out run
+  expect_equal "the exit code of the third" "$status" 1
+  expect_match "what it says" "$said" 'gave up after 3 starts .*: its time was up before .*give more --time'
+  # A step is progress.
+  stand_in cllm-dist 'echo step-00000001.h5 >run/latest; exit 75'
+  job SLURM_JOB_ID=12 -- --out run
+  expect_equal "the count" "$(<run/starts)" '0 12 step-00000001.h5'
+}
+
 test_progress_begins_the_count_anew() {
   begin
   mkdir run
@@ -264,7 +287,9 @@ test_chains_go_on_counting() {
   echo '2 10 ' >run/starts
   stand_in cllm-dist 'exit 1'
   job CLLM_REQUEUE=chain -- --out run
-  expect_match "the third job of a chain" "$said" 'gave up after 3 starts'
+  expect_match "the third job of a chain" "$said" 'gave up after 3 starts .*: exit code 1: '
+  job CLLM_REQUEUE=chain SLURM_JOB_ID=12 -- --out run
+  expect_match "the fourth" "$said" 'gave up after 3 starts .*: exit code 1: '
 }
 
 test_signals_reach_the_program_and_are_no_failure() {
@@ -297,13 +322,15 @@ test_signals_reach_the_program_and_are_no_failure() {
   # Nor where it saves for so long that the time limit is reached.
   stand_in cllm-dist 'trap "kill -TERM $PPID; sleep 2; touch saved; exit 75" USR1
     kill -USR1 $PPID; for ((;;)); do sleep 0.05; done'
-  stand_in squeue 'echo "COMPLETING TimeLimit"'
+  stand_in squeue 'echo "COMPLETING TimeLimit 0:00"'
   stand_in scontrol 'if [[ ! -e saved ]]; then echo "scontrol $*" >>called; fi'
   rm -f called
   job -- --out run
   requeued || fail "it was not requeued before it had saved"
-  stand_in squeue 'echo "RUNNING None"'
+  stand_in squeue 'echo "RUNNING None 1:10:00"'
   stand_in scontrol 'echo "scontrol $*" >>called'
+  expect_match "the count" "$(<run/starts)" '^1 11 ' # a time limit is one
+  rm run/starts
   # Nor where it ends before it could save.
   stand_in cllm-dist 'kill -USR1 $PPID; for ((;;)); do sleep 0.05; done'
   job -- --out run

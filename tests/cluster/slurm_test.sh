@@ -218,7 +218,7 @@ test_a_job_that_keeps_failing_stops() {
   ends_as "$job" FAILED
   expect_match "the log" "$(<"$log")" 'start 1 of 2 led to no new checkpoint'
   expect_match "the log" "$(<"$log")" \
-    "gave up after 2 starts .* with exit code 1: cllm-dist: .*$cluster/missing.txt"
+    "gave up after 2 starts .* exit code 1: cllm-dist: .*$cluster/missing.txt"
   # A task of an array counts its starts too, also the one whose number is the array's.
   echo "--seed 1" >"$run.table"
   job=$(CLLM_TRIES=2 slurm exec sbatch --parsable --output="$cluster/logs/%j.log" --array=1 \

@@ -185,6 +185,10 @@ state_of_job() { squeue -h -j "$(this_job)" -o '%T %r %L' 2>&1 || true; }
 # time_is_up: whether what stops the run is its time limit: that is over, or near (15 minutes).
 time_is_up() { [[ $(state_of_job) =~ TimeLimit|\ (1[0-4]|0?[0-9]):[0-9]{2}$ ]]; }
 
+# was_preempted: whether another job took the nodes and Slurm forgets this one (PreemptMode=CANCEL);
+# of one that Slurm requeues it says nothing like that.
+was_preempted() { scontrol show job "$(this_job)" 2>/dev/null | grep -q 'PreemptTime=[0-9]'; }
+
 # note_starts N [REASON]: that N starts in a row of this job have led to no checkpoint after the one
 # that is the newest now, the last one because of that. Kept in the run's directory, because a job
 # that takes its node down remembers nothing.
@@ -225,7 +229,7 @@ requeue() {
   local job state words pause
   job=$(this_job)
   state=$(state_of_job)
-  if [[ $state == COMPLETING* && $state != *TimeLimit* ]]; then
+  if [[ $state == COMPLETING* && $state != *TimeLimit* ]] && ! was_preempted; then
     say "cancelled, or requeued by Slurm"
     exit "$kToBeContinued"
   fi

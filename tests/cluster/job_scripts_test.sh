@@ -176,7 +176,13 @@ test_cancelled_jobs_stay_so() {
   job -- --out run
   expect_equal "the exit code" "$status" 75
   if requeued; then fail "it was requeued"; fi
-  # But one that ran into its time limit goes on.
+  # But one goes on that another job took the nodes of, or that ran into its time limit.
+  stand_in scontrol 'if [[ $* == "show job 11" ]]; then echo "  PreemptTime=2026-01-01T01:01:01"; fi
+    echo "scontrol $*" >>called'
+  job -- --out run
+  requeued || fail "it was not requeued"
+  rm called
+  stand_in scontrol 'echo "scontrol $*" >>called'
   stand_in squeue 'echo "COMPLETING TimeLimit 0:00"'
   job -- --out run
   requeued || fail "it was not requeued"

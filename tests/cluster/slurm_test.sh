@@ -105,9 +105,15 @@ test_the_time_limit_saves_and_requeues() {
   finishes
 }
 
-test_preemption_saves_and_requeues() {
-  begin preempted
-  submit --nodes=2
+test_preemption_saves_and_requeues() { comes_back_after_preemption main; }
+
+# PreemptMode=CANCEL: Slurm forgets the job.
+test_preemption_that_cancels_saves_and_requeues() { comes_back_after_preemption scavenger; }
+
+# comes_back_after_preemption PARTITION
+comes_back_after_preemption() {
+  begin "preempted-$1"
+  submit --nodes=2 --partition="$1"
   in_middle
   hasten
   local urgent

@@ -22,13 +22,18 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// A vocabulary is large where it has this many times the channels: then half a table does nearly
-/// what a whole one does. (With 4 times as many it depends on the text: docs/lattice.md.)
+/// A vocabulary is large where it has this many times the channels: then the corpus says more of its
+/// tokens than chance (docs/lattice.md).
 constexpr std::size_t kLargeVocabulary = 8;
 
 /// Learning rate of codes, times C / r. A step of Adam moves each of a code's r numbers as far as
 /// each of the C of a row; with more than to make up for that, reduced tables learn faster.
 constexpr double kCodesRate = 2;
+
+/// How the token table of the origin's checkpoint came about; empty where there is none.
+nlohmann::json table_facts(const Origin& origin) {
+  return nlohmann::json::parse(origin.state).value("embedding", nlohmann::json::object());
+}
 
 /// The checkpoint that `path` means: itself, or the newest whole one of the directory.
 Origin origin_at(Origin::Kind kind, const fs::path& path) {
@@ -159,11 +164,13 @@ void resolve_embedding(const Origin& origin, const CLI::App& app, std::size_t vo
     shape.embedding_rank = parse_embedding_rank(s.embedding_rank);
   } else if (!origin.checkpoint.empty()) {
     shape.embedding_rank = io::read_run_state(origin.checkpoint).model.embedding_rank;
-  } else {
-    shape.embedding_rank = vocabulary >= kLargeVocabulary * shape.channels ? shape.channels / 2 : 0;
   }
   s.embedding_rank = shape.is_reduced() ? std::to_string(shape.embedding_rank) : "dense";
-  if (s.embedding_init.empty()) s.embedding_init = shape.is_reduced() ? "corpus" : "random";
+  if (s.embedding_init.empty()) {
+    const bool is_large = vocabulary >= kLargeVocabulary * shape.channels;
+    s.embedding_init = table_facts(origin).value(
+        "init", shape.is_reduced() || is_large ? "corpus" : "random");
+  }
   if (shape.is_reduced() && app.count("--embedding-rate") == 0) {
     s.optimizer.table_rate = kCodesRate * static_cast<double>(shape.channels) /
                              static_cast<double>(shape.embedding_rank);
@@ -180,10 +187,9 @@ void check_table_start(const Origin& origin, const TrainSettings& s, const CLI::
       fail("{} {}: the token table of {} started with {}; leave it out, or begin a new run", option,
            now, origin.checkpoint, then);
     };
-    const nlohmann::json state = nlohmann::json::parse(origin.state);
-    const auto embedding = state.value("embedding", nlohmann::json::object());
     if (app.count("--embedding-init") > 0) {
-      require("--embedding-init", s.embedding_init, embedding.value("init", s.embedding_init));
+      require("--embedding-init", s.embedding_init,
+              table_facts(origin).value("init", s.embedding_init));
     }
     const auto before = values_of(origin.config, origin.checkpoint, app);
     const auto as_before = [&](const char* option, const std::string& now) {

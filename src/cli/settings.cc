@@ -82,8 +82,7 @@ void declare_model_options(CLI::App& app, TrainSettings& s) {
   model("--channels", s.shape.channels, "width of the model [the preset's]")->type_name("N");
   model("--context", s.shape.context, "tokens of a sequence [the preset's]")->type_name("N");
   model("--embedding-rank", s.embedding_rank,
-        "width of a reduced token table, or dense [half of the channels where the vocabulary is at "
-        "least eight times as large]")
+        "width of a reduced token table, or dense [dense]")
       ->type_name("R");
 }
 
@@ -115,7 +114,8 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
 
   const auto model = group(app, "Model");
   model("--embedding-init", s.embedding_init,
-        "corpus|random: where the token table starts [corpus where it is reduced]")
+        "corpus|random: where the token table starts [corpus where it is reduced or the vocabulary "
+        "is at least eight times the channels]")
       ->type_name("KIND");
   model("--embedding-basis", s.embedding_basis,
         "lattice|orthonormal: the basis of codes from the corpus")

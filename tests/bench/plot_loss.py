@@ -35,7 +35,7 @@ def main():
         sys.exit(__doc__)
     figure, axes = pyplot.subplots(figsize=(8, 5))
     for argument in sys.argv[2:]:
-        name, _, run = argument.partition("=")
+        name, _, run = argument.rpartition("=")
         run, _, seconds = run.partition("@")
         axes.plot(*curve(run, float(seconds or 0)), marker=".", label=name)
     axes.set_xlabel("minutes of training")

@@ -71,6 +71,16 @@ TEST_F(EmbeddingTest, OtherStartsAreOptions) {
               HasSubstr(" rare tokens from their relatives"));
 }
 
+TEST_F(EmbeddingTest, LargeVocabulariesStartFromTheCorpus) {
+  const Arguments narrow = {"--channels", "32"};  // and 256 tokens
+  EXPECT_THAT(succeed(tiny("large", 2, narrow)).out, HasSubstr("table   from the corpus in"));
+  EXPECT_THAT(digests("large"), Not(testing::Contains(testing::StartsWith("/params/wte.codes "))));
+  EXPECT_THAT(succeed({"--resume", "large", "--steps", "4"}).out, Not(HasSubstr("embedding")));
+  EXPECT_THAT(succeed(tiny("random", 2, narrow + Arguments{"--embedding-init", "random"})).out,
+              Not(HasSubstr("table   from")));
+  EXPECT_THAT(succeed(tiny("small", 2)).out, Not(HasSubstr("table   from")));
+}
+
 TEST_F(EmbeddingTest, CodesLearnFasterUnlessToldOtherwise) {
   succeed(tiny("codes", 3, reduced_));
   EXPECT_THAT(read("codes/config.toml"), HasSubstr("\n# embedding-rate = 8\n"));  // 2 * 64 / 16

@@ -41,10 +41,9 @@ Origin origin_from_json(const std::string& text);
 Arguments inherited(const Arguments& stored);
 
 /// Completes the model's shape once the vocabulary is known, and puts in what follows from it: the
-/// rank of the token table is the one asked for, else that of the origin's checkpoint, else half of
-/// the channels where the vocabulary is at least eight times as large; it starts from the corpus
-/// where it is reduced, and its learning rate is 2 C / r times that of the rest, if nothing else
-/// was asked for.
+/// rank of the token table is the one asked for, else that of the origin's checkpoint, else it is
+/// dense; it starts from the corpus where it is reduced or the vocabulary is at least eight times
+/// the channels, and codes learn 2 C / r times as fast as the rest, if nothing else was asked for.
 void resolve_embedding(const Origin& origin, const CLI::App& app, std::size_t vocabulary,
                        TrainSettings& settings);
 

@@ -22,8 +22,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// A vocabulary is large where it has this many times the channels: then the corpus says more of its
-/// tokens than chance (docs/lattice.md).
+/// A vocabulary is large where it has this many times the channels: then the corpus says more of
+/// its tokens than chance (docs/lattice.md).
 constexpr std::size_t kLargeVocabulary = 8;
 
 /// Learning rate of codes, times C / r. A step of Adam moves each of a code's r numbers as far as
@@ -32,6 +32,7 @@ constexpr double kCodesRate = 2;
 
 /// How the token table of the origin's checkpoint came about; empty where there is none.
 nlohmann::json table_facts(const Origin& origin) {
+  if (origin.kind == Origin::Kind::kNew) return nlohmann::json::object();
   return nlohmann::json::parse(origin.state).value("embedding", nlohmann::json::object());
 }
 
@@ -168,8 +169,8 @@ void resolve_embedding(const Origin& origin, const CLI::App& app, std::size_t vo
   s.embedding_rank = shape.is_reduced() ? std::to_string(shape.embedding_rank) : "dense";
   if (s.embedding_init.empty()) {
     const bool is_large = vocabulary >= kLargeVocabulary * shape.channels;
-    s.embedding_init = table_facts(origin).value(
-        "init", shape.is_reduced() || is_large ? "corpus" : "random");
+    s.embedding_init =
+        table_facts(origin).value("init", shape.is_reduced() || is_large ? "corpus" : "random");
   }
   if (shape.is_reduced() && app.count("--embedding-rate") == 0) {
     s.optimizer.table_rate = kCodesRate * static_cast<double>(shape.channels) /

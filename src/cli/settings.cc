@@ -81,8 +81,7 @@ void declare_model_options(CLI::App& app, TrainSettings& s) {
   model("--heads", s.shape.heads, "attention heads [the preset's]")->type_name("N");
   model("--channels", s.shape.channels, "width of the model [the preset's]")->type_name("N");
   model("--context", s.shape.context, "tokens of a sequence [the preset's]")->type_name("N");
-  model("--embedding-rank", s.embedding_rank,
-        "width of a reduced token table, or dense [dense]")
+  model("--embedding-rank", s.embedding_rank, "width of a reduced token table, or dense [dense]")
       ->type_name("R");
 }
 

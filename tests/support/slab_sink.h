@@ -47,7 +47,6 @@ class TrainingRoom {
       : gpt_(gpt),
         workspace_(gpt.layout().config(), shape, model::Purpose::kTraining),
         team_(team) {
-    kernels::prepare_blas(team);  // products run on their caller's thread alone
     for (int i = 0; i < team; ++i) {
       scratches_.emplace_back(shape.positions, gpt.tiling().scratch(), model::Purpose::kTraining);
     }
@@ -60,6 +59,7 @@ class TrainingRoom {
     std::vector<double> losses(scratches_.size());
     std::vector<std::thread> threads;
     const auto take = [&](std::size_t i) {
+      kernels::prepare_blas(static_cast<int>(scratches_.size()));
       Recorder recorder;
       const Member member{team_, static_cast<int>(i), recorder};
       losses[i] =

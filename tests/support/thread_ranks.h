@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "cllm/kernels/blas.h"
 #include "cllm/train/collective.h"
 
 namespace cllm::support {
@@ -24,6 +25,7 @@ class ThreadRanks {
     std::vector<std::thread> threads;
     for (std::size_t rank = 0; rank < values_.size(); ++rank) {
       threads.emplace_back([this, rank, &work] {
+        kernels::prepare_blas(1);
         Rank collective(*this, rank);
         work(collective);
       });

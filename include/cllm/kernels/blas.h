@@ -28,9 +28,11 @@ void dgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::siz
 /// `prepare_blas` was called. Throws Error where a is too large or not finite.
 std::vector<double> symmetric_eigen(double* a, std::size_t n);
 
-/// Makes every later call single-threaded on its caller's thread, and checks that it is so and that
-/// the library that was loaded is its OpenMP build with room for `caller_threads` callers.
-/// Call once at start-up. Throws Error that says what to install or change.
+/// Makes every later call of this thread, and of OpenMP's threads in a parallel region, run on its
+/// caller's thread alone, and checks that it is so and that the library that was loaded is its
+/// OpenMP build with room for `caller_threads` callers. Call at start-up, and on every thread that
+/// computes products and is none of OpenMP's: each of these would use several again. Throws Error
+/// that says what to install or change.
 void prepare_blas(int caller_threads);
 
 /// What was loaded, as the library describes itself: version, build, and the core (OpenBLAS' word

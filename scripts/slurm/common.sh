@@ -292,11 +292,10 @@ train() {
     exit 0
   fi
   reason="exit code $status: $(last_words)"
-  if [[ $(newest) != "$before" ]]; then
+  if [[ $(newest) != "$before" ]] || { ((status == kToBeContinued)) && ! time_is_up; }; then
     note_starts 0 || true
   elif ((status == kToBeContinued)); then
     reason="its time was up before it had taken a step; give more --time"
-    if ! time_is_up; then note_starts 0 || true; fi
   elif ((signalled)); then
     go_on_later
   fi

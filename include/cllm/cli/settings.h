@@ -25,7 +25,7 @@ struct TrainSettings {
 
   std::string preset = "mini";
   model::ModelConfig shape;    ///< the preset's where no option says otherwise
-  std::string embedding_rank;  ///< "dense" or a number; empty: by vocabulary and channels
+  std::string embedding_rank;  ///< "dense" or a number; empty: dense, or the checkpoint's
   std::string embedding_init;  ///< "corpus" or "random"; empty: by rank and vocabulary
   std::string embedding_basis = "lattice";
   std::uint64_t rare_tokens = 0;

@@ -13,9 +13,9 @@ exec </dev/null # nothing here reads the terminal, and mpirun must not
 
 preset=${1:-release} sections=(build test)
 case $preset in
-  release | debug | asan | tsan) shift $(($# > 0)) ;;
-  clang | mpich | clang-mpich)
-    if [[ $preset == *clang* ]]; then sections+=(clang); fi
+  release | debug | tsan) shift $(($# > 0)) ;;
+  asan | clang | mpich | clang-mpich)
+    if [[ $preset == *clang* || $preset == asan ]]; then sections+=(clang); fi
     if [[ $preset == *mpich* ]]; then sections+=(mpich); fi
     shift
     ;;
@@ -39,9 +39,7 @@ export OMPI_MCA_mpi_yield_when_idle=1
 export OMP_WAIT_POLICY=passive
 # Processes of one host need no munge; where it is installed and stopped, each waits for it 2.5 s.
 export PMIX_MCA_psec=native
-# The fast unwinder stops at libraries without frame pointers, and so never sees which of them are
-# to be suppressed.
-export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:fast_unwind_on_malloc=0}
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1}
 suppressions="suppressions='$project_root/scripts/lsan.supp':print_suppressions=0"
 export LSAN_OPTIONS=${LSAN_OPTIONS:-$suppressions}
 openmp="suppressions='$project_root/scripts/tsan.supp'"

@@ -111,7 +111,7 @@ Worst sweep(Kernel kernel, std::uint64_t stride) {
 }
 
 // Every float takes half a minute on two processors, and a build for debugging many times that.
-#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__OPTIMIZE__) && !defined(CLLM_SANITIZED)
 constexpr std::uint64_t kDefaultStride = 1;
 #else
 constexpr std::uint64_t kDefaultStride = 257;

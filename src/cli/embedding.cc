@@ -43,10 +43,8 @@ void fill(const std::string& bytes, const std::vector<std::span<float>>& parts) 
 }  // namespace
 
 TableHistory table_history(const Origin& origin) {
-  return {
-      .facts =
-          nlohmann::json::parse(origin.state).value("embedding", nlohmann::json::object()).dump(),
-      .lattice = io::read_run_state(origin.checkpoint).lattice};
+  return {.facts = table_facts(origin.state),
+          .lattice = io::read_run_state(origin.checkpoint).lattice};
 }
 
 TableHistory start_table(const TableStart& start, train::Collective& collective,

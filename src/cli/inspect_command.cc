@@ -5,6 +5,7 @@
 #include "cllm/base/error.h"
 #include "cllm/cli/checkpoints.h"
 #include "cllm/cli/commands.h"
+#include "cllm/cli/origin.h"
 #include "cllm/io/hdf5.h"
 #include "cllm/lattice/figures.h"
 #include "cllm/train/progress.h"
@@ -31,8 +32,7 @@ void print_story(const nlohmann::json& state) {
 
 /// Where the token table started.
 void print_table(const io::RunState& run) {
-  const nlohmann::json facts =
-      nlohmann::json::parse(run.state).value("embedding", nlohmann::json::object());
+  const nlohmann::json facts = nlohmann::json::parse(table_facts(run.state));
   const std::size_t width = run.model.table_width();
   if (facts.value("init", "") == "corpus") {
     fmt::print(

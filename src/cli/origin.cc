@@ -30,16 +30,15 @@ constexpr std::size_t kLargeVocabulary = 8;
 /// each of the C of a row; with more than to make up for that, reduced tables learn faster.
 constexpr double kCodesRate = 2;
 
-/// How the token table of the origin's checkpoint came about; empty where there is none.
-nlohmann::json table_facts(const Origin& origin) {
-  if (origin.kind == Origin::Kind::kNew) return nlohmann::json::object();
-  return nlohmann::json::parse(origin.state).value("embedding", nlohmann::json::object());
+/// How the table of the origin's checkpoint started: "corpus", "random" or `otherwise`.
+std::string started_from(const Origin& origin, const std::string& otherwise) {
+  return nlohmann::json::parse(table_facts(origin.state)).value("init", otherwise);
 }
 
 /// The checkpoint that `path` means: itself, or the newest whole one of the directory.
 Origin origin_at(Origin::Kind kind, const fs::path& path) {
-  Origin origin{
-      .kind = kind, .checkpoint = {}, .config = {}, .state = "{}", .why = {}, .notes = {}};
+  Origin origin;
+  origin.kind = kind;
   fs::path checkpoint = path;
   if (fs::is_directory(path)) {
     const io::WholeCheckpoint found = io::find_newest_whole_checkpoint(path);
@@ -136,6 +135,10 @@ std::string to_json(const Origin& origin) {
       .dump();
 }
 
+std::string table_facts(const std::string& state) {
+  return nlohmann::json::parse(state).value("embedding", nlohmann::json::object()).dump();
+}
+
 Origin origin_from_json(const std::string& text) {
   const auto object = nlohmann::json::parse(text);
   return {.kind = static_cast<Origin::Kind>(object.at("kind").get<int>()),
@@ -169,8 +172,7 @@ void resolve_embedding(const Origin& origin, const CLI::App& app, std::size_t vo
   s.embedding_rank = shape.is_reduced() ? std::to_string(shape.embedding_rank) : "dense";
   if (s.embedding_init.empty()) {
     const bool is_large = vocabulary >= kLargeVocabulary * shape.channels;
-    s.embedding_init =
-        table_facts(origin).value("init", shape.is_reduced() || is_large ? "corpus" : "random");
+    s.embedding_init = started_from(origin, shape.is_reduced() || is_large ? "corpus" : "random");
   }
   if (shape.is_reduced() && app.count("--embedding-rate") == 0) {
     s.optimizer.table_rate = kCodesRate * static_cast<double>(shape.channels) /
@@ -189,8 +191,7 @@ void check_table_start(const Origin& origin, const TrainSettings& s, const CLI::
            now, origin.checkpoint, then);
     };
     if (app.count("--embedding-init") > 0) {
-      require("--embedding-init", s.embedding_init,
-              table_facts(origin).value("init", s.embedding_init));
+      require("--embedding-init", s.embedding_init, started_from(origin, s.embedding_init));
     }
     const auto before = values_of(origin.config, origin.checkpoint, app);
     const auto as_before = [&](const char* option, const std::string& now) {

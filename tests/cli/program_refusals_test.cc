@@ -31,7 +31,8 @@ class RefusalTest : public ProgramTest, public testing::WithParamInterface<Refus
     write("odd.bin", "abc");
     // nanoGPT's: 16-bit tokens of GPT-2's 50257.
     write("range.bin.model", "no SentencePiece model");
-    write("range.bin", std::string(2000, '\0') + "\xff\xff" + std::string(2000, '\0'));
+    std::string range(4002, '\0');
+    write("range.bin", range.replace(2000, 2, "\xff\xff"));
     std::filesystem::create_directory(path("empty"));
   }
 };

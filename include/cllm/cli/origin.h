@@ -18,7 +18,7 @@ struct Origin {
   Kind kind = Kind::kNew;
   std::string checkpoint;          ///< absolute; empty for a new run
   std::string config;              ///< the checkpoint's
-  std::string state;               ///< the checkpoint's, as a JSON object
+  std::string state = "{}";        ///< the checkpoint's, as a JSON object
   std::string why;                 ///< this one: "the newest of 3"; empty where it was named
   std::vector<std::string> notes;  ///< on others that were passed over
 
@@ -31,6 +31,11 @@ Origin find_resumed(const TrainSettings& settings);
 
 /// The same for --init-from.
 Origin find_initial(const TrainSettings& settings);
+
+/// How the token table came about, of a checkpoint's state: a JSON object
+/// (docs/checkpoint_format.md), empty where the state doesn't say. Throws nlohmann::json::exception
+/// where the state is no object.
+std::string table_facts(const std::string& state);
 
 /// As text and back, for the other ranks.
 std::string to_json(const Origin& origin);

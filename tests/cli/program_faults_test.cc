@@ -148,7 +148,7 @@ TEST_F(FaultsTest, ClocksOfRanksMayDiffer) {
     for (const char* offset : {"90000", "-90000"}) {  // more than a day
       const std::string name = "wrong-" + std::to_string(rank) + offset;
       const ChildResult result = run(with_rank(rank,
-                                               {std::string("LD_PRELOAD=") + CLLM_OTHER_CLOCK,
+                                               {"LD_PRELOAD=" + preloadable(CLLM_OTHER_CLOCK),
                                                 std::string("CLLM_CLOCK_OFFSET=") + offset},
                                                tiny(name, 20, limits)));
       EXPECT_EQ(result.exit_code, 0) << result.err;
@@ -164,8 +164,8 @@ TEST_F(FaultsTest, TheOtherClockIsAnother) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer wants to be loaded first";
   const Arguments options = {"--preset", "tiny", "--batch", "4", "--threads", "1", "--steps", "1"};
   const Arguments program = Arguments{CLLM_PROGRAM} + options;
-  const ChildResult result =
-      run(program, {{"LD_PRELOAD", CLLM_OTHER_CLOCK}, {"CLLM_CLOCK_OFFSET", "-1000000000"}});
+  const ChildResult result = run(program, {{"LD_PRELOAD", preloadable(CLLM_OTHER_CLOCK)},
+                                           {"CLLM_CLOCK_OFFSET", "-1000000000"}});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, testing::ContainsRegex("checkpoints/199[0-9]"));
 }

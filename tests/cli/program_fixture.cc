@@ -83,6 +83,12 @@ bool ProgramTest::may_mount() const {
   return run(privately("mount -t tmpfs -o size=1m none disk", {})).exit_code == 0;
 }
 
+std::string ProgramTest::preloadable(const std::filesystem::path& library) const {
+  const std::string name = library.filename();
+  if (!std::filesystem::exists(path(name))) std::filesystem::create_symlink(library, path(name));
+  return "./" + name;
+}
+
 std::vector<std::pair<std::string, pid_t>> ProgramTest::ranks_with(const std::string& argument) {
   std::vector<std::pair<std::string, pid_t>> found;
   for (const auto& entry : fs::directory_iterator("/proc")) {

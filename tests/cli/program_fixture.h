@@ -52,6 +52,10 @@ class ProgramTest : public testing::Test {
   /// Whether scripts may mount; makes the directory "disk" for it.
   bool may_mount() const;
 
+  /// The name of a library for LD_PRELOAD, which takes none with a space: that of a link to it in
+  /// the directory.
+  std::string preloadable(const std::filesystem::path& library) const;
+
   /// Processes of the program that were started with this argument, by the number of their rank.
   static std::vector<std::pair<std::string, pid_t>> ranks_with(const std::string& argument);
   /// Rank 0 of them, when it stopped itself at the fail point that it was started with. A failure

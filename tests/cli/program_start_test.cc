@@ -163,7 +163,7 @@ TEST_F(StartTest, AnotherBuildOfBlasIsRefused) {
 #endif
   const auto with_blas = [&](const std::string& claim, int threads) {
     return run(plain({"--threads", std::to_string(threads)}),
-               {{"LD_PRELOAD", CLLM_OTHER_BLAS}, {"CLLM_OTHER_BLAS", claim}});
+               {{"LD_PRELOAD", preloadable(CLLM_OTHER_BLAS)}, {"CLLM_OTHER_BLAS", claim}});
   };
   expect_one_sentence(with_blas("pthreads", 1), "the OpenBLAS that was loaded is not its OpenMP");
   expect_one_sentence(

@@ -15,7 +15,7 @@ preset=${1:-release} sections=(build test)
 case $preset in
   release | debug | tsan) shift $(($# > 0)) ;;
   asan | clang | mpich | clang-mpich)
-    if [[ $preset == *clang* || $preset == asan ]]; then sections+=(clang); fi
+    if [[ $preset != mpich ]]; then sections+=(clang); fi
     if [[ $preset == *mpich* ]]; then sections+=(mpich); fi
     shift
     ;;

@@ -125,6 +125,10 @@ Origin find_initial(const TrainSettings& s) {
   return origin_at(Origin::Kind::kInitial, s.initial);
 }
 
+std::string table_facts(const std::string& state) {
+  return nlohmann::json::parse(state).value("embedding", nlohmann::json::object()).dump();
+}
+
 std::string to_json(const Origin& origin) {
   return nlohmann::json{{"kind", static_cast<int>(origin.kind)},
                         {"checkpoint", origin.checkpoint},
@@ -133,10 +137,6 @@ std::string to_json(const Origin& origin) {
                         {"why", origin.why},
                         {"notes", origin.notes}}
       .dump();
-}
-
-std::string table_facts(const std::string& state) {
-  return nlohmann::json::parse(state).value("embedding", nlohmann::json::object()).dump();
 }
 
 Origin origin_from_json(const std::string& text) {

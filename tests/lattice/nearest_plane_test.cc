@@ -122,7 +122,7 @@ TEST(NearestPlaneTest, CoefficientsAndPointsGiveTheSameCodes) {
 TEST(NearestPlaneTest, IsNoNearerThanTheNearestPoint) {
   constexpr std::size_t kN = 3;
   int nearest = 0;
-  constexpr std::size_t kCount = 400;
+  constexpr std::size_t kCount = 2000;
   const Reals basis = {4, 0, 0, 1, 3, 0, -1, 1, 3};  // reduced
   const NearestPlane plane(basis, kN);
   const Reals targets = random_reals(kCount * kN, 10, 4);

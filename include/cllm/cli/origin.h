@@ -18,7 +18,7 @@ struct Origin {
   Kind kind = Kind::kNew;
   std::string checkpoint;          ///< absolute; empty for a new run
   std::string config;              ///< the checkpoint's
-  std::string state = "{}";        ///< the checkpoint's, as a JSON object
+  std::string state = "{}";        ///< the checkpoint's, as a JSON object; empty for a new run
   std::string why;                 ///< this one: "the newest of 3"; empty where it was named
   std::vector<std::string> notes;  ///< on others that were passed over
 

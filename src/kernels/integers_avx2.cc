@@ -4,38 +4,84 @@
 namespace cllm::kernels {
 namespace {
 
-Vector any(const Pack<1>& masks) { return masks; }
-Vector any(const Pack<4>& masks) {
-  return (masks.one(0) | masks.one(1)) | (masks.one(2) | masks.one(3));
+std::uint32_t horizontal_largest(__m256i x) {
+  __m128i top = _mm_max_epu32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+  top = _mm_max_epu32(top, _mm_unpackhi_epi64(top, top));
+  top = _mm_max_epu32(top, _mm_shuffle_epi32(top, 1));
+  return static_cast<std::uint32_t>(_mm_cvtsi128_si32(top));
 }
 
-/// store(i, part, coordinates of x[i]) along the row, and whether all are within the limit. That is
-/// asked once, at the end, because a branch for every vector costs more than the memory does.
-template <typename Store>
-bool encode_row(const float* x, float scale, float limit, std::size_t n, const Store& store) {
-  Vector beyond = 0;
-  for_each_pack<4>(n, [&](std::size_t i, auto part) {
-    const auto product = part.load(x + i) * scale;
-    const auto size = and_not(decltype(product)(-0.0f), product);
-    beyond = beyond | any(exceeds(size, limit));
-    store(i, part, round_to_bits(product));
+/// The larger bits of each element, without the sign. As integers, the bits of positive floats are
+/// in the order of the floats, and NaNs come last.
+struct RunningLargest {
+  __m256i tops[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
+                     _mm256_setzero_si256()};
+
+  template <std::size_t kCount>
+  void take(const Pack<kCount>& x) {
+    const Pack<kCount> magnitude = and_not(Pack<kCount>(-0.0f), x);
+#pragma GCC unroll 4
+    for (std::size_t k = 0; k < kCount; ++k) {
+      tops[k] = _mm256_max_epu32(tops[k], _mm256_castps_si256(magnitude.v[k]));
+    }
+  }
+};
+
+[[gnu::flatten]] float largest(const float* x, std::size_t n) {
+  RunningLargest running;
+  for_each_pack<4>(n, [&](std::size_t i, auto part) { running.take(part.load(x + i)); });
+  const __m256i* tops = running.tops;
+  return __builtin_bit_cast(
+      float, horizontal_largest(_mm256_max_epu32(_mm256_max_epu32(tops[0], tops[1]),
+                                                 _mm256_max_epu32(tops[2], tops[3]))));
+}
+
+[[gnu::flatten]] void encode(const float* x, float scale, std::int32_t* sums, std::size_t n) {
+  for_each_pack<4>(n, [=](std::size_t i, auto part) {
+    part.store(sums + i, round_to_bits(part.load(x + i) * scale));
   });
-  return _mm256_movemask_ps(beyond.v[0]) == 0;
 }
 
-[[gnu::flatten]] bool encode(const float* x, float scale, float limit, std::int32_t* sums,
-                             std::size_t n) {
-  return encode_row(x, scale, limit, n, [=](std::size_t i, auto part, const auto& coordinates) {
-    part.store(sums + i, coordinates);
-  });
-}
-
-[[gnu::flatten]] bool encode_add(const float* x, float scale, float limit, std::int32_t* sums,
-                                 std::size_t n) {
-  return encode_row(x, scale, limit, n, [=](std::size_t i, auto part, const auto& coordinates) {
+[[gnu::flatten]] void encode_add(const float* x, float scale, std::int32_t* sums, std::size_t n) {
+  for_each_pack<4>(n, [=](std::size_t i, auto part) {
     prefetch(sums + i, kNearAhead);
     prefetch(sums + i, kNearAhead + 64);
-    part.store(sums + i, add_bits(part.load(sums + i), coordinates));
+    part.store(sums + i, add_bits(part.load(sums + i), round_to_bits(part.load(x + i) * scale)));
+  });
+}
+
+/// All bits where a < b, taken as unsigned integers, or none.
+template <std::size_t kCount>
+Pack<kCount> below_unsigned(const Pack<kCount>& a, const Pack<kCount>& b) {
+  const auto ordered = [](const __m256& x) {  // as signed integers
+    return _mm256_add_epi32(_mm256_castps_si256(x), _mm256_set1_epi32(1 << 31));
+  };
+  return Pack<kCount>::map([&](std::size_t k) {
+    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(ordered(b.v[k]), ordered(a.v[k])));
+  });
+}
+
+/// low and high += the product, rounded. It is upper * 2^32 + rest with |rest| <= 2^31, exactly;
+/// the low word is rest modulo 2^32, and the high word lends 1 where rest is negative. A rest of
+/// 2^31 has the same word as -2^31, and is not.
+template <std::size_t kCount>
+void add_product(const Pack<kCount>& product, Pack<kCount>& low, Pack<kCount>& high) {
+  using Value = Pack<kCount>;
+  const Value upper = round_to_bits(product * Value(0x1p-32f));
+  const Value rest = subtract_product(bits_to_float(upper), Value(0x1p32f), product);
+  const Value word = round_to_bits(rest);
+  const Value lent = and_not(not_less(rest, Value(0x1p31f)), shift_bits_right(word, 31));
+  low = add_bits(low, word);
+  high = add_bits(add_bits(high, upper), subtract_bits(lent, below_unsigned(low, word)));
+}
+
+[[gnu::flatten]] void encode_add_wide(const float* x, float scale, std::int32_t* low,
+                                      std::int32_t* high, std::size_t n) {
+  for_each_pack<2>(n, [=](std::size_t i, auto part) {
+    auto sum_low = part.load(low + i), sum_high = part.load(high + i);
+    add_product(part.load(x + i) * scale, sum_low, sum_high);
+    part.store(low + i, sum_low);
+    part.store(high + i, sum_high);
   });
 }
 
@@ -71,13 +117,6 @@ struct RunningNorm {
   }
 };
 
-std::uint32_t horizontal_largest(__m256i x) {
-  __m128i top = _mm_max_epu32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
-  top = _mm_max_epu32(top, _mm_unpackhi_epi64(top, top));
-  top = _mm_max_epu32(top, _mm_shuffle_epi32(top, 1));
-  return static_cast<std::uint32_t>(_mm_cvtsi128_si32(top));
-}
-
 [[gnu::flatten]] IntegerNorm integer_norm(const std::int32_t* x, std::size_t n) {
   RunningNorm norm;
   for_each_pack<2>(n, [&](std::size_t i, auto part) {
@@ -94,8 +133,10 @@ std::uint32_t horizontal_largest(__m256i x) {
 }  // namespace
 
 void avx2::set_integers(Kernels& table) {
+  table.largest = largest;
   table.encode = encode;
   table.encode_add = encode_add;
+  table.encode_add_wide = encode_add_wide;
   table.add_integers = add_integers;
   table.integer_norm = integer_norm;
 }

@@ -87,29 +87,42 @@ std::int32_t add_modulo(std::int32_t a, std::int32_t b) {
   return static_cast<std::int32_t>(static_cast<std::uint32_t>(a) + static_cast<std::uint32_t>(b));
 }
 
-/// Whether it could: the product is exact but for overflow, which is refused, and underflow, whose
-/// integer is 0. What is refused need not have an integer, so it must not be converted.
-bool round_product(float x, float scale, float limit, std::int32_t* result) {
-  const float product = x * scale;
-  if (!(std::abs(product) <= limit)) return false;
-  *result = static_cast<std::int32_t>(std::nearbyint(product));
-  return true;
+float largest(const float* x, std::size_t n) {
+  float top = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const float size = std::abs(x[i]);
+    if (!(size <= top)) top = size;
+    if (std::isnan(top)) return top;
+  }
+  return top;
 }
 
-bool encode(const float* x, float scale, float limit, std::int32_t* sums, std::size_t n) {
-  for (std::size_t i = 0; i < n; ++i) {
-    if (!round_product(x[i], scale, limit, &sums[i])) return false;
-  }
-  return true;
+/// The product is exact but for underflow, whose integer is 0.
+std::int64_t round_product(float x, float scale) {
+  return static_cast<std::int64_t>(std::nearbyint(x * scale));
 }
 
-bool encode_add(const float* x, float scale, float limit, std::int32_t* sums, std::size_t n) {
+void encode(const float* x, float scale, std::int32_t* sums, std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) {
-    std::int32_t coordinate = 0;
-    if (!round_product(x[i], scale, limit, &coordinate)) return false;
-    sums[i] = add_modulo(sums[i], coordinate);
+    sums[i] = static_cast<std::int32_t>(round_product(x[i], scale));
   }
-  return true;
+}
+
+void encode_add(const float* x, float scale, std::int32_t* sums, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) {
+    sums[i] = add_modulo(sums[i], static_cast<std::int32_t>(round_product(x[i], scale)));
+  }
+}
+
+void encode_add_wide(const float* x, float scale, std::int32_t* low, std::int32_t* high,
+                     std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::uint64_t before = std::uint64_t{static_cast<std::uint32_t>(high[i])} << 32 |
+                                 static_cast<std::uint32_t>(low[i]);
+    const std::uint64_t sum = before + static_cast<std::uint64_t>(round_product(x[i], scale));
+    low[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(sum));
+    high[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(sum >> 32));
+  }
 }
 
 void add_integers(const std::int32_t* x, std::int32_t* y, std::size_t n) {
@@ -354,8 +367,10 @@ const Kernels& portable_kernels() {
       .add_column_sums = add_column_sums,
       .sum_of_squares = sum_of_squares,
       .sparse_row = sparse_row,
+      .largest = largest,
       .encode = encode,
       .encode_add = encode_add,
+      .encode_add_wide = encode_add_wide,
       .add_integers = add_integers,
       .integer_norm = integer_norm,
       .shared_weight = shared_weight,

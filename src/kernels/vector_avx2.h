@@ -79,10 +79,6 @@ struct Pack {
   friend Pack not_less(const Pack& a, const Pack& b) {
     return map([&](std::size_t k) { return _mm256_cmp_ps(a.v[k], b.v[k], _CMP_NLT_UQ); });
   }
-  /// Not a <= b; true for NaN.
-  friend Pack exceeds(const Pack& a, const Pack& b) {
-    return map([&](std::size_t k) { return _mm256_cmp_ps(a.v[k], b.v[k], _CMP_NLE_UQ); });
-  }
   friend Pack operator==(const Pack& a, const Pack& b) {
     return map([&](std::size_t k) { return _mm256_cmp_ps(a.v[k], b.v[k], _CMP_EQ_OQ); });
   }

@@ -1,6 +1,7 @@
 #include "cllm/model/gradient.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace cllm::model {
 namespace {
@@ -22,13 +23,23 @@ Tiling::Tiling(const Layout& layout) : scratch_(kLayerVectors * layout.config().
         std::max(kTileFloats / width / kTileRowsMultiple, std::size_t{1}) * kTileRowsMultiple;
     for (std::size_t row = 0; row < rows; row += height) {
       for (std::size_t column = 0; column < columns; column += width) {
-        tiles_.push_back(
-            {index, row, column, std::min(height, rows - row), std::min(width, columns - column)});
+        tiles_.push_back({index, row, column, std::min(height, rows - row),
+                          std::min(width, columns - column), 0});
         scratch_ = std::max(scratch_, tiles_.back().size());
       }
     }
   }
   first_.push_back(tiles_.size());
+
+  std::vector<std::size_t> in_slabs(layout.tensors().size());
+  std::iota(in_slabs.begin(), in_slabs.end(), std::size_t{0});
+  std::ranges::sort(in_slabs, {}, [&](std::size_t tensor) { return layout[tensor].offset; });
+  for (const std::size_t tensor : in_slabs) {
+    for (std::size_t tile = first_of(tensor); tile < end_of(tensor); ++tile) {
+      tiles_[tile].first_row = rows_;
+      rows_ += tiles_[tile].rows;
+    }
+  }
 }
 
 }  // namespace cllm::model

@@ -33,7 +33,7 @@ MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOption
   const std::uint64_t slab = layout.slab_size() * sizeof(float);
   return {.parameters = slab,
           .optimizer = 2 * slab,
-          .sums = GradientSums::bytes_for(layout, options.batch * config.context),
+          .sums = Trainer::sums_bytes(layout, options, collective),
           .threads = Trainer::thread_bytes(layout, options, collective) +
                      kBlasBytes * static_cast<std::uint64_t>(options.threads),
           .evaluation = Evaluator::bytes_for(config, options.threads),

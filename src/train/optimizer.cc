@@ -1,7 +1,9 @@
 #include "cllm/train/optimizer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <numeric>
 
 #include "cllm/base/error.h"
 
@@ -34,41 +36,37 @@ double clip_scale(double norm, double clip) { return clip > 0 && norm > clip ? c
 
 Optimizer::Optimizer(const model::Layout& layout, const kernels::Kernels& kernels,
                      const AdamWOptions& options, Crew& crew)
-    : layout_(layout),
-      kernels_(kernels),
-      options_(options),
-      crew_(crew),
-      largest_(layout.tensors().size()) {
+    : layout_(layout), kernels_(kernels), options_(options), crew_(crew) {
   validate(options);
-  for (std::size_t index = 0; index < layout.tensors().size(); ++index) {
-    const model::Tensor& tensor = layout[index];
-    for (std::size_t first = 0; first < tensor.size(); first += kChunk) {
-      chunks_.push_back({index, tensor.offset + first, std::min(kChunk, tensor.size() - first)});
+  const model::Tiling tiling(layout);
+  rows_ = rows_of(layout, tiling);
+  for (const model::Tile& tile : tiling.tiles()) {
+    const std::size_t rows = std::max(kChunk / tile.columns, std::size_t{1});
+    for (std::size_t first = 0; first < tile.rows; first += rows) {
+      const std::size_t end = std::min(first + rows, tile.rows);
+      chunks_.push_back({tile.tensor, tile.first_row + first, tile.first_row + end});
     }
   }
   parts_.resize(chunks_.size());
+  bits_.resize(rows_.size());
 }
 
 double Optimizer::norm(const SummedGradient& gradient) {
   crew_.share(chunks_.size(), [&](std::size_t i, Recorder& recorder) {
     const Span span(recorder, Activity::kUpdate);
-    const Chunk& chunk = chunks_[i];
-    if (gradient.floats != nullptr) {
-      parts_[i] = {kernels_.sum_of_squares(gradient.floats + chunk.offset, chunk.size), 0};
-    } else {
-      parts_[i] = kernels_.integer_norm(gradient.integers + chunk.offset, chunk.size);
-      const int exponent = -2 * gradient.exponents[chunk.tensor];
-      parts_[i].squares = std::ldexp(parts_[i].squares, exponent);
+    double& sum = parts_[i] = 0;
+    for (std::size_t row = chunks_[i].first_row; row < chunks_[i].end_row; ++row) {
+      const SumRow& place = rows_[row];
+      if (gradient.floats != nullptr) {
+        sum += kernels_.sum_of_squares(gradient.floats + place.at, place.size);
+      } else {
+        const double squares = gradient.integers->settle(place);
+        bits_[row] = bits_of_row(squares, place.size);
+        sum += std::ldexp(squares, -2 * gradient.exponents[row]);
+      }
     }
   });
-  std::ranges::fill(largest_, 0u);
-  double sum = 0;
-  for (std::size_t i = 0; i < chunks_.size(); ++i) {
-    sum += parts_[i].squares;
-    std::uint32_t& largest = largest_[chunks_[i].tensor];
-    largest = std::max(largest, parts_[i].largest);
-  }
-  return std::sqrt(sum);
+  return std::sqrt(std::accumulate(parts_.begin(), parts_.end(), 0.0));
 }
 
 void Optimizer::update(const SummedGradient& gradient, double rate, double scale, State& state) {
@@ -92,15 +90,26 @@ void Optimizer::update(const SummedGradient& gradient, double rate, double scale
     if (layout_[chunk.tensor].is_matrix) {
       step.weight_decay = static_cast<float>(options_.weight_decay);
     }
-    float* const parameters = state.parameters.data() + chunk.offset;
-    float* const m = state.m.data() + chunk.offset;
-    float* const v = state.v.data() + chunk.offset;
-    if (gradient.floats != nullptr) {
-      kernels_.adamw(parameters, m, v, gradient.floats + chunk.offset, chunk.size, step);
-    } else {
-      step.gradient_scale =
-          static_cast<float>(std::ldexp(scale, -gradient.exponents[chunk.tensor]));
-      kernels_.adamw_integers(parameters, m, v, gradient.integers + chunk.offset, chunk.size, step);
+    for (std::size_t row = chunk.first_row; row < chunk.end_row; ++row) {
+      const SumRow& place = rows_[row];
+      float* const parameters = state.parameters.data() + place.at;
+      float* const m = state.m.data() + place.at;
+      float* const v = state.v.data() + place.at;
+      if (gradient.floats != nullptr) {
+        kernels_.adamw(parameters, m, v, gradient.floats + place.at, place.size, step);
+        continue;
+      }
+      step.gradient_scale = static_cast<float>(std::ldexp(scale, -gradient.exponents[row]));
+      if (const std::int32_t* const integers = gradient.integers->narrow(place)) {
+        kernels_.adamw_integers(parameters, m, v, integers, place.size, step);
+        continue;
+      }
+      std::array<float, 1024> floats;
+      for (std::size_t first = 0; first < place.size; first += floats.size()) {
+        const std::size_t count = std::min(floats.size(), place.size - first);
+        gradient.integers->to_floats(place, first, {floats.data(), count});
+        kernels_.adamw(parameters + first, m + first, v + first, floats.data(), count, step);
+      }
     }
   });
 }

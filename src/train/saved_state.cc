@@ -4,6 +4,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/io/checkpoint.h"
+#include "cllm/model/gradient.h"
 
 namespace cllm::train {
 namespace {
@@ -20,7 +21,7 @@ std::optional<Score> score_of(const nlohmann::json& object, const char* key) {
 
 std::string state_to_json(const StateValues& state, const std::string& more) {
   nlohmann::json object = nlohmann::json::parse(more);
-  if (!state.scale_exponents.empty()) object["scales"] = state.scale_exponents;
+  if (!state.scale_exponents.empty()) object["row_scales"] = state.scale_exponents;
   object["updates"] = state.updates;
   object["sequences"] = state.sequences;
   object["gradient_norms"] = state.gradient_norms;
@@ -35,7 +36,7 @@ void state_from_json(const std::string& text, const std::string& origin,
                      const model::Layout& layout, StateValues& state) {
   try {
     const nlohmann::json object = nlohmann::json::parse(text);
-    state.scale_exponents = object.value("scales", std::vector<std::int32_t>{});
+    state.scale_exponents = object.value("row_scales", std::vector<std::int32_t>{});
     state.updates = object.value("updates", state.step);
     state.sequences = object.value("sequences", state.tokens_seen / layout.config().context);
     state.gradient_norms = object.value("gradient_norms", std::vector<double>{});
@@ -48,11 +49,11 @@ void state_from_json(const std::string& text, const std::string& origin,
   } catch (const nlohmann::json::exception&) {
     fail("{}: its /run/state is not what a run writes; use another checkpoint", origin);
   }
-  if (!state.scale_exponents.empty() && state.scale_exponents.size() != layout.tensors().size()) {
-    fail(
-        "{}: its /run/state has scales for {} tensors, and the model has {}; use another "
-        "checkpoint",
-        origin, state.scale_exponents.size(), layout.tensors().size());
+  // Checkpoints of before have "scales", one for each tensor: the next step finds those of rows.
+  const std::size_t rows = model::Tiling(layout).rows();
+  if (!state.scale_exponents.empty() && state.scale_exponents.size() != rows) {
+    fail("{}: its /run/state has scales for {} rows, and the model has {}; use another checkpoint",
+         origin, state.scale_exponents.size(), rows);
   }
 }
 

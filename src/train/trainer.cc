@@ -43,6 +43,14 @@ std::vector<std::uint32_t> order_of(const std::vector<std::uint32_t>& row_of) {
   return tokens;
 }
 
+GradientSums::Shape sums_shape(const model::ModelConfig& config, const TrainerOptions& options,
+                               std::size_t units) {
+  return {.local_units = units,
+          .head_passes = head_passes(config, options),
+          .batch_tokens = options.batch * config.context,
+          .row_order = order_of(options.row_of)};
+}
+
 }  // namespace
 
 Trainer::Crewmates::Crewmates(int size, const model::ModelConfig& config,
@@ -64,18 +72,12 @@ Trainer::Trainer(const model::Gpt& gpt, const kernels::Kernels& kernels,
       units_(units_of(options, collective)),
       crew_(options.threads, options.trace_events),
       sentinel_(options.spike_factor),
-      scales_(options.batch / options.micro_batch *
-              (head_passes(gpt.layout().config(), options) + 1)),
-      sums_(gpt, kernels, options.reduce,
-            {.local_units = units_.count,
-             .head_passes = head_passes(gpt.layout().config(), options),
-             .batch_tokens = options.batch * gpt.layout().config().context,
-             .row_order = order_of(options.row_of)}),
+      sums_(gpt, kernels, options.reduce, sums_shape(gpt.layout().config(), options, units_.count)),
       reducer_(sums_, collective, options.trace_events),
       optimizer_(gpt.layout(), kernels, options.optimizer, crew_),
       input_rows_(options.row_of.size() * gpt.layout().config().table_width()),
       batch_tokens_(gpt.layout().config().vocabulary),
-      totals_(LossSum().values().size() + gpt.layout().tensors().size()) {
+      totals_(LossSum().values().size() + gpt.tiling().tiles().size()) {
   const model::ModelConfig& config = gpt.layout().config();
   std::vector<std::pair<std::size_t, int>> places;  // team and index of each thread
   const std::vector<int> sizes = teams_of(config, options, units_.count);
@@ -118,7 +120,10 @@ StepReport Trainer::step(State& state) {
   report.outcome = outcome_of(report, state);
   if (report.outcome == Outcome::kUpdated || report.outcome == Outcome::kClipped) {
     optimizer_.update(sums_.gradient(), report.rate, scale_of(report, state), state);
-    scales_.adapt(optimizer_.largest(), false, state.scale_exponents);
+    if (options_.reduce == Reduce::kExact) {
+      adapt_exponents(gpt_.tiling(), optimizer_.bits(), down_after(state.step),
+                      state.scale_exponents);
+    }
     state.updates += 1;
   } else {
     state.scale_exponents.assign(scales_before_.begin(), scales_before_.end());
@@ -166,28 +171,29 @@ bool Trainer::sum_gradient(State& state, StepReport& report) {
   bool fits = false;
   while (!fits) {
     Stopwatch clock;
-    sums_.begin(batch_tokens_.span(), state.scale_exponents, scales_.limit());
+    sums_.begin(batch_tokens_.span(), state.scale_exponents);
     reducer_.start();
     forward_backward(state);
     report.compute_seconds += clock.lap();
     reducer_.wait();
     LossSum loss;
-    const std::span<const std::int64_t> overflows = gather_totals(loss);
+    const std::span<const std::int64_t> sizes = gather_totals(loss);
     const double exposed = clock.lap();
     report.communication_seconds += exposed;
     report.hidden_communication_seconds += std::max(0.0, reducer_.seconds() - exposed);
 
     report.loss = loss.mean();
-    fits = std::ranges::all_of(overflows, [](std::int64_t ranks) { return ranks == 0; });
-    for (std::size_t i = 0; i < overflows.size(); ++i) {
-      const std::string& name = gpt_.layout()[i].name;
+    fits = true;
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      if (sizes[i] < IntegerSums::kMostSize) continue;
+      fits = false;
+      const model::Tile& tile = gpt_.tiling()[i];
+      const std::string& name = gpt_.layout()[tile.tensor].name;
       const bool is_new = std::ranges::find(report.overflowed, name) == report.overflowed.end();
-      if (overflows[i] > 0 && is_new) report.overflowed.push_back(name);
+      if (is_new) report.overflowed.push_back(name);
+      if (!lower_exponents(tile, state.scale_exponents)) return false;
     }
-    if (!fits &&
-        (!std::isfinite(report.loss) || !GradientScales::lower(overflows, state.scale_exponents))) {
-      return false;
-    }
+    if (!fits && !std::isfinite(report.loss)) return false;
   }
   return true;
 }
@@ -203,14 +209,14 @@ void Trainer::fold_tokens() {
 /// is such a gradient.
 bool Trainer::find_scales(State& state, StepReport& report) {
   if (options_.reduce != Reduce::kExact || !state.scale_exponents.empty()) return true;
-  state.scale_exponents = GradientScales::initial(gpt_.layout().tensors().size());
+  state.scale_exponents = initial_exponents(gpt_.tiling().rows());
   StepReport sizes{};
   const bool summed = sum_gradient(state, sizes);
   report.loss = sizes.loss;
   if (!summed) return false;
   fold_tokens();
   optimizer_.norm(sums_.gradient());
-  scales_.adapt(optimizer_.largest(), true, state.scale_exponents);
+  adapt_exponents(gpt_.tiling(), optimizer_.bits(), Down::kAllTheWay, state.scale_exponents);
   return true;
 }
 
@@ -291,13 +297,13 @@ void Trainer::copy_table(const State& state) {
   });
 }
 
-/// The losses of all ranks; returns for each tensor how many ranks had an integer too large.
+/// The losses of all ranks; returns for each tile the size that its contributions come to.
 std::span<const std::int64_t> Trainer::gather_totals(LossSum& loss) {
   loss = {};
   for (const auto& mates : teams_) loss.add(mates->loss);
   const std::size_t count = loss.values().size();
   std::ranges::copy(loss.values(), totals_.data());
-  sums_.overflows(totals_.span().subspan(count));
+  sums_.sizes(totals_.span().subspan(count));
   collective_.sum(totals_.span());
   std::ranges::copy(totals_.span().first(count), loss.values().begin());
   return totals_.span().subspan(count);
@@ -316,6 +322,14 @@ std::uint64_t Trainer::thread_bytes(const model::Layout& layout, const TrainerOp
   bytes += options.row_of.size() * config.table_width() * sizeof(float);
   for (const int size : teams) bytes += scratch * static_cast<std::uint64_t>(size);
   return bytes;
+}
+
+std::uint64_t Trainer::sums_bytes(const model::Layout& layout, const TrainerOptions& options,
+                                  const Collective& collective) {
+  const Share units = units_of(options, collective);
+  return GradientSums::bytes_for(layout, options.reduce,
+                                 sums_shape(layout.config(), options, units.count),
+                                 options.batch / options.micro_batch);
 }
 
 std::string Trainer::bucket_name(std::size_t bucket) const {

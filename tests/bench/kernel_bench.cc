@@ -99,12 +99,15 @@ void add_integer_sums() {
   static const Array x = normal(kCount);
   static Integers sums(kCount), more(kCount, 3);
   const std::string at = "/" + std::to_string(kCount);
-  add_elementwise("encode" + at, kCount, 2, [](const Kernels& k) {
-    benchmark::DoNotOptimize(k.encode(x.data(), 0x1p20f, 0x1p30f, sums.data(), kCount));
+  add_elementwise("encode" + at, kCount, 2,
+                  [](const Kernels& k) { k.encode(x.data(), 0x1p20f, sums.data(), kCount); });
+  add_elementwise("encode_add" + at, kCount, 3,
+                  [](const Kernels& k) { k.encode_add(x.data(), 0x1p20f, sums.data(), kCount); });
+  add_elementwise("encode_add_wide" + at, kCount, 5, [](const Kernels& k) {
+    k.encode_add_wide(x.data(), 0x1p40f, sums.data(), more.data(), kCount);
   });
-  add_elementwise("encode_add" + at, kCount, 3, [](const Kernels& k) {
-    benchmark::DoNotOptimize(k.encode_add(x.data(), 0x1p20f, 0x1p30f, sums.data(), kCount));
-  });
+  add_elementwise("largest" + at, kCount, 1,
+                  [](const Kernels& k) { benchmark::DoNotOptimize(k.largest(x.data(), kCount)); });
   add_elementwise("add_integers" + at, kCount, 3,
                   [](const Kernels& k) { k.add_integers(more.data(), sums.data(), kCount); });
   add_elementwise("integer_norm" + at, kCount, 1, [](const Kernels& k) {

@@ -12,11 +12,11 @@ namespace cllm::kernels {
 namespace {
 
 using Integers = std::vector<std::int32_t>;
-using Encode = bool (*Kernels::*)(const float*, float, float, std::int32_t*, std::size_t);
+using Encode = void (*Kernels::*)(const float*, float, std::int32_t*, std::size_t);
 
 constexpr std::int32_t kMost = std::numeric_limits<std::int32_t>::max();
 constexpr std::int32_t kLeast = std::numeric_limits<std::int32_t>::min();
-constexpr float kLargestLimit = 0x1p31f - 128;  // the last float below 2^31
+constexpr float kLargest = 0x1p31f - 128;  // the last float below 2^31
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
@@ -47,13 +47,26 @@ TEST(IntegersTest, TwinsOfEncode) {
   for (const std::size_t n : lengths()) {
     for (const Encode entry : {&Kernels::encode, &Kernels::encode_add}) {
       expect_twins_agree({.name = entry == &Kernels::encode ? "encode" : "encode_add",
-                          .arrays = {normal_array(n, 1, 1), bits_of(any_integers(n, 2)), Array(1)},
-                          .tolerances = {{}, {}, {}},
+                          .arrays = {normal_array(n, 1, 1), bits_of(any_integers(n, 2))},
+                          .tolerances = {{}, {}},
                           .call = [=](const Kernels& k, float* const* p) {
-                            const bool kept = (k.*entry)(p[0], 0x1p27f, 0x1p30f, integers(p[1]), n);
-                            *p[2] = kept ? 1 : 0;
+                            (k.*entry)(p[0], 0x1p27f, integers(p[1]), n);
                           }});
     }
+    for (const float scale : {1.0f, 0x1p20f, 0x1p31f, 0x1p59f}) {
+      expect_twins_agree({.name = "encode_add_wide",
+                          .arrays = {normal_array(n, 1, 1), bits_of(any_integers(n, 2)),
+                                     bits_of(any_integers(n, 3))},
+                          .tolerances = {{}, {}, {}},
+                          .call = [=](const Kernels& k, float* const* p) {
+                            k.encode_add_wide(p[0], scale, integers(p[1]), integers(p[2]), n);
+                          }});
+    }
+    expect_twins_agree(
+        {.name = "largest",
+         .arrays = {normal_array(n, 1, 1), Array(1)},
+         .tolerances = {{}, {}},
+         .call = [=](const Kernels& k, float* const* p) { *p[1] = k.largest(p[0], n); }});
   }
 }
 
@@ -112,54 +125,60 @@ TEST(IntegersTest, TwinsOfNorm) {
 struct Case {
   float x;
   float scale;
-  float limit;
-  bool kept;
-  std::int32_t coordinate;  ///< where it is kept
+  std::int64_t coordinate;
 };
 
 constexpr float kSubnormal = std::numeric_limits<float>::denorm_min();
 constexpr Case kCases[] = {
     // Halves go to the even neighbour.
-    {0.5f, 1, 100, true, 0},
-    {-0.5f, 1, 100, true, 0},
-    {1.5f, 1, 100, true, 2},
-    {-1.5f, 1, 100, true, -2},
-    {2.5f, 1, 100, true, 2},
-    {-2.5f, 1, 100, true, -2},
-    {3.5f, 1, 100, true, 4},
-    {0x1.fffffep-2f, 1, 100, true, 0},
-    {0x1.000002p-1f, 1, 100, true, 1},
-    {10, 0x1p-2f, 100, true, 2},
-    {14, 0x1p-2f, 100, true, 4},
-    {0x1p22f + 0.5f, 1, 0x1p30f, true, 1 << 22},
-    {0x1p22f + 1.5f, 1, 0x1p30f, true, (1 << 22) + 2},
-    // The limit is kept, what is beyond by a bit is not.
-    {100, 1, 100, true, 100},
-    {-100, 1, 100, true, -100},
-    {0x1.900002p6f, 1, 100, false, 0},
-    {-0x1.900002p6f, 1, 100, false, 0},
-    {25, 4, 100, true, 100},
-    {0x1.900002p4f, 4, 100, false, 0},
-    {0.5f, 1, 0.5f, true, 0},
-    {0.75f, 1, 0.5f, false, 0},
-    {kLargestLimit, 1, kLargestLimit, true, kMost - 127},
-    {-kLargestLimit, 1, kLargestLimit, true, -(kMost - 127)},
-    {0x1p31f, 1, kLargestLimit, false, 0},
-    {-0x1p31f, 1, kLargestLimit, false, 0},
-    {0x1p40f, 1, kLargestLimit, false, 0},
-    // What is no number, or none after the product.
-    {kNan, 1, kLargestLimit, false, 0},
-    {-kNan, 1, kLargestLimit, false, 0},
-    {kInfinity, 1, kLargestLimit, false, 0},
-    {-kInfinity, 0x1p-100f, kLargestLimit, false, 0},
-    {0x1p100f, 0x1p100f, kLargestLimit, false, 0},
+    {0.5f, 1, 0},
+    {-0.5f, 1, 0},
+    {1.5f, 1, 2},
+    {-1.5f, 1, -2},
+    {2.5f, 1, 2},
+    {-2.5f, 1, -2},
+    {3.5f, 1, 4},
+    {0x1.fffffep-2f, 1, 0},
+    {0x1.000002p-1f, 1, 1},
+    {-0x1.000002p-1f, 1, -1},
+    {-0.25f, 1, 0},
+    {10, 0x1p-2f, 2},
+    {14, 0x1p-2f, 4},
+    {25, 4, 100},
+    {0x1p22f + 0.5f, 1, 1 << 22},
+    {0x1p22f + 1.5f, 1, (1 << 22) + 2},
+    {kLargest, 1, kMost - 127},
+    {-kLargest, 1, -(kMost - 127)},
     // Zeros and what underflows.
-    {-0.0f, 0x1p30f, 100, true, 0},
-    {kSubnormal, 1, 100, true, 0},
-    {-kSubnormal, 0x1p127f, 100, true, 0},
-    {0x1.8p-127f, 0x1p127f, 100, true, 2},
-    {0x1p-100f, 0x1p-100f, 100, true, 0},
+    {-0.0f, 0x1p30f, 0},
+    {kSubnormal, 1, 0},
+    {-kSubnormal, 0x1p127f, 0},
+    {0x1.8p-127f, 0x1p127f, 2},
+    {0x1p-100f, 0x1p-100f, 0},
+    // What needs more than 32 bits: around multiples of 2^31 words change and high words lend.
+    {1, 0x1p31f, std::int64_t{1} << 31},
+    {-1, 0x1p31f, -(std::int64_t{1} << 31)},
+    {0x1.000002p0f, 0x1p31f, (std::int64_t{1} << 31) + 256},
+    {-0x1.000002p0f, 0x1p31f, -(std::int64_t{1} << 31) - 256},
+    {3, 0x1p31f, std::int64_t{3} << 31},
+    {-3, 0x1p31f, -(std::int64_t{3} << 31)},
+    {5, 0x1p31f, std::int64_t{5} << 31},
+    {1, 0x1p32f, std::int64_t{1} << 32},
+    {-1, 0x1p32f, -(std::int64_t{1} << 32)},
+    {0x1.fffffep0f, 0x1p32f, (std::int64_t{1} << 33) - 512},
+    {-0x1.fffffep0f, 0x1p32f, -(std::int64_t{1} << 33) + 512},
+    {0x1.fffffep0f, 0x1p60f, (std::int64_t{1} << 61) - (std::int64_t{1} << 37)},
+    {-0x1.fffffep0f, 0x1p61f, -(std::int64_t{1} << 62) + (std::int64_t{1} << 38)},
 };
+
+std::int64_t joined(std::int32_t low, std::int32_t high) {
+  return static_cast<std::int64_t>(std::uint64_t{static_cast<std::uint32_t>(high)} << 32 |
+                                   static_cast<std::uint32_t>(low));
+}
+
+std::int64_t wrapped_sum(std::int64_t a, std::int64_t b) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+}
 
 /// The case at each position of rows of several lengths, so that no lane is overlooked.
 void check_everywhere(const Kernels& kernels, const Case& one) {
@@ -167,17 +186,47 @@ void check_everywhere(const Kernels& kernels, const Case& one) {
     for (std::size_t at = 0; at < n; ++at) {
       Array x(n, 0.0f);
       x[at] = one.x;
+      const auto coordinate = [&](std::size_t i) { return i == at ? one.coordinate : 0; };
+      // Words that carry, lend, do neither, and wrap around.
+      for (const std::int64_t before :
+           {std::int64_t{0}, std::int64_t{-1}, std::int64_t{kLeast}, std::int64_t{kMost} + 1,
+            std::int64_t{1} << 40, std::numeric_limits<std::int64_t>::max()}) {
+        Integers low(n, static_cast<std::int32_t>(before));
+        Integers high(n, static_cast<std::int32_t>(before >> 32));
+        kernels.encode_add_wide(x.data(), one.scale, low.data(), high.data(), n);
+        for (std::size_t i = 0; i < n; ++i) {
+          ASSERT_EQ(joined(low[i], high[i]), wrapped_sum(before, coordinate(i)))
+              << kernels.name << " " << one.x << " times " << one.scale << " to " << before;
+        }
+      }
+      if (std::abs(one.x * one.scale) >= 0x1p31f) continue;
       Integers sums(n, 77);
-      EXPECT_EQ(kernels.encode(x.data(), one.scale, one.limit, sums.data(), n), one.kept)
-          << kernels.name << " " << one.x << " at " << at << " of " << n;
+      kernels.encode(x.data(), one.scale, sums.data(), n);
       Integers added(n, kMost);
-      EXPECT_EQ(kernels.encode_add(x.data(), one.scale, one.limit, added.data(), n), one.kept)
-          << kernels.name << " " << one.x << " at " << at << " of " << n;
-      if (!one.kept) continue;
+      kernels.encode_add(x.data(), one.scale, added.data(), n);
       for (std::size_t i = 0; i < n; ++i) {
-        const std::int32_t coordinate = i == at ? one.coordinate : 0;
-        ASSERT_EQ(sums[i], coordinate) << kernels.name << " " << one.x << " times " << one.scale;
-        ASSERT_EQ(added[i], wrapped(std::int64_t{kMost} + coordinate)) << kernels.name;
+        ASSERT_EQ(sums[i], coordinate(i)) << kernels.name << " " << one.x << " times " << one.scale;
+        ASSERT_EQ(added[i], wrapped(std::int64_t{kMost} + coordinate(i))) << kernels.name;
+      }
+    }
+  }
+}
+
+TEST(IntegersTest, TheLargestIsOfAnySignAndNoNumberIsLargest) {
+  for (const Kernels* kernels : all_kernels()) {
+    EXPECT_EQ(kernels->largest(nullptr, 0), 0) << kernels->name;
+    for (const std::size_t n : {1U, 7U, 8U, 31U, 32U, 47U}) {
+      for (std::size_t at = 0; at < n; ++at) {
+        for (const float value : {3.0f, -3.0f, kSubnormal, 0x1p127f, kInfinity, -kInfinity}) {
+          Array x(n, 0.0f);
+          x[at] = value;
+          EXPECT_EQ(kernels->largest(x.data(), n), std::abs(value)) << kernels->name;
+          for (const float nan : {kNan, -kNan}) {
+            Array with_nan = x;
+            with_nan[(at + 5) % n] = nan;
+            EXPECT_TRUE(std::isnan(kernels->largest(with_nan.data(), n))) << kernels->name;
+          }
+        }
       }
     }
   }
@@ -197,8 +246,7 @@ TEST(IntegersTest, EncodesRandomNumbersByTheDefinition) {
   for (const Kernels* kernels : all_kernels()) {
     for (const double scale : {1.0, 0x1p10, 0x1p20, 0x1p28}) {
       Integers sums(kCount);
-      ASSERT_TRUE(
-          kernels->encode(x.data(), static_cast<float>(scale), kLargestLimit, sums.data(), kCount));
+      kernels->encode(x.data(), static_cast<float>(scale), sums.data(), kCount);
       for (std::size_t i = 0; i < kCount; ++i) {
         // The product is exact in double.
         ASSERT_EQ(sums[i], std::nearbyint(x[i] * scale)) << kernels->name << " " << x[i];
@@ -247,15 +295,13 @@ TEST(IntegersTest, SumsHaveNoOrder) {
     }
     Integers forward(kCount);
     for (const Array& part : parts) {
-      ASSERT_TRUE(kernels->encode_add(part.data(), kScale, kLargestLimit, forward.data(), kCount));
+      kernels->encode_add(part.data(), kScale, forward.data(), kCount);
     }
     Integers grouped(kCount);
     for (std::size_t part = kParts; part > 0; part -= 2) {
       Integers pair(kCount);
-      ASSERT_TRUE(
-          kernels->encode(parts[part - 1].data(), kScale, kLargestLimit, pair.data(), kCount));
-      ASSERT_TRUE(
-          kernels->encode_add(parts[part - 2].data(), kScale, kLargestLimit, pair.data(), kCount));
+      kernels->encode(parts[part - 1].data(), kScale, pair.data(), kCount);
+      kernels->encode_add(parts[part - 2].data(), kScale, pair.data(), kCount);
       kernels->add_integers(pair.data(), grouped.data(), kCount);
     }
     EXPECT_EQ(forward, grouped) << kernels->name;

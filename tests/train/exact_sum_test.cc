@@ -134,6 +134,30 @@ TEST(ExactSum, StaysWithTheFloatSum) {
   }
 }
 
+// What a single contribution adds is most often far smaller than what the largest sum needs: the
+// tails of a softmax, in batches as large clusters have them.
+TEST(ExactSum, LearnsAsTheFloatSumDoesFromThousandsOfContributions) {
+  const model::ModelConfig config{
+      .layers = 1, .heads = 1, .channels = 8, .context = 2, .vocabulary = 1000};
+  const auto loss = [&](Reduce reduce) {
+    TrainerOptions options = trainer_options(4096, 1, 2);
+    options.schedule.rate = 0.03;
+    options.reduce = reduce;
+    SoloCollective alone;
+    // Most of the vocabulary is absent, as it is of any text.
+    model::ModelConfig few = config;
+    few.vocabulary = 20;
+    support::TrainingBench bench(support::random_tokens(3000, 3, few), options, alone, config);
+    double last = 0;
+    for (int step = 0; step < 8; ++step) last = bench.trainer.step(bench.state).loss;
+    return last;
+  };
+  const double floats = loss(Reduce::kFp32);
+  EXPECT_LT(floats, std::log(1000) - 0.5);
+  // Two orders of float sums end as far from each other: a few times 1e-5.
+  EXPECT_NEAR(loss(Reduce::kExact), floats, 1e-3);
+}
+
 // A gradient that grows beyond its scale is found, and the step is taken again: the result is the
 // same for every split, and training goes on.
 TEST(ExactSum, AnOverflowIsTakenAgainOnAllRanksAlike) {
@@ -143,7 +167,7 @@ TEST(ExactSum, AnOverflowIsTakenAgainOnAllRanksAlike) {
       support::TrainingBench bench(support::random_tokens(2000, 3), trainer_options(13, 1, threads),
                                    collective);
       bench.trainer.step(bench.state);
-      for (std::int32_t& exponent : bench.state.scale_exponents) exponent += 12;
+      for (std::int32_t& exponent : bench.state.scale_exponents) exponent += 40;
       const StepReport again = bench.trainer.step(bench.state);
       EXPECT_FALSE(again.overflowed.empty());
       EXPECT_TRUE(bench.trainer.step(bench.state).overflowed.empty());
@@ -158,47 +182,73 @@ TEST(ExactSum, AnOverflowIsTakenAgainOnAllRanksAlike) {
   EXPECT_EQ(run(3, 2), alone);
 }
 
-TEST(Scales, AContributionAtTheLimitFromEveryoneDoesNotWrap) {
-  for (const std::size_t contributions : {1u, 2u, 3u, 7u, 1000u, 1000000u}) {
-    const double limit = static_cast<double>(GradientScales(contributions).limit());
-    EXPECT_LE(limit * static_cast<double>(contributions), 0x7fffffff);
-    EXPECT_GT(limit * static_cast<double>(contributions), 0x7fff0000 - 1e6);
+/// A model with two tensors whose tiles have rows, and the exponents of all rows.
+struct Exponents {
+  model::Layout layout{{.layers = 1, .heads = 1, .channels = 4, .context = 4, .vocabulary = 9}};
+  model::Tiling tiling{layout};
+  std::vector<std::int32_t> now = initial_exponents(tiling.rows());
+  std::vector<int> bits = std::vector<int>(tiling.rows(), 25);
+
+  /// Of the token table, the `row`th.
+  std::size_t row(std::size_t index) const {
+    return tiling[tiling.first_of(layout.table())].first_row + index;
   }
+  void adapt(Down down) { adapt_exponents(tiling, bits, down, now); }
+};
+
+TEST(Scales, GoUpAtOnceAndDownSlowly) {
+  Exponents exponents;
+  exponents.now.assign(exponents.now.size(), 10);
+  exponents.bits[exponents.row(0)] = 28;
+  exponents.bits[exponents.row(1)] = 20;
+  exponents.bits[exponents.row(2)] = kNoSize;
+  exponents.bits[exponents.row(3)] = -3;
+  exponents.adapt(Down::kByOne);
+  EXPECT_EQ(exponents.now[exponents.row(0)], 9);
+  EXPECT_EQ(exponents.now[exponents.row(1)], 15);
+  EXPECT_EQ(exponents.now[exponents.row(2)], 25 - 18 + 24);
+  // No row gets more than 24 bits more than the tensor's largest, which is of 28 - 10.
+  EXPECT_EQ(exponents.now[exponents.row(3)], 25 - 18 + 24);
+  exponents.now.assign(exponents.now.size(), 10);
+  exponents.adapt(Down::kNotNow);
+  EXPECT_EQ(exponents.now[exponents.row(0)], 10);
+  EXPECT_EQ(exponents.now[exponents.row(1)], 15);
+  exponents.adapt(Down::kAllTheWay);
+  EXPECT_EQ(exponents.now[exponents.row(0)], 7);
+  int down = 0;
+  for (std::uint64_t step = 0; step < 80; ++step) down += down_after(step) == Down::kByOne ? 1 : 0;
+  EXPECT_EQ(down, 10);
 }
 
-TEST(Scales, GoDownAtOnceAndUpByOne) {
-  const GradientScales scales(4);
-  const int target = scales.target_bits();
-  std::vector<std::int32_t> exponents = {10, 10, 10, 10};
-  const std::vector<std::uint32_t> largest = {(1u << (target + 2)), (1u << (target - 5)), 0,
-                                              (1u << (target - 1))};
-  scales.adapt(largest, false, exponents);
-  EXPECT_EQ(exponents, (std::vector<std::int32_t>{7, 11, 11, 10}));
-  scales.adapt(largest, true, exponents);
-  EXPECT_EQ(exponents[1], 15);
-}
-
-// After a spike a scale may be so small that all rounds to zero, which tells no size.
+// After a spike a scale may be so small that all rounds to zero, which tells no size: the tensor's
+// other rows do, or the next gradient that isn't zero.
 TEST(Scales, ComeBackFromZero) {
-  const GradientScales scales(4);
-  std::vector<std::int32_t> exponents = {-60};
-  const double gradient = 1e-3;
-  int steps = 0;
-  std::uint32_t largest = 0;
-  for (; largest < (1u << (scales.target_bits() - 2)) && steps < 200; ++steps) {
-    largest = static_cast<std::uint32_t>(gradient * std::ldexp(1.0, exponents[0]));
-    scales.adapt(std::vector<std::uint32_t>{largest}, false, exponents);
-  }
-  EXPECT_LT(steps, 100);
-  for (int i = 0; i < 200; ++i) scales.adapt(std::vector<std::uint32_t>{0}, false, exponents);
-  EXPECT_LE(exponents[0], 60);
+  Exponents exponents;
+  exponents.now.assign(exponents.now.size(), 44);
+  exponents.bits.assign(exponents.bits.size(), kNoSize);
+  for (int i = 0; i < 200; ++i) exponents.adapt(Down::kByOne);
+  EXPECT_EQ(exponents.now[exponents.row(0)], 44);
 }
 
 TEST(Scales, HaveAnEnd) {
-  std::vector<std::int32_t> exponents = {0, -97};
-  EXPECT_TRUE(GradientScales::lower(std::vector<std::int64_t>{0, 3}, exponents));
-  EXPECT_EQ(exponents, (std::vector<std::int32_t>{0, -100}));
-  EXPECT_FALSE(GradientScales::lower(std::vector<std::int64_t>{0, 1}, exponents));
+  Exponents exponents;
+  const model::Tile& tile = exponents.tiling[exponents.tiling.first_of(exponents.layout.table())];
+  exponents.now[exponents.row(8)] = -97;
+  EXPECT_TRUE(lower_exponents(tile, exponents.now));
+  EXPECT_EQ(exponents.now[exponents.row(0)], 24);
+  EXPECT_EQ(exponents.now[exponents.row(8)], -100);
+  EXPECT_EQ(std::ranges::count(exponents.now, 44),
+            static_cast<std::ptrdiff_t>(exponents.now.size() - tile.rows));
+  for (int i = 0; i < 10; ++i) lower_exponents(tile, exponents.now);
+  EXPECT_FALSE(lower_exponents(tile, exponents.now));
+}
+
+TEST(Scales, BitsAreOfTheRootMeanSquare) {
+  EXPECT_EQ(bits_of_row(0, 5), kNoSize);
+  EXPECT_EQ(bits_of_row(7, 7), 1);
+  EXPECT_EQ(bits_of_row(4 * 7, 7), 2);
+  EXPECT_EQ(bits_of_row(1, 64), -2);
+  EXPECT_EQ(bits_of_row(0x1p124, 1), 63);
 }
 
 }  // namespace

@@ -99,9 +99,15 @@ TEST(Optimizer, GivesTheSameBitsForAnyNumberOfThreads) {
   RandomStream random(5, 0);
   Slab<float> gradient(layout.slab_size());
   for (float& g : gradient.span()) g = static_cast<float>(random.normal());
-  Slab<std::int32_t> integers(layout.slab_size());
-  for (std::int32_t& g : integers.span()) g = static_cast<std::int32_t>(random.next_u32());
-  const std::vector<std::int32_t> exponents(layout.tensors().size(), 31);
+  const model::Tiling tiling(layout);
+  const std::vector<SumRow> rows = rows_of(layout, tiling);
+  // Of rows with and without high words.
+  IntegerSums integers(kernels::select_kernels(), layout.slab_size(), rows.size(), 3 * 64 * 4);
+  std::vector<std::int32_t> exponents;
+  for (const SumRow& row : rows) {
+    exponents.push_back(row.index % 3 == 0 ? 40 : 20);
+    integers.add(row, gradient.data() + row.at, exponents.back(), true);
+  }
   const auto run = [&](int threads, const SummedGradient& summed) {
     State state(layout);
     std::ranges::copy(gradient.span(), state.parameters.data());
@@ -116,7 +122,7 @@ TEST(Optimizer, GivesTheSameBitsForAnyNumberOfThreads) {
   };
   for (const SummedGradient& summed :
        {SummedGradient{.floats = gradient.data()},
-        SummedGradient{.integers = integers.data(), .exponents = exponents}}) {
+        SummedGradient{.integers = &integers, .exponents = exponents}}) {
     EXPECT_EQ(run(1, summed), run(2, summed));
     EXPECT_EQ(run(1, summed), run(5, summed));
   }

@@ -18,15 +18,19 @@ using support::kSmallModel;
 TEST(Buckets, AreWholeGroupsInOrder) {
   const model::Layout layout(
       {.layers = 5, .heads = 2, .channels = 256, .context = 16, .vocabulary = 5000});
-  const std::vector<Bucket> buckets = buckets_of(layout);
+  const model::Tiling tiling(layout);
+  const std::vector<Bucket> buckets = buckets_of(layout, tiling);
   EXPECT_GT(buckets.size(), 3u);
-  std::size_t group = 0, offset = 0;
+  std::size_t group = 0, offset = 0, row = 0;
   for (const Bucket& bucket : buckets) {
     EXPECT_EQ(bucket.first_group, group);
     EXPECT_EQ(bucket.offset, offset);
     group = bucket.end_group;
+    EXPECT_EQ(bucket.first_row, row);
     offset += bucket.size;
+    row = bucket.end_row;
   }
+  EXPECT_EQ(row, tiling.rows());
   EXPECT_EQ(group, layout.groups().size());
   EXPECT_EQ(offset, layout.slab_size());
 }
@@ -75,7 +79,7 @@ struct Parts {
                     kernels::select_kernels(),
                     Reduce::kExact,
                     {.local_units = 1, .head_passes = 1, .batch_tokens = 16}};
-  std::vector<std::int32_t> exponents = GradientScales::initial(gpt.layout().tensors().size());
+  std::vector<std::int32_t> exponents = initial_exponents(gpt.tiling().rows());
   std::vector<std::uint8_t> tokens = std::vector<std::uint8_t>(2000);
 };
 
@@ -85,12 +89,15 @@ TEST(Reducer, SumsEveryBucketOnAThreadOfItsOwn) {
   Reducer reducer(parts.sums, collective, 0);
   for (int step = 0; step < 3; ++step) {
     collective.summed.clear();
-    parts.sums.begin(parts.tokens, parts.exponents, 1e6f);
+    parts.sums.begin(parts.tokens, parts.exponents);
     reducer.start();
     give_unit(parts.gpt, parts.sums);
     reducer.wait();
     std::vector<std::size_t> sizes;
-    for (const Bucket& bucket : parts.sums.buckets()) sizes.push_back(bucket.size);
+    for (const Bucket& bucket : parts.sums.buckets()) {
+      sizes.push_back(bucket.end_row - bucket.first_row);  // their bounds
+      sizes.push_back(bucket.size);
+    }
     EXPECT_EQ(collective.summed, sizes);
   }
   EXPECT_THAT(collective.threads, testing::Each(testing::Ne(std::this_thread::get_id())));
@@ -104,7 +111,7 @@ TEST(Reducer, SumsAsItsMakerDoesWithDenormals) {
       Parts parts;
       Watched collective;
       Reducer reducer(parts.sums, collective, 0);
-      parts.sums.begin(parts.tokens, parts.exponents, 1e6f);
+      parts.sums.begin(parts.tokens, parts.exponents);
       reducer.start();
       give_unit(parts.gpt, parts.sums);
       reducer.wait();
@@ -118,7 +125,7 @@ TEST(Reducer, DoesNotSumABucketThatIsNotComplete) {
   Parts parts;
   Watched collective;
   Reducer reducer(parts.sums, collective, 0);
-  parts.sums.begin(parts.tokens, parts.exponents, 1e6f);
+  parts.sums.begin(parts.tokens, parts.exponents);
   reducer.start();
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   EXPECT_TRUE(collective.summed.empty());
@@ -132,7 +139,7 @@ TEST(Reducer, AFailureOfTheNetworkReachesWhoeverWaits) {
   Watched collective;
   collective.fails = true;
   Reducer reducer(parts.sums, collective, 0);
-  parts.sums.begin(parts.tokens, parts.exponents, 1e6f);
+  parts.sums.begin(parts.tokens, parts.exponents);
   reducer.start();
   give_unit(parts.gpt, parts.sums);
   EXPECT_THAT([&] { reducer.wait(); },

@@ -10,6 +10,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/base/random.h"
+#include "cllm/model/gradient.h"
 #include "support/thread_ranks.h"
 
 namespace cllm::train {
@@ -29,7 +30,7 @@ State make_state(const model::Layout& layout) {
   }
   state.step = 12;
   state.tokens_seen = 3456;
-  state.scale_exponents.assign(layout.tensors().size(), 20);
+  state.scale_exponents.assign(model::Tiling(layout).rows(), 20);
   state.gradient_norms = {0.1, 0.2};
   state.best = Score{10, 2.5};
   return state;

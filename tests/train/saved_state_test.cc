@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "cllm/base/error.h"
+#include "cllm/model/gradient.h"
 
 namespace cllm::train {
 namespace {
@@ -17,7 +18,7 @@ TEST(SavedState, NumbersComeBackWithTheSameBits) {
   state.tokens_seen = 300;
   state.updates = 98;
   state.sequences = 123;
-  state.scale_exponents.assign(layout.tensors().size(), -7);
+  state.scale_exponents.assign(model::Tiling(layout).rows(), -7);
   state.gradient_norms = {0.1, 1.0 / 3, 5e-324, 1.7976931348623157e308};
   state.not_finite_in_a_row = 2;
   state.validation = Score{90, 2.0 / 3};
@@ -45,7 +46,8 @@ TEST(SavedState, WhatOlderProgramsDidNotWriteFollowsFromTheSteps) {
 TEST(SavedState, OtherTextIsRefused) {
   const model::Layout layout(kShape);
   StateValues state;
-  for (const char* text : {"", "[]", "{\"scales\":\"many\"}", "{\"best\":3}", "{\"scales\":[1]}"}) {
+  for (const char* text :
+       {"", "[]", "{\"row_scales\":\"many\"}", "{\"best\":3}", "{\"row_scales\":[1]}"}) {
     EXPECT_THROW(state_from_json(text, "here", layout, state), Error) << text;
   }
 }

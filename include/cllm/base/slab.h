@@ -23,14 +23,19 @@ class Slab {
 
  public:
   Slab() = default;
-  explicit Slab(std::size_t size) : size_(size) {
-    if (size == 0) return;
+  explicit Slab(std::size_t size) : Slab(untouched(size)) { std::fill_n(data_.get(), size, T{}); }
+
+  /// One whose elements have no value yet, and whose pages take no memory until they get one.
+  static Slab untouched(std::size_t size) {
+    Slab slab;
+    if (size == 0) return slab;
     if (size > kMostBytes / sizeof(T)) throw std::bad_alloc();
     const std::size_t bytes =
         (size * sizeof(T) + kSlabAlignment - 1) / kSlabAlignment * kSlabAlignment;
-    data_.reset(static_cast<T*>(std::aligned_alloc(kSlabAlignment, bytes)));
-    if (!data_) throw std::bad_alloc();
-    std::fill_n(data_.get(), size, T{});
+    slab.data_.reset(static_cast<T*>(std::aligned_alloc(kSlabAlignment, bytes)));
+    if (!slab.data_) throw std::bad_alloc();
+    slab.size_ = size;
+    return slab;
   }
 
   T* data() { return data_.get(); }

@@ -59,12 +59,17 @@ struct Kernels {
 
   // --- Integer sums: gradients as int32 coordinates with a power-of-two scale, because sums of
   // integers, taken modulo 2^32, are the same in any order
-  /// sums[i] = round(x[i] * scale), to nearest even. True where |x[i] * scale| <= limit for every
-  /// i; else, also for a NaN, false, and what `sums` holds is then unspecified. scale is a power of
-  /// two, 0 < limit < 2^31.
-  bool (*encode)(const float* x, float scale, float limit, std::int32_t* sums, std::size_t n);
+  /// The largest |x[i]|; 0 for n = 0, and where some x[i] is no number, a NaN.
+  float (*largest)(const float* x, std::size_t n);
+  /// sums[i] = round(x[i] * scale), to nearest even. scale is a power of two, and every
+  /// |x[i] * scale| < 2^31; of what is beyond, `sums` is unspecified.
+  void (*encode)(const float* x, float scale, std::int32_t* sums, std::size_t n);
   /// The same, added to `sums` modulo 2^32.
-  bool (*encode_add)(const float* x, float scale, float limit, std::int32_t* sums, std::size_t n);
+  void (*encode_add)(const float* x, float scale, std::int32_t* sums, std::size_t n);
+  /// The same, added modulo 2^64 to integers whose low and high words are low[i] and high[i]; every
+  /// |x[i] * scale| < 2^62.
+  void (*encode_add_wide)(const float* x, float scale, std::int32_t* low, std::int32_t* high,
+                          std::size_t n);
   /// y[i] += x[i] modulo 2^32.
   void (*add_integers)(const std::int32_t* x, std::int32_t* y, std::size_t n);
   /// The sum of x[i]^2, in double and in an order fixed by n, and the largest |x[i]|.

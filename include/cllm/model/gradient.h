@@ -16,6 +16,7 @@ struct Tile {
   std::size_t tensor;
   std::size_t row, column;
   std::size_t rows, columns;
+  std::size_t first_row;  ///< of its rows among those of all tiles, in the order of slabs
 
   std::size_t size() const { return rows * columns; }
 };
@@ -35,15 +36,19 @@ class Tiling {
 
   std::span<const Tile> tiles() const { return tiles_; }
   const Tile& operator[](std::size_t index) const { return tiles_[index]; }
+  std::size_t tensors() const { return first_.size() - 1; }
   /// The first tile of a tensor; those of the next tensor begin where its own end.
   std::size_t first_of(std::size_t tensor) const { return first_[tensor]; }
   std::size_t end_of(std::size_t tensor) const { return first_[tensor + 1]; }
+  /// Rows of all tiles. Each is a contiguous piece of a slab.
+  std::size_t rows() const { return rows_; }
   /// Floats of the largest tile, and enough for all vectors of a layer.
   std::size_t scratch() const { return scratch_; }
 
  private:
   std::vector<Tile> tiles_;
   std::vector<std::size_t> first_;  // per tensor, and one past the last
+  std::size_t rows_ = 0;
   std::size_t scratch_ = 0;
 };
 

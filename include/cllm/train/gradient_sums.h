@@ -11,6 +11,7 @@
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/gpt.h"
 #include "cllm/train/collective.h"
+#include "cllm/train/integer_sums.h"
 #include "cllm/train/optimizer.h"
 #include "cllm/train/scales.h"
 
@@ -20,11 +21,12 @@ namespace cllm::train {
 /// of the layout, in the order in which backward completes them, which is the same on all ranks.
 struct Bucket {
   std::size_t first_group, end_group;
-  std::size_t offset, size;  ///< in elements of a slab
+  std::size_t offset, size;                ///< in elements of a slab
+  std::size_t first_row = 0, end_row = 0;  ///< of the tiling
 };
 
 /// Whole groups, joined until a bucket is worth a message.
-std::vector<Bucket> buckets_of(const model::Layout& layout);
+std::vector<Bucket> buckets_of(const model::Layout& layout, const model::Tiling& tiling);
 
 /// The gradient of the global batch as it is added up: units to the node's sum, nodes to the
 /// cluster's. Integers or floats, as Reduce says.
@@ -52,10 +54,9 @@ class GradientSums {
                const Shape& shape);
 
   /// Forgets all sums. `tokens` marks with a byte those of the vocabulary that the global batch
-  /// has; `exponents` are those of Note [Exact sums], one for each tensor, and stay where they are
-  /// until the step ends.
-  void begin(std::span<const std::uint8_t> tokens, std::span<const std::int32_t> exponents,
-             float limit);
+  /// has; `exponents` are those of Note [Exact sums], one for each row of the tiling, and stay
+  /// where they are until the step ends.
+  void begin(std::span<const std::uint8_t> tokens, std::span<const std::int32_t> exponents);
 
   /// What one unit adds. `unit` counts this rank's units from 0.
   class UnitSink final : public model::GradientSink {
@@ -82,14 +83,15 @@ class GradientSums {
   /// `threads`, each its part.
   void fold_tokens(int index, int threads);
 
-  /// Which tensors had a contribution over the limit, on this rank: 1 or 0.
-  void overflows(std::span<std::int64_t> result) const;
+  /// The sum of this rank's contributions' sizes to each tile, see IntegerSums::kMostSize.
+  void sizes(std::span<std::int64_t> result) const;
 
   /// The whole sum, once every bucket is reduced and the token rows are folded.
-  SummedGradient gradient() const { return {floats_.data(), integers_.data(), exponents_}; }
+  SummedGradient gradient() { return {floats_.data(), &integers_, exponents_}; }
 
-  /// Bytes that one allocates.
-  static std::size_t bytes_for(const model::Layout& layout, std::size_t batch_tokens);
+  /// Bytes that one allocates. `units`: of the global batch.
+  static std::size_t bytes_for(const model::Layout& layout, Reduce reduce, const Shape& shape,
+                               std::size_t units);
 
  private:
   /// A part of the sums that one thread at a time adds to.
@@ -103,7 +105,10 @@ class GradientSums {
   void enter(Turnstile& part, std::size_t turn, Recorder& recorder);
   void leave(Turnstile& part);
   void count_down(std::size_t bucket);
-  bool put(std::size_t tensor, std::size_t at, const float* values, std::size_t n, bool first);
+  /// The tile of the table that has the beginning of the token's row.
+  std::size_t tile_of(std::uint32_t token) const;
+  /// Adds to what is kept at `place` of a row of the tiling. Returns the contribution's size.
+  std::int64_t put(std::size_t row, const SumRow& place, const float* values, bool first);
 
   const model::Gpt& gpt_;
   const kernels::Kernels& kernels_;
@@ -115,16 +120,19 @@ class GradientSums {
   std::vector<std::atomic<std::int64_t>> left_;  // of those
   std::vector<Turnstile> tiles_;
   std::vector<Turnstile> ranges_;
-  std::vector<std::atomic<bool>> overflow_;  // per tensor
+  std::vector<std::atomic<std::int64_t>> sizes_;  // per tile
+  std::size_t table_width_;                       // in tiles
 
   std::span<const std::int32_t> exponents_;
-  float limit_ = 0;
   std::vector<std::uint32_t> tokens_;     // of the global batch, in the order of rows
   std::vector<std::uint32_t> token_row_;  // (V): where a token stands in tokens_
 
+  // Of the tiling; behind them those of compact rows, each as many as the table is wide.
+  std::vector<SumRow> rows_;
+
   // The slab of the layout, and behind it the token rows.
   Slab<float> floats_;
-  Slab<std::int32_t> integers_;
+  IntegerSums integers_;
 };
 
 }  // namespace cllm::train

@@ -7,6 +7,8 @@
 #include "cllm/base/crew.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/layout.h"
+#include "cllm/train/integer_sums.h"
+#include "cllm/train/scales.h"
 #include "cllm/train/state.h"
 
 namespace cllm::train {
@@ -24,10 +26,10 @@ struct AdamWOptions {
 void validate(const AdamWOptions& options);
 
 /// The gradient of the global batch, as a slab of the layout: floats, or integers that stand for
-/// i * 2^-exponent with an exponent for each tensor. A view.
+/// i * 2^-exponent with an exponent for each row of the tiling. A view.
 struct SummedGradient {
   const float* floats = nullptr;
-  const std::int32_t* integers = nullptr;  ///< counts where floats is null
+  IntegerSums* integers = nullptr;  ///< counts where floats is null
   std::span<const std::int32_t> exponents = {};
 };
 
@@ -42,28 +44,30 @@ class Optimizer {
   Optimizer(const model::Layout& layout, const kernels::Kernels& kernels,
             const AdamWOptions& options, Crew& crew);
 
-  /// The gradient's Euclidean norm.
+  /// The gradient's Euclidean norm. Settles integers, which `update` needs.
   double norm(const SummedGradient& gradient);
-  /// The largest integer of each tensor, as the last `norm` found it; 0 for floats.
-  std::span<const std::uint32_t> largest() const { return largest_; }
+  /// The bits of each row's integers, as the last `norm` found them; see bits_of_row.
+  std::span<const int> bits() const { return bits_; }
 
   /// One AdamW step with learning rate `rate` and the gradient times `scale`. `state.updates` is
   /// the number of those that were taken before.
   void update(const SummedGradient& gradient, double rate, double scale, State& state);
 
  private:
-  /// What a thread takes at a time. Fixed, so that partial sums don't depend on the threads.
+  /// The rows of a tensor that a thread takes at a time. Fixed, so that partial sums don't depend
+  /// on the threads.
   struct Chunk {
-    std::size_t tensor, offset, size;
+    std::size_t tensor, first_row, end_row;
   };
 
   const model::Layout& layout_;
   const kernels::Kernels& kernels_;
   AdamWOptions options_;
   Crew& crew_;
+  std::vector<SumRow> rows_;
   std::vector<Chunk> chunks_;
-  std::vector<kernels::IntegerNorm> parts_;  // per chunk
-  std::vector<std::uint32_t> largest_;       // per tensor
+  std::vector<double> parts_;  // per chunk
+  std::vector<int> bits_;      // per row
 };
 
 }  // namespace cllm::train

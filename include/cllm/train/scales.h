@@ -2,9 +2,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string_view>
 #include <vector>
+
+#include "cllm/model/gradient.h"
 
 namespace cllm::train {
 
@@ -24,42 +27,48 @@ Reduce parse_reduce(std::string_view name);
 /// optimizer only integers are added: between threads, between ranks, in any order. (The idea is
 /// SwitchML's and IntSGD's: Sapio et al., NSDI 2021; Mishchenko et al., arXiv 2102.08374.)
 ///
-/// The exponent e is one number for each tensor. It follows from the largest integer of the
-/// tensor's last sum, which every rank knows, so that all ranks choose alike without a word. It is
-/// for a whole tensor because single rows jump: a token that was absent for some batches has a
-/// gradient thousands of times larger when it comes, where the largest of a table hardly moves.
+/// The exponent e is one number for each row of a tile. It follows from the sizes that the row's
+/// sums had, which every rank knows, so that all ranks choose alike without a word. A sum of n
+/// contributions is off by the square root of n roundings, and so is a float sum whose terms have
+/// no order; a row whose root mean square is 2^24 units is as exact as floats are, whatever n is.
 ///
-/// A sum of n contributions can't wrap around while each is at most (2^31 - 1) / n. Whether that
-/// holds is seen when a contribution is encoded and depends on it alone, so that every split of the
-/// batch over ranks and threads finds the same. Where it doesn't hold, the step is taken again with
-/// a smaller scale. Largest sums are kept 6 bits below that bound for contributions whose sum is
-/// like a random walk's, √n times one of them: gradients may grow 64 times from a step to the next.
-/// The first step, which has no history, is taken once more with the scales that it has found.
-class GradientScales {
- public:
-  /// `contributions`: the most that are added to one element in a step, over all ranks.
-  explicit GradientScales(std::size_t contributions);
+/// Rows jump: that of a token which was absent for some batches is millions of times larger when
+/// the token comes. So the exponent fits the smallest of a row's recent sums: it goes up at once,
+/// down by one bit in eight steps. What is larger has bits to spare (Note [Wide sums]), and costs
+/// only more words. An exponent stays so near to that of its tensor's largest row that any row may
+/// become a good deal larger than that one. Only where contributions to a tile come to 2^62 all the
+/// same, which all ranks learn with the loss, is the step taken again, with exponents of the tile
+/// that are smaller. That depends on the contributions alone: every split of a batch over ranks and
+/// threads does the same.
+///
+/// The first step, which has no history, is taken twice, the first time for the sizes alone.
 
-  /// The largest magnitude of an integer that a contribution may have.
-  float limit() const { return limit_; }
-  /// The bits that the largest sum of a tensor should have.
-  int target_bits() const { return target_bits_; }
+/// What is known of a row that was all zeros: it has no size.
+inline constexpr int kNoSize = std::numeric_limits<int>::min();
 
-  /// Exponents to begin with, for so many tensors.
-  static std::vector<std::int32_t> initial(std::size_t tensors);
-  /// The next step's exponents, from the largest magnitudes of this step's sums. Down at once, up
-  /// by one bit a step, so that one quiet batch doesn't lead to an overflow; `first`: all the way.
-  /// A sum of zeros tells no size; the exponent goes up until there is one, but not so far that the
-  /// first gradient after a long rest would need many tries.
-  void adapt(std::span<const std::uint32_t> largest, bool first,
-             std::span<std::int32_t> exponents) const;
-  /// After an overflow of the tensors with `overflows[i] > 0`. False where no scale is small
-  /// enough: the gradient is not finite.
-  static bool lower(std::span<const std::int64_t> overflows, std::span<std::int32_t> exponents);
+/// The bits of a row's root mean square, from the sum of the squares of its `size` integers:
+/// 2^(bits-1) <= root mean square < 2^bits. kNoSize for 0.
+int bits_of_row(double squares, std::size_t size);
 
- private:
-  float limit_;
-  int target_bits_;
+/// Exponents to begin with, of so many rows.
+std::vector<std::int32_t> initial_exponents(std::size_t rows);
+
+/// How far exponents go down.
+enum class Down {
+  kAllTheWay,  ///< where there is no history
+  kByOne,
+  kNotNow,
 };
+/// After step number `step`.
+Down down_after(std::uint64_t step);
+
+/// The next step's exponents, from the bits of this step's sums; both are of the rows of the
+/// tiling.
+void adapt_exponents(const model::Tiling& tiling, std::span<const int> bits, Down down,
+                     std::span<std::int32_t> exponents);
+
+/// Makes the exponents of a tile smaller, whose contributions were too large. False where they are
+/// as small as can be: then the gradient is not finite.
+bool lower_exponents(const model::Tile& tile, std::span<std::int32_t> exponents);
 
 }  // namespace cllm::train

@@ -17,7 +17,8 @@ struct Score {
 
 /// What training changes beside the slabs: the same on all ranks.
 struct StateValues {
-  /// Of Note [Exact sums]: for the next step, one for each tensor; empty where there is no history.
+  /// Of Note [Exact sums]: for the next step, one for each row of the tiling; empty where there is
+  /// no history.
   std::vector<std::int32_t> scale_exponents;
   /// Of recent steps, oldest first; see Sentinel.
   std::vector<double> gradient_norms;

@@ -85,6 +85,10 @@ class Trainer {
   static std::uint64_t thread_bytes(const model::Layout& layout, const TrainerOptions& options,
                                     const Collective& collective);
 
+  /// Bytes of this rank's sums of gradients.
+  static std::uint64_t sums_bytes(const model::Layout& layout, const TrainerOptions& options,
+                                  const Collective& collective);
+
   /// Sequences of a step, over all ranks.
   std::size_t batch() const { return options_.batch; }
   /// Sizes of this rank's teams.
@@ -142,13 +146,12 @@ class Trainer {
   std::atomic<std::size_t> next_unit_{0};
   Sentinel sentinel_;
   std::vector<std::int32_t> scales_before_;  // the step
-  GradientScales scales_;
   GradientSums sums_;
   Reducer reducer_;
   Optimizer optimizer_;
   Slab<float> input_rows_;           // (V, table width): TrainerOptions::row_of; else nothing
   Slab<std::uint8_t> batch_tokens_;  // (V): 1 where the global batch has the token
-  Slab<std::int64_t> totals_;        // losses, then overflows of each tensor
+  Slab<std::int64_t> totals_;        // losses, then sizes of contributions to each tile
 };
 
 }  // namespace cllm::train

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "cllm/base/slab.h"
+#include "cllm/kernels/kernels.h"
+#include "cllm/model/gradient.h"
+#include "cllm/train/collective.h"
+
+namespace cllm::train {
+
+/// A row of a tile: the integers that have one exponent.
+struct SumRow {
+  std::size_t index;  ///< among all rows
+  std::size_t at;     ///< its first element
+  std::size_t size;
+};
+
+/// The rows of a tiling as they lie in a slab, by their number.
+std::vector<SumRow> rows_of(const model::Layout& layout, const model::Tiling& tiling);
+
+/// Note [Wide sums]
+///
+/// Sums of integers of 64 bits, so that a row may have bits for its smallest contributions and room
+/// for one that is 2^30 times larger. Nearly all rows fit 32 bits nearly always, so the words lie
+/// apart: low words are what is added, sent and updated with as if sums had 32 bits, and the high
+/// words of a row are touched only when the row needs them.
+///
+/// Each row has a bound on the magnitude of its elements: the sum of its contributions' largest.
+/// While that is below 2^31 the low words are the sum; when it gets beyond, the high words begin as
+/// their sign. Between ranks the low words, modulo 2^32, are always added. The bounds go before
+/// them, as one integer for each row, and where they come to 2^31 or more, the row is first added
+/// up in 64 bits: its high words are kept of that, and its low words follow with all others.
+///
+/// What a row holds doesn't depend on whether it has high words; `settle` drops those that are not
+/// needed, after which that doesn't depend on the order of contributions either.
+class IntegerSums {
+ public:
+  /// The most that a contribution may be, and that all contributions to a tile may come to.
+  static constexpr double kMost = 0x1p62;
+  /// A contribution's size as `add` returns it is in units of this, rounded up.
+  static constexpr double kSizeUnit = 0x1p24;
+  /// Sums of sizes below this are sums of contributions below kMost.
+  static constexpr std::int64_t kMostSize = std::int64_t{1} << 38;
+
+  IntegerSums() = default;
+  /// For so many elements and rows of at most `longest` elements. Throws std::bad_alloc.
+  IntegerSums(const kernels::Kernels& kernels, std::size_t elements, std::size_t rows,
+              std::size_t longest);
+
+  /// Forgets all rows. The elements from `begin` to `end` become 0; those of others are what their
+  /// first contribution stores.
+  void clear(std::size_t begin, std::size_t end);
+  /// Adds round(values * 2^exponent). `first`: nothing was added to the row before. Returns the
+  /// size of the contribution; one that is too large, or not finite, is not added. Rows are
+  /// independent: distinct ones may be added to at once.
+  std::int64_t add(const SumRow& row, const float* values, std::int32_t exponent, bool first);
+  /// to += from.
+  void fold(const SumRow& from, const SumRow& to);
+  /// Adds the other ranks' sums to the rows, which make up the elements from `at` to `at + size`,
+  /// and sizes of rows alike. All ranks call it alike.
+  void reduce(std::span<const SumRow> rows, std::size_t at, std::size_t size,
+              Collective& collective);
+
+  /// Drops high words that the row doesn't need. Returns the sum of its squares, in double and in
+  /// an order fixed by its size.
+  double settle(const SumRow& row);
+  /// Of a settled row: its integers, or null where they have more than 32 bits.
+  const std::int32_t* narrow(const SumRow& row) const;
+  /// Its integers from the `first` on, rounded to floats.
+  void to_floats(const SumRow& row, std::size_t first, std::span<float> values) const;
+
+  /// Bytes that one allocates. High words that no row needs take no memory.
+  static std::size_t bytes_for(std::size_t elements, std::size_t rows, bool with_high_words);
+
+ private:
+  bool is_narrow(const SumRow& row) const { return bounds_[row.index] <= kMostNarrow; }
+  void widen(const SumRow& row);
+  std::int64_t wide(std::size_t element, bool is_narrow) const;
+  std::uint64_t largest(const SumRow& row) const;
+  void reduce_wide(std::span<const SumRow> rows, std::span<const std::int32_t> bounds,
+                   Collective& collective);
+
+  static constexpr std::uint64_t kMostNarrow = 0x7fffffff;
+
+  const kernels::Kernels* kernels_ = nullptr;
+  Slab<std::int32_t> low_;
+  Slab<std::int32_t> high_;
+  std::vector<std::uint64_t> bounds_;        // per row
+  std::vector<std::int32_t> common_bounds_;  // of the rows that are being reduced
+  std::vector<std::int64_t> piece_;          // of rows that are reduced in 64 bits
+};
+
+}  // namespace cllm::train

@@ -16,6 +16,9 @@ namespace {
 
 using train::count_text;
 
+/// Below this the mean of their losses, which differ by some 2 nats, is uncertain by a tenth.
+constexpr std::size_t kFewToValidate = 500;
+
 std::string part_text(const data::DataPart& part) {
   std::string text = count_text(static_cast<double>(part.tokens.size())) + " tokens";
   if (part.source_bytes > 0) {
@@ -66,7 +69,11 @@ std::vector<std::string> announcement(const RunFacts& facts) {
       fmt::format("cllm-dist {}: {} steps into {}", version(), s.steps, facts.directory.string()),
       fmt::format("model   {}: {}; {} parameters", s.preset, model::shape_text(s.shape),
                   count_text(static_cast<double>(facts.parameters))),
-      fmt::format("data    {}: train {}, validation {}", s.data, part_text(facts.data.train),
+      fmt::format("data    {} ({}): train {}, validation {}{}", s.data, facts.data.train.format,
+                  part_text(facts.data.train),
+                  s.validation_data.empty()
+                      ? ""
+                      : fmt::format("{} ({}) ", s.validation_data, facts.data.validation.format),
                   part_text(facts.data.validation)),
       fmt::format("batch   {} x {} tokens in units of {}; the run reads the data {:.2f} times",
                   s.batch, s.shape.context, s.micro_batch, epochs),
@@ -83,6 +90,12 @@ std::vector<std::string> announcement(const RunFacts& facts) {
   }
   for (const std::string& note : sharing_notes(s, facts.sites)) {
     lines.push_back("note    " + note);
+  }
+  if (facts.data.validation.tokens.size() < kFewToValidate) {
+    lines.push_back(
+        fmt::format("note    only {} tokens validate: their loss, by which the best checkpoint is "
+                    "kept, says little; give more data, or --validation-data",
+                    facts.data.validation.tokens.size()));
   }
   if (facts.data.tokenizer && !facts.data.tokenizer->lossless()) {
     lines.emplace_back(

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "cllm/base/error.h"
+#include "cllm/cli/arguments.h"
 #include "cllm/io/run_directory.h"
 
 namespace cllm::cli {
@@ -17,6 +18,17 @@ std::filesystem::path find_checkpoint(const std::filesystem::path& path) {
   const auto newest = io::find_newest_checkpoint(path);
   if (!newest) fail("{} holds no checkpoint (step-*.h5)", path.string());
   return *newest;
+}
+
+void require_outside(const std::string& out, const char* option, const std::string& data) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  if (!fs::is_directory(data, ignored)) return;
+  const auto plain = [](const fs::path& p) { return fs::weakly_canonical(fs::absolute(p)); };
+  const fs::path relative = plain(out).lexically_relative(plain(data));
+  if (relative.empty() || *relative.begin() == "..") return;
+  fail("--out {} lies in {} {}, whose files would then be read as text; give another", out, option,
+       data);
 }
 
 LoadedModel::LoadedModel(const std::filesystem::path& checkpoint)
@@ -37,6 +49,12 @@ const data::Tokenizer& LoadedModel::require_tokenizer() const {
         path.string());
   }
   return *tokenizer;
+}
+
+data::DataPart LoadedModel::load_part(const std::string& data, int threads) const {
+  // Raw bytes are data where the run that made the model asked for them.
+  const bool binary = value_in_toml(run.config, "tokenizer") == "bytes";
+  return data::load_part(data, tokenizer.get(), run.model.vocabulary, threads, binary);
 }
 
 std::unique_ptr<data::Tokenizer> tokenizer_of(const io::RunState& run,

@@ -180,6 +180,7 @@ void compress_command(const CompressSettings& settings, train::Collective& colle
     }
     if (settings.threads < 0) fail("--threads {}: give at least 1", settings.threads);
     require_place(settings.out);
+    require_outside(settings.out, "--calibrate", settings.calibrate);
     kernels::prepare_blas(options.threads);
     LoadedModel loaded(settings.checkpoint);
     if (!loaded.run.compression.empty()) {
@@ -187,8 +188,12 @@ void compress_command(const CompressSettings& settings, train::Collective& colle
            loaded.path.string());
     }
     const model::Layout& layout = loaded.gpt.layout();
-    const data::DataPart text = data::load_part(settings.calibrate, loaded.tokenizer.get(),
-                                                loaded.run.model.vocabulary, options.threads);
+    const data::DataPart text = loaded.load_part(settings.calibrate, options.threads);
+    fmt::print("calibrates  on {} ({})\n", settings.calibrate, text.format);
+    if (text.lost_bytes > 0) {
+      fmt::print("note        {}: {}\n", settings.calibrate,
+                 data::lost_text(text.lost_bytes, text.source_bytes));
+    }
     require_memory(layout);
     warn_of_short_text(text.tokens, settings.sequences, layout, settings.calibrate);
     LiveLine line;

@@ -84,13 +84,23 @@ void eval_command(const EvalSettings& settings, train::Collective& collective) {
   data::DataPart part;
   std::optional<train::Evaluator> evaluator;
   std::vector<std::uint8_t> class_of;
+  std::vector<std::string> notes;
+  std::string counted_in;
   train::in_agreement(collective, [&] {
     loaded.emplace(settings.checkpoint);
-    part = data::load_part(settings.data, loaded->tokenizer.get(), loaded->run.model.vocabulary,
-                           threads);
+    const auto load = [&](const std::string& path) {
+      data::DataPart loaded_part = loaded->load_part(path, threads);
+      if (loaded_part.lost_bytes > 0) {
+        notes.push_back(path + ": " +
+                        data::lost_text(loaded_part.lost_bytes, loaded_part.source_bytes));
+      }
+      return loaded_part;
+    };
+    part = load(settings.data);
     if (!settings.by_frequency.empty()) {
-      const data::DataPart counted = data::load_part(settings.by_frequency, loaded->tokenizer.get(),
-                                                     loaded->run.model.vocabulary, threads);
+      const data::DataPart counted = load(settings.by_frequency);
+      counted_in = settings.by_frequency;
+      if (counted.format != "text") counted_in += fmt::format(" ({})", counted.format);
       Crew crew(threads);
       class_of =
           frequency_classes(data::count_tokens(counted.tokens, loaded->run.model.vocabulary, crew));
@@ -111,7 +121,9 @@ void eval_command(const EvalSettings& settings, train::Collective& collective) {
   if (const auto bytes = part.bytes_per_token()) {
     fmt::print("bits per byte  {:.4f}\n", result.loss / *bytes / std::numbers::ln2);
   }
-  if (!class_of.empty()) print_by_frequency(by_class, class_of, settings.by_frequency);
+  fmt::print("data           {} ({})\n", settings.data, part.format);
+  for (const std::string& note : notes) fmt::print("note           {}\n", note);
+  if (!class_of.empty()) print_by_frequency(by_class, class_of, counted_in);
   std::fflush(stdout);
 }
 

@@ -53,7 +53,8 @@ std::uint32_t parse_token(const data::Tokenizer& tokenizer, const std::string& t
       return token;
     }
   }
-  const std::vector<std::uint32_t> tokens = tokenizer.encode(text);
+  const auto [tokens, lost] = tokenizer.encode_counting(text);
+  if (lost > 0) fail("TOKEN {:?}: {}; give #ID", text, data::lost_text(lost, text.size()));
   if (tokens.size() == 1) return tokens[0];
   if (tokens.empty()) fail("TOKEN: give the text of a token, or #ID");
   std::string names;

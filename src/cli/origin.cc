@@ -129,6 +129,17 @@ std::string table_facts(const std::string& state) {
   return nlohmann::json::parse(state).value("embedding", nlohmann::json::object()).dump();
 }
 
+data::TextRules text_rules_of(const Origin& origin) {
+  if (!origin.resumes()) return data::kTextRules;
+  const auto first = static_cast<int>(data::TextRules::kFirst);
+  const int rules = nlohmann::json::parse(origin.state).value("text_rules", first);
+  if (rules < first || rules > static_cast<int>(data::kTextRules)) {
+    fail("{} reads its texts by rules {}, which a newer version knows; go on with that",
+         origin.checkpoint, rules);
+  }
+  return static_cast<data::TextRules>(rules);
+}
+
 std::string to_json(const Origin& origin) {
   return nlohmann::json{{"kind", static_cast<int>(origin.kind)},
                         {"checkpoint", origin.checkpoint},
@@ -287,7 +298,7 @@ std::vector<std::string> changes_since(const Origin& origin, const std::string& 
 
 History::History(const Origin& origin, std::uint64_t first_step, const TrainSettings& settings,
                  const std::vector<train::Site>& sites, std::string table)
-    : table_(std::move(table)) {
+    : text_rules_(text_rules_of(origin)), table_(std::move(table)) {
   nlohmann::json start = machine_of(sites);
   start["program"] = version();
   start["from_step"] = first_step;
@@ -304,8 +315,10 @@ std::string History::json(const std::string& data_digest, std::uint64_t step) co
   nlohmann::json history = nlohmann::json::parse(before_);
   history.push_back(nlohmann::json::parse(start_));
   history.back()["to_step"] = step;
-  return nlohmann::json{
-      {"data", data_digest}, {"history", history}, {"embedding", nlohmann::json::parse(table_)}}
+  return nlohmann::json{{"data", data_digest},
+                        {"text_rules", static_cast<int>(text_rules_)},
+                        {"history", history},
+                        {"embedding", nlohmann::json::parse(table_)}}
       .dump();
 }
 

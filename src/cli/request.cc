@@ -9,6 +9,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
+#include "cllm/cli/checkpoints.h"
 #include "cllm/io/run_directory.h"
 
 namespace cllm::cli {
@@ -38,13 +39,6 @@ Origin find_origin(const TrainSettings& s, FileLock& lock) {
   }
   const Origin resumed = find_resumed(s);
   return resumed.resumes() ? resumed : find_initial(s);
-}
-
-/// Whether `path` is `directory` or lies in it.
-bool is_below(const fs::path& path, const fs::path& directory) {
-  const auto plain = [](const fs::path& p) { return fs::weakly_canonical(fs::absolute(p)); };
-  const fs::path relative = plain(path).lexically_relative(plain(directory));
-  return !relative.empty() && *relative.begin() != "..";
 }
 
 }  // namespace
@@ -98,10 +92,8 @@ fs::path directory_of_run(Request& request, bool& is_new) {
     return directory;
   }
   const fs::path out = s.out;
-  if (fs::is_directory(s.data) && is_below(out, s.data)) {
-    fail("--out {} lies in --data {}, whose files would then be read as text; give another", s.out,
-         s.data);
-  }
+  require_outside(s.out, "--data", s.data);
+  require_outside(s.out, "--validation-data", s.validation_data);
   is_new = !fs::exists(out);
   make_directories(out);
   // A run that goes on was locked when its checkpoint was looked for.

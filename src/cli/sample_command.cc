@@ -44,8 +44,11 @@ void sample_command(const SampleSettings& settings, train::Collective& collectiv
     kernels::prepare_blas(1);
     const LoadedModel loaded(settings.checkpoint);
     const data::Tokenizer& tokenizer = loaded.require_tokenizer();
-    const std::vector<std::uint32_t> prompt = tokenizer.encode(settings.prompt);
+    const auto [prompt, lost] = tokenizer.encode_counting(settings.prompt);
     if (prompt.empty()) fail("--prompt: give at least one character to begin with");
+    if (lost > 0) {
+      fmt::print(stderr, "warning: --prompt: {}\n", data::lost_text(lost, settings.prompt.size()));
+    }
 
     model::Generator generator(loaded.gpt.layout(), loaded.kernels, loaded.parameters.span());
     RandomStream random(settings.seed, 0);

@@ -4,6 +4,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/base/processors.h"
+#include "cllm/cli/checkpoints.h"
 #include "cllm/cli/commands.h"
 #include "cllm/data/dataset.h"
 
@@ -14,9 +15,8 @@ void declare_tokenize_options(CLI::App& app, TokenizeSettings& s) {
       ->type_name("PATH")
       ->required();
   add_option(app, "--tokenizer", s.tokenizer,
-             "bytes, bpe:N, unigram:N, or a SentencePiece FILE.model")
-      ->type_name("KIND")
-      ->capture_default_str();
+             "bytes, bpe:N, unigram:N, or a SentencePiece FILE.model [bytes]")
+      ->type_name("KIND");
   add_option(app, "--out", s.out, "token file to write")->type_name("FILE")->required();
 }
 
@@ -26,16 +26,20 @@ void tokenize_command(const TokenizeSettings& settings, train::Collective& colle
     if (std::filesystem::exists(settings.out)) {
       fail("--out {} exists already; remove it or give another name", settings.out);
     }
+    require_outside(settings.out, "--data", settings.data);
     data::DataOptions options;
     options.data = settings.data;
-    options.tokenizer = data::parse_tokenizer_spec(settings.tokenizer);
+    if (!settings.tokenizer.empty()) {
+      options.tokenizer = data::parse_tokenizer_spec(settings.tokenizer);
+    }
     options.cache = std::filesystem::absolute(settings.out).parent_path();
     options.threads = static_cast<int>(available_processors().size());
     data::tokenize_data(options, settings.out, [](const std::string& message) {
       fmt::print("{}\n", message);
       std::fflush(stdout);
     });
-    const data::TokenFile file = data::TokenFile::open(settings.out);
+    const data::TokenFile file =
+        data::TokenFile::open(settings.out, data::TokenFile::Check::header);
     fmt::print("{}: {} tokens of {} different, from {} bytes\n", settings.out, file.tokens().size(),
                file.info().vocabulary, file.info().source_bytes);
     std::fflush(stdout);

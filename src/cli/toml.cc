@@ -85,6 +85,18 @@ Arguments arguments_from_toml(const std::string& text, std::string_view origin,
   return arguments;
 }
 
+std::string value_in_toml(const std::string& text, std::string_view key) {
+  try {
+    const toml::table table = toml::parse(text);
+    const toml::node* value = table.get(key);
+    return value == nullptr ? "" : argument_of(*value);
+  } catch (const toml::parse_error&) {
+    return {};
+  } catch (const Error&) {  // a section
+    return {};
+  }
+}
+
 std::string toml_of(const CLI::App& app, const std::vector<std::string>& omitted,
                     const std::vector<std::string>& derived) {
   std::string text;

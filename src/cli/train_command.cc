@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <limits>
 #include <memory>
@@ -76,6 +77,7 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
     options.cache = cache_beside(directory);
     options.context = s.shape.context;
     options.threads = threads;
+    options.text_rules = text_rules_of(request.origin);
     return data::prepare_data(options,
                               [](const std::string& message) {
                                 fmt::print("{}\n", message);
@@ -83,6 +85,20 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
                               })
         .serialize();
   }));
+}
+
+/// For --row-order: the row of each token, which rank 0 counts for all; empty where it is its own.
+std::vector<std::uint32_t> rows_of_tokens(const TrainSettings& s, const data::Dataset& data,
+                                          int threads, Collective& collective) {
+  if (!parse_ulam_order(s.row_order)) return {};
+  std::vector<std::uint32_t> rows(data.vocabulary);
+  const std::string bytes = on_rank_0(collective, [&] {
+    Crew crew(threads);
+    rows = data::ulam_rows(data::count_tokens(data.train.tokens, data.vocabulary, crew));
+    return std::string(reinterpret_cast<const char*>(rows.data()), rows.size() * sizeof(rows[0]));
+  });
+  std::memcpy(rows.data(), bytes.data(), bytes.size());
+  return rows;
 }
 
 /// The state that a run begins with.
@@ -162,6 +178,8 @@ int train_command(const Arguments& command_line, Collective& collective,
     check_table_start(origin, s, request.app, data.tokenizer != nullptr);
   });
 
+  const auto row_of = rows_of_tokens(s, data, threads, collective);
+
   // The model, from its first bits or from a checkpoint, and what trains it.
   const bool background = parse_background(s.checkpoint_write);
   std::string budget;
@@ -173,11 +191,7 @@ int train_command(const Arguments& command_line, Collective& collective,
   in_agreement(collective, [&] {
     model::validate(s.shape);
     train::TrainerOptions options = trainer_options(s, threads);
-    if (parse_ulam_order(s.row_order)) {
-      Crew crew(threads);
-      options.row_of =
-          data::ulam_rows(data::count_tokens(data.train.tokens, data.vocabulary, crew));
-    }
+    options.row_of = row_of;
     const std::uint64_t statistics =
         origin.kind == Origin::Kind::kNew && parse_corpus_init(s.embedding_init)
             ? train::corpus_bytes(data.train.tokens.size(), data.vocabulary, s.shape.table_width(),

@@ -17,23 +17,31 @@ Json to_json(const PreparedPart& part) {
           {"first", part.first},
           {"count", part.count},
           {"source_bytes", part.source_bytes},
-          {"token_digest", part.token_digest}};
+          {"token_digest", part.token_digest},
+          {"format", part.format}};
 }
 
 PreparedPart part_from(const Json& json) {
-  return {json.at("path"), json.at("first"), json.at("count"), json.at("source_bytes"),
-          json.at("token_digest")};
+  return {json.at("path"),         json.at("first"),        json.at("count"),
+          json.at("source_bytes"), json.at("token_digest"), json.at("format")};
 }
 
-DataPart in_memory(std::string_view text, const Tokenizer& tokenizer, int threads) {
+DataPart in_memory(std::string_view text, const Tokenizer& tokenizer, int threads,
+                   const std::string& format) {
   std::vector<std::uint32_t> tokens;
-  encode_parallel(tokenizer, text, threads, [&](std::span<const std::uint32_t> some, std::size_t) {
-    tokens.insert(tokens.end(), some.begin(), some.end());
-  });
+  const std::uint64_t lost = encode_parallel(
+      tokenizer, text, threads, [&](std::span<const std::uint32_t> some, std::size_t) {
+        tokens.insert(tokens.end(), some.begin(), some.end());
+      });
   auto file = std::make_shared<const TokenFile>(
       TokenFile::in_memory(std::move(tokens), tokenizer, text.size()));
   const TokenView view = file->tokens();
-  return {std::move(file), view, text.size()};
+  return {std::move(file), view, text.size(), lost, format};
+}
+
+/// A file whose tokens were read when it was prepared: here that would be a pass too many.
+TokenFile open_checked(const std::string& path) {
+  return TokenFile::open(path, TokenFile::Check::header);
 }
 
 DataPart part_of(std::shared_ptr<const TokenFile> file, const PreparedPart& part,
@@ -45,9 +53,10 @@ DataPart part_of(std::shared_ptr<const TokenFile> file, const PreparedPart& part
     fail("{} is not the file that was prepared: it changed, or this node sees another file system",
          part.path);
   }
-  // A foreign file has no digest to tell that it changed, and a model must never meet such a token.
-  if (file->info().vocabulary > vocabulary) all.require_below(vocabulary, part.path);
-  return {std::move(file), all.subview(part.first, part.count), part.source_bytes};
+  return {.file = std::move(file),
+          .tokens = all.subview(part.first, part.count).bounded(vocabulary),
+          .source_bytes = part.source_bytes,
+          .format = part.format};
 }
 
 DataPart predictable(DataPart part, const std::string& path) {
@@ -110,41 +119,43 @@ Dataset open_dataset(const PreparedData& prepared, int threads) {
     const std::string text =
         generate_builtin_corpus(prepared.builtin_seed, prepared.builtin_bytes).text;
     const TextSplit split = split_text(text);
-    dataset.train = in_memory(split.train, *dataset.tokenizer, threads);
+    dataset.train = in_memory(split.train, *dataset.tokenizer, threads, train.format);
     if (validation.path.empty()) {
-      dataset.validation = in_memory(split.validation, *dataset.tokenizer, threads);
+      dataset.validation =
+          in_memory(split.validation, *dataset.tokenizer, threads, validation.format);
     }
   } else {
-    dataset.train = part_of(std::make_shared<const TokenFile>(TokenFile::open(train.path)), train,
+    dataset.train = part_of(std::make_shared<const TokenFile>(open_checked(train.path)), train,
                             prepared.vocabulary);
   }
   if (!validation.path.empty()) {
     auto file = validation.path == train.path
                     ? dataset.train.file
-                    : std::make_shared<const TokenFile>(TokenFile::open(validation.path));
+                    : std::make_shared<const TokenFile>(open_checked(validation.path));
     dataset.validation = part_of(std::move(file), validation, prepared.vocabulary);
   }
   return dataset;
 }
 
 DataPart load_part(const std::string& path, const Tokenizer* tokenizer, std::uint64_t vocabulary,
-                   int threads) {
+                   int threads, bool binary) {
   if (std::filesystem::is_directory(path) || !is_token_file(path)) {
     if (tokenizer == nullptr) {
       fail("{} is text, and the model has no tokenizer: give a token file", path);
     }
-    const TextSource source(path, tokenizer->kind() == "bytes");
-    return predictable(in_memory(source.text(), *tokenizer, threads), path);
+    const TextSource source(path, binary);
+    return predictable(in_memory(source.text(), *tokenizer, threads, source.format()), path);
   }
-  auto file = std::make_shared<const TokenFile>(TokenFile::open(path));
+  auto file = std::make_shared<const TokenFile>(TokenFile::open(path, TokenFile::Check::header));
   const TokenFileInfo& info = file->info();
   if (tokenizer != nullptr && !info.tokenizer_digest.empty() &&
       info.tokenizer_digest != tokenizer->digest()) {
     fail("{} was made with another tokenizer than the model's: give the text itself", path);
   }
   const TokenView tokens = file->tokens();
-  tokens.require_below(vocabulary, path);
-  return predictable({file, tokens, info.source_bytes}, path);
+  tokens.require_below(std::min(vocabulary, info.vocabulary), path);
+  return predictable(
+      {file, tokens, info.source_bytes, info.lost_bytes.value_or(0), format_text(info)}, path);
 }
 
 }  // namespace cllm::data

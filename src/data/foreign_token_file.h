@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <span>
+#include <string>
 
 namespace cllm::data {
 
@@ -23,8 +24,19 @@ std::optional<LlmcShard> parse_llmc_header(std::span<const std::byte> file,
 /// True where the bytes begin with one of llm.c's magic numbers.
 bool has_llmc_magic(std::span<const std::byte> file);
 
-/// The vocabulary of a raw nanoGPT file: of the "meta.pkl" beside it, which nanoGPT's character
-/// data sets have, else GPT-2's. Throws Error when there is a meta.pkl that does not say.
-std::uint64_t nanogpt_vocabulary(const std::filesystem::path& path);
+/// The vocabulary of a raw nanoGPT file, and where it is from.
+struct NanogptVocabulary {
+  std::uint64_t size = 0;
+  std::string source;  ///< "of meta.pkl"
+};
+
+/// That of the "meta.pkl" beside it, which nanoGPT's character data sets have, else GPT-2's. Throws
+/// Error when there is a meta.pkl that does not say.
+NanogptVocabulary nanogpt_vocabulary(const std::filesystem::path& path);
+
+/// Throws Error, naming `path`, where the bytes, of which the first MiB is looked at, can't be raw
+/// 16-bit tokens, but are of some other kind: text, integers of another size, or a file that begins
+/// with another format's magic.
+void require_nanogpt(std::span<const std::byte> file, const std::filesystem::path& path);
 
 }  // namespace cllm::data

@@ -9,6 +9,7 @@
 #include "cllm/data/builtin_corpus.h"
 #include "cllm/data/dataset.h"
 #include "text_source.h"
+#include "token_survey.h"
 
 namespace cllm::data {
 namespace {
@@ -24,6 +25,14 @@ class Reporter {
 
   void say(const std::string& message) const {
     if (progress_) progress_(message);
+  }
+  void note(const std::string& what) const { say("note    " + what); }
+  /// Says what the tokens of a text don't give back.
+  void loss(std::string_view what, std::uint64_t lost, std::uint64_t all) const {
+    if (lost > 0) note(fmt::format("{}: {}", what, lost_text(lost, all)));
+  }
+  void loss(std::string_view what, const TokenFileInfo& info) const {
+    loss(what, info.lost_bytes.value_or(0), info.source_bytes);
   }
   void fraction(std::string_view what, std::size_t done, std::size_t all) {
     const auto now = std::chrono::steady_clock::now();
@@ -65,7 +74,9 @@ bool wants_bytes(const DataOptions& options) {
 }
 
 TextSource open_text(const DataOptions& options) {
-  if (!is_builtin(options)) return TextSource(options.data, wants_bytes(options));
+  if (!is_builtin(options)) {
+    return TextSource(options.data, wants_bytes(options), options.text_rules);
+  }
   return TextSource(generate_builtin_corpus(options.builtin_seed, options.builtin_bytes).text);
 }
 
@@ -107,23 +118,53 @@ TokenizerPtr tokenizer_for_text(const DataOptions& options, std::string_view tra
   return tokenizer;
 }
 
-void encode_to_file(std::string_view text, const Tokenizer& tokenizer, int threads,
-                    const fs::path& path, std::string_view what, Reporter& reporter) {
-  write_token_file(path, tokenizer, text.size(), [&](const AppendTokens& append) {
+/// Returns the bytes that are lost.
+std::uint64_t encode_to_file(std::string_view text, const Tokenizer& tokenizer, int threads,
+                             const fs::path& path, std::string_view what, Reporter& reporter) {
+  std::optional<std::uint64_t> lost;
+  const auto produce = [&](const AppendTokens& append) {
     std::size_t done = 0;
-    encode_parallel(tokenizer, text, threads,
-                    [&](std::span<const std::uint32_t> tokens, std::size_t bytes) {
-                      append(tokens);
-                      done += bytes;
-                      reporter.fraction(what, done, text.size());
-                    });
+    lost = encode_parallel(tokenizer, text, threads,
+                           [&](std::span<const std::uint32_t> tokens, std::size_t bytes) {
+                             append(tokens);
+                             done += bytes;
+                             reporter.fraction(what, done, text.size());
+                           });
+    if (lost == 0 && tokenizer.lossless()) lost.reset();  // it never loses any
+  };
+  write_token_file(path, tokenizer, text.size(), produce, lost);
+  return lost.value_or(0);
+}
+
+PreparedPart part_of(const TokenFile& file, const fs::path& path, const std::string& digest) {
+  return {.path = path.string(),
+          .count = file.tokens().size(),
+          .source_bytes = file.info().source_bytes,
+          .token_digest = digest,
+          .format = format_text(file.info())};
+}
+
+/// Reads a file's tokens, once, unless what there is to be found is known; and throws Error where
+/// it is not whole.
+TokenSurvey look_through(const TokenFile& file, const fs::path& path, const Decoding& decoding,
+                         const DataOptions& options, Reporter& reporter) {
+  const KnownFile known(options.cache, path);
+  if (const std::optional<TokenSurvey> found = known.find(decoding)) {
+    require_whole(*found, file, path.string());
+    reporter.say(fmt::format("{}: {} tokens, unchanged since they were checked ({})", path.string(),
+                             file.tokens().size(), known.path().string()));
+    return *found;
+  }
+  const std::string what = "checking the tokens of " + path.string();
+  const TokenSurvey found = survey(file.tokens(), decoding, [&](std::size_t done, std::size_t all) {
+    reporter.fraction(what, done, all);
   });
+  require_whole(found, file, path.string());
+  known.keep(found, decoding);
+  return found;
 }
 
-PreparedPart part_of(const TokenFile& file, const fs::path& path) {
-  return {path.string(), 0, file.tokens().size(), file.info().source_bytes, file.token_digest()};
-}
-
+/// The tokens of a text that the cache holds, made now or before.
 PreparedPart prepare_text(std::string_view text, const Tokenizer& tokenizer,
                           const DataOptions& options, std::string_view what, Reporter& reporter) {
   const std::string digest = digest_hex(std::as_bytes(std::span(text)));
@@ -132,12 +173,15 @@ PreparedPart prepare_text(std::string_view text, const Tokenizer& tokenizer,
                                                     short_digest(tokenizer_digest));
   if (fs::exists(path)) {
     try {
-      const TokenFile file = TokenFile::open(path, TokenFile::Check::digests);
+      const TokenFile file = TokenFile::open(path, TokenFile::Check::header);
+      const bool tells_loss = file.info().lost_bytes || tokenizer.lossless();
       if (file.info().tokenizer_digest == tokenizer_digest &&
-          file.info().source_bytes == text.size()) {
+          file.info().source_bytes == text.size() && tells_loss) {
+        const TokenSurvey found = look_through(file, path, {}, options, reporter);
         reporter.say(
             fmt::format("{}: {} tokens, cached in {}", what, file.tokens().size(), path.string()));
-        return part_of(file, path);
+        reporter.loss(what, file.info());
+        return part_of(file, path, found.digest);
       }
     } catch (const Error&) {
       reporter.say(fmt::format("{} is damaged and is made anew", path.string()));
@@ -146,20 +190,23 @@ PreparedPart prepare_text(std::string_view text, const Tokenizer& tokenizer,
   make_directories(options.cache);
   encode_to_file(text, tokenizer, options.threads, path, fmt::format("encoding the {}", what),
                  reporter);
-  const TokenFile file = TokenFile::open(path);
+  const TokenFile file = TokenFile::open(path, TokenFile::Check::header);
   reporter.say(
       fmt::format("{}: {} tokens, written to {}", what, file.tokens().size(), path.string()));
-  return part_of(file, path);
+  reporter.loss(what, file.info());
+  return part_of(file, path, file.info().token_digest);
 }
 
-PreparedPart prepare_builtin(std::string_view text, const Tokenizer& tokenizer, int threads) {
+PreparedPart prepare_builtin(std::string_view text, const Tokenizer& tokenizer, int threads,
+                             std::string_view what, const Reporter& reporter) {
   Digest digest;
   PreparedPart part;
-  encode_parallel(tokenizer, text, threads,
-                  [&](std::span<const std::uint32_t> tokens, std::size_t) {
-                    digest.update(std::as_bytes(tokens));
-                    part.count += tokens.size();
-                  });
+  const std::uint64_t lost = encode_parallel(
+      tokenizer, text, threads, [&](std::span<const std::uint32_t> tokens, std::size_t) {
+        digest.update(std::as_bytes(tokens));
+        part.count += tokens.size();
+      });
+  reporter.loss(what, lost, text.size());
   part.source_bytes = text.size();
   part.token_digest = digest.hex();
   return part;
@@ -196,12 +243,6 @@ TokenizerPtr tokenizer_for_tokens(const DataOptions& options, const TokenFileInf
   return given;
 }
 
-std::uint64_t decoded_bytes(TokenView tokens, const Tokenizer& tokenizer) {
-  std::uint64_t bytes = 0;
-  for (std::size_t i = 0; i < tokens.size(); ++i) bytes += tokenizer.token_bytes(tokens[i]).size();
-  return bytes;
-}
-
 /// The validation file of `options`, with the tokens of `tokenizer`.
 PreparedPart prepare_validation(const DataOptions& options, const Tokenizer* tokenizer,
                                 std::uint64_t vocabulary, Reporter& reporter) {
@@ -213,21 +254,26 @@ PreparedPart prepare_validation(const DataOptions& options, const Tokenizer* tok
           "validate with",
           path, options.data);
     }
-    const TextSource source(path, wants_bytes(options));
-    return prepare_text(source.text(), *tokenizer, options, "validation part", reporter);
+    const TextSource source(path, wants_bytes(options), options.text_rules);
+    for (const std::string& note : source.notes()) reporter.note(note);
+    PreparedPart part =
+        prepare_text(source.text(), *tokenizer, options, "validation part", reporter);
+    part.format = source.format();
+    return part;
   }
-  const TokenFile file = TokenFile::open(path);
+  const TokenFile file = TokenFile::open(path, TokenFile::Check::header);
   const TokenFileInfo& info = file.info();
   const bool other = tokenizer != nullptr && !info.tokenizer_digest.empty() &&
                      info.tokenizer_digest != tokenizer->digest();
   if (other || (!info.tokenizer_digest.empty() && info.vocabulary != vocabulary)) {
     fail("{} was made with another tokenizer than {}: make both with the same", path, options.data);
   }
-  file.tokens().require_below(vocabulary, path);
-  PreparedPart part = part_of(file, path);
-  if (part.source_bytes == 0 && tokenizer != nullptr) {
-    part.source_bytes = decoded_bytes(file.tokens(), *tokenizer);
-  }
+  reporter.loss(path, info);
+  const Decoding decoding{info.source_bytes == 0 ? tokenizer : nullptr, file.tokens().size()};
+  const TokenSurvey found = look_through(file, path, decoding, options, reporter);
+  if (found.largest >= vocabulary) file.tokens().require_below(vocabulary, path);
+  PreparedPart part = part_of(file, path, found.digest);
+  if (part.source_bytes == 0) part.source_bytes = found.bytes_before;
   return part;
 }
 
@@ -240,8 +286,11 @@ void describe(const Tokenizer& tokenizer, PreparedData& prepared) {
 PreparedData prepare_from_text(const DataOptions& options, Reporter& reporter) {
   PreparedData prepared;
   const TextSource source = open_text(options);
+  for (const std::string& note : source.notes()) reporter.note(note);
   TextSplit split{source.text(), {}};
-  if (options.validation.empty() || is_builtin(options)) split = split_text(source.text());
+  if (options.validation.empty() || is_builtin(options)) {
+    split = split_text(source.text(), options.text_rules);
+  }
   if (split.train.empty()) {
     fail("--data {}: its training part, all but the last tenth, is empty; give more text",
          options.data);
@@ -249,8 +298,11 @@ PreparedData prepare_from_text(const DataOptions& options, Reporter& reporter) {
   const TokenizerPtr tokenizer = tokenizer_for_text(options, split.train, reporter);
   describe(*tokenizer, prepared);
   const auto prepare = [&](std::string_view text, std::string_view what) {
-    return is_builtin(options) ? prepare_builtin(text, *tokenizer, options.threads)
-                               : prepare_text(text, *tokenizer, options, what, reporter);
+    PreparedPart part = is_builtin(options)
+                            ? prepare_builtin(text, *tokenizer, options.threads, what, reporter)
+                            : prepare_text(text, *tokenizer, options, what, reporter);
+    part.format = is_builtin(options) ? "generated" : source.format();
+    return part;
   };
   prepared.train = prepare(split.train, "training part");
   prepared.validation =
@@ -266,31 +318,31 @@ PreparedData prepare_from_text(const DataOptions& options, Reporter& reporter) {
 
 PreparedData prepare_from_tokens(const DataOptions& options, Reporter& reporter) {
   PreparedData prepared;
-  const TokenFile file = TokenFile::open(options.data, TokenFile::Check::digests);
-  const TokenizerPtr tokenizer = tokenizer_for_tokens(options, file.info());
-  prepared.vocabulary = file.info().vocabulary;
-  if (tokenizer) {
-    describe(*tokenizer, prepared);
+  const TokenFile file = TokenFile::open(options.data, TokenFile::Check::header);
+  const TokenFileInfo& info = file.info();
+  const TokenizerPtr tokenizer = tokenizer_for_tokens(options, info);
+  reporter.loss(options.data, info);
+  prepared.vocabulary = info.vocabulary;
+  if (tokenizer) describe(*tokenizer, prepared);
+  const bool is_split = options.validation.empty();
+  const std::uint64_t all = file.tokens().size();
+  const std::uint64_t train = is_split ? all / 10 * 9 + all % 10 * 9 / 10 : all;
+  const bool is_counted = is_split || info.source_bytes == 0;  // a header's are of all tokens
+  const TokenSurvey found = look_through(
+      file, options.data, {is_counted ? tokenizer.get() : nullptr, train}, options, reporter);
+  if (found.largest >= prepared.vocabulary) {
     file.tokens().require_below(prepared.vocabulary, options.data);
   }
-  prepared.train = part_of(file, options.data);
-  if (!options.validation.empty()) {
-    prepared.validation =
-        prepare_validation(options, tokenizer.get(), prepared.vocabulary, reporter);
-  } else {
-    const std::uint64_t all = prepared.train.count, train = all / 10 * 9 + all % 10 * 9 / 10;
-    prepared.train.source_bytes = 0;  // the file's are of both parts
+  prepared.train = part_of(file, options.data, found.digest);
+  if (is_counted) prepared.train.source_bytes = found.bytes_before;
+  if (is_split) {
     prepared.validation = prepared.train;
+    prepared.validation.source_bytes = found.bytes_after;
     prepared.train.count = prepared.validation.first = train;
     prepared.validation.count = all - train;
-    if (tokenizer) {
-      prepared.validation.source_bytes =
-          decoded_bytes(file.tokens().subview(train, all - train), *tokenizer);
-    }
-  }
-  if (tokenizer && prepared.train.source_bytes == 0) {
-    prepared.train.source_bytes =
-        decoded_bytes(file.tokens().subview(0, prepared.train.count), *tokenizer);
+  } else {
+    prepared.validation =
+        prepare_validation(options, tokenizer.get(), prepared.vocabulary, reporter);
   }
   return prepared;
 }
@@ -324,9 +376,12 @@ void tokenize_data(const DataOptions& options, const fs::path& out, const Progre
   }
   Reporter reporter(progress);
   const TextSource source = open_text(options);
+  for (const std::string& note : source.notes()) reporter.note(note);
   const TokenizerPtr tokenizer =
       tokenizer_for_text(options, split_text(source.text()).train, reporter);
-  encode_to_file(source.text(), *tokenizer, options.threads, out, "encoding", reporter);
+  const std::uint64_t lost =
+      encode_to_file(source.text(), *tokenizer, options.threads, out, "encoding", reporter);
+  reporter.loss(options.data, lost, source.text().size());
 }
 
 }  // namespace cllm::data

@@ -3,6 +3,7 @@
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <optional>
@@ -26,10 +27,18 @@ std::string with_spaces(std::string piece) {
   return piece;
 }
 
+/// Note [Spaces]. A model that never saw a space has no piece for one, and SentencePiece falls back
+/// on the bytes of U+2581, which is how it writes a space: they would come back as that character.
+/// Such a space is byte 0x20 here. Tokens of before have the three bytes; the kind of a tokenizer,
+/// which is stored with its tokens, says which it makes, so that old runs and files go on as they
+/// were. A model that has the piece makes the same tokens either way, and is of the first kind.
+constexpr std::string_view kSentencePieceKind = "sentencepiece";
+constexpr std::string_view kSpaceIsByteKind = "sentencepiece-space-byte";
+
 class SentencePieceTokenizer final : public Tokenizer {
  public:
   SentencePieceTokenizer(std::unique_ptr<sentencepiece::SentencePieceProcessor> processor,
-                         std::string blob)
+                         std::string blob, std::string_view kind)
       : Tokenizer(bytes_of_pieces(*processor)),
         processor_(std::move(processor)),
         blob_(std::move(blob)) {
@@ -41,9 +50,16 @@ class SentencePieceTokenizer final : public Tokenizer {
       ++found;
     }
     has_bytes_ = found == byte_tokens_.size();
+    std::ranges::transform(kSpace, written_space_.begin(),
+                           [&](char byte) { return byte_token(byte); });
+    std::vector<std::uint32_t> space;
+    if (has_bytes_) encode_clean(" ", space);
+    space_is_byte_ = kind != kSentencePieceKind && std::ranges::equal(space, written_space_);
   }
 
-  std::string kind() const override { return "sentencepiece"; }
+  std::string kind() const override {
+    return std::string(space_is_byte_ ? kSpaceIsByteKind : kSentencePieceKind);
+  }
   std::string blob() const override { return blob_; }
 
   bool lossless() const override {
@@ -71,24 +87,22 @@ class SentencePieceTokenizer final : public Tokenizer {
   /// What SentencePiece would replace (bytes that are no UTF-8) or mistake (U+2581) goes round it,
   /// as byte tokens.
   void encode_chunk(std::string_view chunk, std::vector<std::uint32_t>& out) const override {
-    if (!has_bytes_) return encode_clean(chunk, out);
-    std::size_t clean = 0;  // bytes at the front that SentencePiece takes as they are
-    while (clean < chunk.size()) {
-      const std::size_t length = utf8_length(chunk.substr(clean));
-      const bool is_clean = length > 0 && chunk.substr(clean, length) != kSpace;
-      if (is_clean) {
-        clean += length;
-        continue;
-      }
-      encode_clean(chunk.substr(0, clean), out);
-      const std::size_t odd = std::max<std::size_t>(1, length);
-      for (const char byte : chunk.substr(clean, odd)) {
-        out.push_back(byte_tokens_[static_cast<unsigned char>(byte)]);
-      }
-      chunk.remove_prefix(clean + odd);
-      clean = 0;
-    }
-    encode_clean(chunk, out);
+    for_each_part(
+        chunk, [&](std::string_view clean) { encode_clean(clean, out); },
+        [&](std::string_view odd) {
+          for (const char byte : odd) out.push_back(byte_token(byte));
+        });
+  }
+
+  /// What pieces stand for is compared with the text that SentencePiece says they came from.
+  std::size_t count_lost(std::string_view chunk,
+                         std::span<const std::uint32_t> tokens) const override {
+    if (gives_back(tokens, chunk)) return 0;
+    std::size_t lost = 0;
+    for_each_part(
+        chunk, [&](std::string_view clean) { lost += count_lost_clean(clean); },
+        [](std::string_view) {});
+    return lost;
   }
 
  private:
@@ -112,17 +126,76 @@ class SentencePieceTokenizer final : public Tokenizer {
     return bytes;
   }
 
+  /// Cuts a chunk into what SentencePiece takes as it is and the odd characters between.
+  template <typename Clean, typename Odd>
+  void for_each_part(std::string_view chunk, const Clean& take_clean, const Odd& take_odd) const {
+    std::size_t clean = 0;  // bytes at the front that SentencePiece takes as they are
+    while (has_bytes_ && clean < chunk.size()) {
+      const std::size_t length = utf8_length(chunk.substr(clean));
+      const bool is_clean = length > 0 && chunk.substr(clean, length) != kSpace;
+      if (is_clean) {
+        clean += length;
+        continue;
+      }
+      take_clean(chunk.substr(0, clean));
+      const std::size_t odd = std::max<std::size_t>(1, length);
+      take_odd(chunk.substr(clean, odd));
+      chunk.remove_prefix(clean + odd);
+      clean = 0;
+    }
+    take_clean(chunk);
+  }
+
+  std::uint32_t byte_token(char byte) const {
+    return byte_tokens_[static_cast<unsigned char>(byte)];
+  }
+
   void encode_clean(std::string_view text, std::vector<std::uint32_t>& out) const {
     if (text.empty()) return;
     std::vector<int> ids;
     const auto status = processor_->Encode(text, &ids);
     if (!status.ok()) fail("SentencePiece cannot encode a text: {}", status.error_message());
+    const std::size_t before = out.size();
     for (const int id : ids) out.push_back(static_cast<std::uint32_t>(id));
+    if (space_is_byte_) mend_spaces(out, before);
+  }
+
+  /// Note [Spaces]. U+2581 itself goes round SentencePiece, and no other character has its bytes.
+  void mend_spaces(std::vector<std::uint32_t>& tokens, std::size_t from) const {
+    const auto& written = written_space_;
+    std::size_t end = from;
+    for (std::size_t at = from; at < tokens.size();) {
+      const auto rest = std::span(tokens).subspan(at);
+      const bool is_space =
+          rest.size() >= written.size() && std::ranges::equal(rest.first(written.size()), written);
+      tokens[end++] = is_space ? byte_token(' ') : tokens[at];
+      at += is_space ? written.size() : 1;
+    }
+    tokens.resize(end);
+  }
+
+  std::size_t count_lost_clean(std::string_view text) const {
+    if (text.empty()) return 0;
+    std::size_t lost = 0, seen = 0;
+    std::string bytes;  // of byte tokens, of which the last has all of the character's text
+    const auto encoded = processor_->EncodeAsImmutableProto(text);
+    for (const auto& piece : encoded.pieces()) {
+      const std::string& surface = piece.surface();
+      bytes += token_bytes(piece.id());
+      if (surface.empty() && processor_->IsByte(static_cast<int>(piece.id()))) continue;
+      const bool is_mended = space_is_byte_ && bytes == kSpace && surface == " ";
+      if (bytes != surface && !is_mended) lost += surface.size();
+      seen += surface.size();
+      bytes.clear();
+    }
+    return lost + text.size() - std::min(seen, text.size());
   }
 
   std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;
   std::string blob_;
   std::array<std::uint32_t, 256> byte_tokens_{};
+  std::array<std::uint32_t, kSpace.size()> written_space_{};
+  bool space_is_byte_ = false;
   bool has_bytes_ = false;
 };
 
@@ -187,6 +260,10 @@ std::optional<long> number_after(std::string_view message, std::string_view mark
 
 }  // namespace
 
+bool is_sentencepiece_kind(std::string_view kind) {
+  return kind == kSentencePieceKind || kind == kSpaceIsByteKind;
+}
+
 std::string train_sentencepiece(const TokenizerSpec& spec, std::string_view text) {
   const std::string_view type = spec.kind == TokenizerSpec::Kind::bpe ? "bpe" : "unigram";
   const std::string option = "--tokenizer " + to_string(spec);
@@ -223,7 +300,8 @@ std::string train_sentencepiece(const TokenizerSpec& spec, std::string_view text
   fail("{}: SentencePiece could not train on this text: {}", option, message);
 }
 
-std::unique_ptr<Tokenizer> make_sentencepiece(std::string_view blob, std::string_view origin) {
+std::unique_ptr<Tokenizer> make_sentencepiece(std::string_view blob, std::string_view origin,
+                                              std::string_view kind) {
   // Some models put a space before each text and drop doubled ones: right for sentences, wrong for
   // chunks of a stream. In the wire format of protocol buffers a later occurrence of a message is
   // merged over an earlier one, so this switches both off without touching the rest of the model:
@@ -235,7 +313,7 @@ std::unique_ptr<Tokenizer> make_sentencepiece(std::string_view blob, std::string
       !processor->LoadFromSerializedProto(std::string(blob).append(kAsStream)).ok()) {
     fail("{} is no SentencePiece model, or is corrupt", origin);
   }
-  return std::make_unique<SentencePieceTokenizer>(std::move(processor), std::string(blob));
+  return std::make_unique<SentencePieceTokenizer>(std::move(processor), std::string(blob), kind);
 }
 
 }  // namespace cllm::data

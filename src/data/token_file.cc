@@ -6,11 +6,13 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <type_traits>
 
 #include "cllm/base/digest.h"
 #include "cllm/base/error.h"
 #include "foreign_token_file.h"
+#include "token_survey.h"
 
 namespace cllm::data {
 namespace {
@@ -19,10 +21,12 @@ static_assert(std::endian::native == std::endian::little, "token files are littl
 
 constexpr std::array<char, 8> kMagic = {'C', 'L', 'L', 'M', 'T', 'O', 'K', '\n'};
 constexpr std::uint32_t kVersion = 1;
+/// The same, and last of all 8 bytes: those of the text that the tokens don't give back.
+constexpr std::uint32_t kLossyVersion = 2;
 constexpr std::size_t kDigestDigits = 32;
 
-/// The first bytes of a token file, as they lie there; then come the tokens, the tokenizer's kind
-/// and its blob, without gaps.
+/// The first bytes of a token file, as they lie there; then come the tokens, the tokenizer's kind,
+/// its blob, and the lost bytes where the version has them, without gaps.
 struct Header {
   std::array<char, 8> magic = kMagic;
   std::uint32_t version = kVersion;
@@ -44,10 +48,13 @@ std::array<char, kDigestDigits> digits(const std::string& hex) {
   return array;
 }
 
-/// The low half of the XXH3-128 of the header while its own digest is 0.
-std::uint64_t digest_of(Header header) {
+/// The low half of the XXH3-128 of the header while its own digest is 0, and of the lost bytes.
+std::uint64_t digest_of(Header header, const std::optional<std::uint64_t>& lost) {
   header.header_digest = 0;
-  const std::string hex = digest_hex(std::as_bytes(std::span(&header, 1)));
+  Digest digest;
+  digest.update(std::as_bytes(std::span(&header, 1)));
+  if (lost) digest.update(std::as_bytes(std::span(&*lost, 1)));
+  const std::string hex = digest.hex();
   return std::stoull(hex.substr(kDigestDigits / 2), nullptr, 16);
 }
 
@@ -66,29 +73,20 @@ bool has_our_magic(std::span<const std::byte> file) {
 }
 
 template <typename Token>
-void check_range(std::span<const Token> tokens, std::uint64_t vocabulary, const std::string& name) {
+std::uint32_t largest_of(std::span<const Token> tokens) {
   Token largest = 0;  // a plain maximum vectorises; an early exit would not
   for (const Token token : tokens) largest = std::max(largest, token);
-  if (largest < vocabulary) return;
-  const auto bad =
-      std::find_if(tokens.begin(), tokens.end(), [&](Token token) { return token >= vocabulary; });
-  fail(
-      "{} has token {} at position {}, outside its vocabulary of {}: it is corrupt, or of another "
-      "format",
-      name, *bad, bad - tokens.begin(), vocabulary);
+  return largest;
 }
 
 TokenView view_of(std::span<const std::byte> bytes, std::size_t token_bytes,
-                  std::uint64_t vocabulary, const std::string& name) {
+                  const std::string& name) {
   if (bytes.empty()) fail("{} holds no tokens", name);
   // The mapping begins on a page and every format's tokens on a multiple of their size.
   const void* first = bytes.data();
   const std::size_t count = bytes.size() / token_bytes;
-  const TokenView view =
-      token_bytes == 2 ? TokenView(std::span(static_cast<const std::uint16_t*>(first), count))
-                       : TokenView(std::span(static_cast<const std::uint32_t*>(first), count));
-  view.require_below(vocabulary, name);
-  return view;
+  return token_bytes == 2 ? TokenView(std::span(static_cast<const std::uint16_t*>(first), count))
+                          : TokenView(std::span(static_cast<const std::uint32_t*>(first), count));
 }
 
 struct Parsed {
@@ -101,11 +99,11 @@ Parsed parse_ours(std::span<const std::byte> file, const std::string& name,
   Header header;
   if (file.size() < sizeof(header)) fail("{} is a token file that was cut short", name);
   std::memcpy(&header, file.data(), sizeof(header));
-  if (header.version != kVersion) {
+  if (header.version != kVersion && header.version != kLossyVersion) {
     fail(
-        "{} is a token file of version {}, but this program knows version {}: make it anew with "
-        "`cllm-dist tokenize`",
-        name, header.version, kVersion);
+        "{} is a token file of version {}, but this program knows versions {} and {}: make it anew "
+        "with `cllm-dist tokenize`",
+        name, header.version, kVersion, kLossyVersion);
   }
   const bool two = header.token_bytes == 2;
   if ((!two && header.token_bytes != 4) || header.vocabulary == 0 ||
@@ -119,6 +117,12 @@ Parsed parse_ours(std::span<const std::byte> file, const std::string& name,
   if (fits) rest -= header.tokens * header.token_bytes;
   fits = fits && header.kind_bytes <= rest;
   if (fits) rest -= header.kind_bytes;
+  std::optional<std::uint64_t> lost;
+  if (header.version == kLossyVersion) {
+    fits = fits && rest >= sizeof(std::uint64_t);
+    if (fits) rest -= sizeof(std::uint64_t);
+    lost = 0;
+  }
   if (!fits || header.blob_bytes != rest) {
     fail(
         "{} does not have the length that its header asks for ({} tokens of {} bytes): it was cut "
@@ -126,7 +130,11 @@ Parsed parse_ours(std::span<const std::byte> file, const std::string& name,
         name, header.tokens, header.token_bytes);
   }
 
-  const auto contents = file.subspan(sizeof(header));
+  auto contents = file.subspan(sizeof(header));
+  if (lost) {
+    std::memcpy(&*lost, contents.last(sizeof(*lost)).data(), sizeof(*lost));
+    contents = contents.first(contents.size() - sizeof(*lost));
+  }
   const auto token_part = contents.first(header.tokens * header.token_bytes);
   const auto text = [](std::span<const std::byte> bytes) {
     return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -137,23 +145,21 @@ Parsed parse_ours(std::span<const std::byte> file, const std::string& name,
       .format = "cllm",
       .vocabulary = header.vocabulary,
       .source_bytes = header.source_bytes,
+      .lost_bytes = lost,
       .token_digest = std::string(header.token_digest.begin(), header.token_digest.end()),
       .tokenizer_digest =
           std::string(header.tokenizer_digest.begin(), header.tokenizer_digest.end()),
       .tokenizer_kind = text(kind),
       .tokenizer_blob = text(blob)};
-  if (check == TokenFile::Check::digests) {
-    if (header.header_digest != 0 && header.header_digest != digest_of(header)) {
+  if (check != TokenFile::Check::tokens) {
+    if (header.header_digest != 0 && header.header_digest != digest_of(header, lost)) {
       fail("{} is corrupt: its header does not have its own digest", name);
-    }
-    if (digest_hex(token_part) != info.token_digest) {
-      fail("{} is corrupt: its tokens do not have the digest of its header", name);
     }
     if (tokenizer_digest(info.tokenizer_kind, info.tokenizer_blob) != info.tokenizer_digest) {
       fail("{} is corrupt: its tokenizer does not have the digest of its header", name);
     }
   }
-  return {view_of(token_part, header.token_bytes, header.vocabulary, name), std::move(info)};
+  return {view_of(token_part, header.token_bytes, name), std::move(info)};
 }
 
 Parsed parse_nanogpt(std::span<const std::byte> file, const std::filesystem::path& path) {
@@ -164,11 +170,21 @@ Parsed parse_nanogpt(std::span<const std::byte> file, const std::filesystem::pat
         "short or is of another format",
         name, file.size());
   }
-  const std::uint64_t vocabulary = nanogpt_vocabulary(path);
-  return {view_of(file, 2, vocabulary, name), {.format = "nanoGPT", .vocabulary = vocabulary}};
+  require_nanogpt(file, path);
+  const auto [vocabulary, source] = nanogpt_vocabulary(path);
+  return {view_of(file, 2, name),
+          {.format = "nanoGPT", .vocabulary = vocabulary, .vocabulary_source = source}};
 }
 
 }  // namespace
+
+std::string format_text(const TokenFileInfo& info) {
+  if (info.format == "memory") return "text";
+  if (info.format == "cllm") return "token file";
+  if (info.format == "llm.c") return fmt::format("llm.c's tokens, vocabulary {}", info.vocabulary);
+  return fmt::format("{}'s raw 16-bit tokens, vocabulary {} ({})", info.format, info.vocabulary,
+                     info.vocabulary_source);
+}
 
 std::size_t TokenView::size() const {
   return std::visit([](auto tokens) { return tokens.size(); }, tokens_);
@@ -178,16 +194,40 @@ std::uint32_t TokenView::operator[](std::size_t i) const {
   return std::visit([i](auto tokens) -> std::uint32_t { return tokens[i]; }, tokens_);
 }
 
+TokenView TokenView::bounded(std::uint64_t vocabulary) const {
+  TokenView view = *this;
+  view.bound_ = vocabulary;
+  return view;
+}
+
 void TokenView::copy(std::size_t offset, std::size_t count, std::uint32_t* out) const {
   std::visit([&](auto tokens) { std::copy_n(tokens.data() + offset, count, out); }, tokens_);
+  if (bound_ == kNoBound) return;
+  const std::uint32_t largest = subview(offset, count).largest();
+  if (largest < bound_) return;
+  fail(
+      "--data or --validation-data has token {} here, outside the vocabulary of {}: give a file "
+      "that all hosts share and that nobody changes",
+      largest, bound_);
 }
 
 TokenView TokenView::subview(std::size_t offset, std::size_t count) const {
-  return std::visit([&](auto tokens) { return TokenView(tokens.subspan(offset, count)); }, tokens_);
+  return std::visit([&](auto tokens) { return TokenView(tokens.subspan(offset, count)); }, tokens_)
+      .bounded(bound_);
+}
+
+std::uint32_t TokenView::largest() const {
+  return std::visit([](auto tokens) { return largest_of(tokens); }, tokens_);
 }
 
 void TokenView::require_below(std::uint64_t vocabulary, const std::string& name) const {
-  std::visit([&](auto tokens) { check_range(tokens, vocabulary, name); }, tokens_);
+  if (largest() < vocabulary) return;
+  std::size_t bad = 0;
+  while ((*this)[bad] < vocabulary) ++bad;
+  fail(
+      "{} has token {} at position {}, outside its vocabulary of {}: it is corrupt, or of another "
+      "format",
+      name, (*this)[bad], bad, vocabulary);
 }
 
 std::span<const std::byte> TokenView::bytes() const {
@@ -203,8 +243,7 @@ TokenFile TokenFile::open(const std::filesystem::path& path, Check check) {
   if (has_our_magic(file)) {
     parsed = parse_ours(file, name, check);
   } else if (const auto shard = parse_llmc_header(file, path)) {
-    parsed.tokens =
-        view_of(file.subspan(shard->offset), shard->token_bytes, shard->vocabulary, name);
+    parsed.tokens = view_of(file.subspan(shard->offset), shard->token_bytes, name);
     parsed.info = {.format = "llm.c", .vocabulary = shard->vocabulary};
   } else if (path.extension() == ".bin") {
     parsed = parse_nanogpt(file, path);
@@ -213,6 +252,12 @@ TokenFile TokenFile::open(const std::filesystem::path& path, Check check) {
   }
   result.tokens_ = parsed.tokens;
   result.info_ = std::move(parsed.info);
+  const TokenFileInfo& info = result.info_;
+  if (check == Check::tokens || (check == Check::digests && info.token_digest.empty())) {
+    result.tokens_.require_below(info.vocabulary, name);
+  } else if (check == Check::digests) {
+    require_whole(survey(result.tokens_), result, name);
+  }
   return result;
 }
 
@@ -243,7 +288,8 @@ bool is_token_file(const std::filesystem::path& path) {
 
 void write_token_file(const std::filesystem::path& path, const Tokenizer& tokenizer,
                       std::uint64_t source_bytes,
-                      const std::function<void(const AppendTokens&)>& produce) {
+                      const std::function<void(const AppendTokens&)>& produce,
+                      const std::optional<std::uint64_t>& lost_bytes) {
   Header header;
   header.token_bytes = tokenizer.vocabulary() <= 1u << 16 ? 2 : 4;
   header.vocabulary = tokenizer.vocabulary();
@@ -275,9 +321,13 @@ void write_token_file(const std::filesystem::path& path, const Tokenizer& tokeni
     });
     write(kind.data(), kind.size());
     write(blob.data(), blob.size());
+    if (lost_bytes) {
+      header.version = kLossyVersion;
+      write(&*lost_bytes, sizeof(*lost_bytes));
+    }
     // Count and digest are known only now.
     header.token_digest = digits(digest.hex());
-    header.header_digest = digest_of(header);
+    header.header_digest = digest_of(header, lost_bytes);
     file.seekp(0);
     write(&header, sizeof(header));
     file.flush();

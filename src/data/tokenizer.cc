@@ -37,6 +37,9 @@ class ByteTokenizer final : public Tokenizer {
   void encode_chunk(std::string_view chunk, std::vector<std::uint32_t>& out) const override {
     for (const char byte : chunk) out.push_back(static_cast<unsigned char>(byte));
   }
+  std::size_t count_lost(std::string_view, std::span<const std::uint32_t>) const override {
+    return 0;
+  }
 
  private:
   static std::vector<std::string> all_bytes() {
@@ -59,14 +62,29 @@ std::size_t chunk_length(std::string_view text) {
   return utf8_boundary(text, window.size());
 }
 
-std::vector<std::uint32_t> Tokenizer::encode(std::string_view text) const {
-  std::vector<std::uint32_t> tokens;
+Encoding Tokenizer::encode_counting(std::string_view text) const {
+  Encoding result;
   while (!text.empty()) {
-    const std::size_t length = chunk_length(text);
-    encode_chunk(text.substr(0, length), tokens);
-    text.remove_prefix(length);
+    const std::string_view chunk = text.substr(0, chunk_length(text));
+    const std::size_t before = result.tokens.size();
+    encode_chunk(chunk, result.tokens);
+    result.lost_bytes += count_lost(chunk, std::span(result.tokens).subspan(before));
+    text.remove_prefix(chunk.size());
   }
-  return tokens;
+  return result;
+}
+
+std::size_t Tokenizer::count_lost(std::string_view chunk,
+                                  std::span<const std::uint32_t> tokens) const {
+  return gives_back(tokens, chunk) ? 0 : chunk.size();
+}
+
+bool Tokenizer::gives_back(std::span<const std::uint32_t> tokens, std::string_view text) const {
+  for (const std::uint32_t token : tokens) {
+    if (!text.starts_with(bytes_[token])) return false;
+    text.remove_prefix(bytes_[token].size());
+  }
+  return text.empty();
 }
 
 std::string_view Tokenizer::token_bytes(std::uint32_t token) const {
@@ -82,6 +100,11 @@ std::string Tokenizer::decode(std::span<const std::uint32_t> tokens) const {
   return text;
 }
 
+std::string lost_text(std::uint64_t lost, std::uint64_t all) {
+  return fmt::format(
+      "the tokenizer has no tokens for {} of {} bytes, which come back as other text", lost, all);
+}
+
 std::string Tokenizer::digest() const { return tokenizer_digest(kind(), blob()); }
 
 std::string tokenizer_digest(std::string_view kind, std::string_view blob) {
@@ -92,17 +115,20 @@ std::string tokenizer_digest(std::string_view kind, std::string_view blob) {
   return digest.hex();
 }
 
-void encode_parallel(const Tokenizer& tokenizer, std::string_view text, int threads,
-                     const std::function<void(std::span<const std::uint32_t>, std::size_t)>& sink) {
+std::uint64_t encode_parallel(
+    const Tokenizer& tokenizer, std::string_view text, int threads,
+    const std::function<void(std::span<const std::uint32_t>, std::size_t)>& sink) {
   constexpr std::size_t kBlock = std::size_t{1} << 20;
   struct Block {
     std::size_t bytes;
-    std::future<std::vector<std::uint32_t>> tokens;
+    std::future<Encoding> encoding;
   };
   std::deque<Block> running;
+  std::uint64_t lost = 0;
   const auto hand_over_first = [&] {
-    const std::vector<std::uint32_t> tokens = running.front().tokens.get();
-    sink(tokens, running.front().bytes);
+    const Encoding encoding = running.front().encoding.get();
+    sink(encoding.tokens, running.front().bytes);
+    lost += encoding.lost_bytes;
     running.pop_front();
   };
   while (!text.empty()) {
@@ -111,11 +137,12 @@ void encode_parallel(const Tokenizer& tokenizer, std::string_view text, int thre
     const std::string_view block = text.substr(0, length);
     text.remove_prefix(length);
     running.push_back({length, std::async(std::launch::async, [&tokenizer, block] {
-                         return tokenizer.encode(block);
+                         return tokenizer.encode_counting(block);
                        })});
     if (running.size() >= static_cast<std::size_t>(std::max(1, threads))) hand_over_first();
   }
   while (!running.empty()) hand_over_first();
+  return lost;
 }
 
 TokenizerSpec parse_tokenizer_spec(std::string_view text) {
@@ -169,7 +196,7 @@ std::unique_ptr<Tokenizer> build_tokenizer(const TokenizerSpec& spec,
 
 std::unique_ptr<Tokenizer> make_tokenizer(std::string_view kind, std::string_view blob) {
   if (kind == "bytes" && blob.empty()) return std::make_unique<ByteTokenizer>();
-  if (kind == "sentencepiece") return make_sentencepiece(blob, "the stored tokenizer");
+  if (is_sentencepiece_kind(kind)) return make_sentencepiece(blob, "the stored tokenizer", kind);
   fail(
       "the stored tokenizer is of the unknown kind '{}': it was made by a newer version or is "
       "corrupt",

@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <thread>
+
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/base/random.h"
@@ -171,6 +174,86 @@ TEST_F(DatasetTest, ATextWithoutNewlinesIsCutBetweenCharacters) {
   }
 }
 
+TEST_F(DatasetTest, ALineThatEndsFarAwayDoesNotShiftTheCut) {
+  std::string paragraph;
+  for (int i = 0; i < 1000; ++i) paragraph += "one long paragraph of words ";
+  for (const std::string end : {"\nEnd\n", "\n\n", "\n"}) {
+    const std::string text = paragraph + end;
+    const Dataset dataset = load(options(scratch_.write("a.txt", text), "bytes"));
+    const auto share =
+        static_cast<double>(dataset.validation.tokens.size()) / static_cast<double>(text.size());
+    EXPECT_NEAR(share, 0.1, 0.001);
+  }
+  // A line that ended just before is as good as one that ends soon.
+  const std::string text = std::string(895, 'a') + "\n" + std::string(104, 'b');
+  const Dataset dataset = load(options(scratch_.write("a.txt", text), "bytes"));
+  EXPECT_EQ(text_of(dataset.validation, *dataset.tokenizer), std::string(104, 'b'));
+}
+
+TEST_F(DatasetTest, AnOldRunKeepsItsTextRules) {
+  std::string paragraph;
+  for (int i = 0; i < 1000; ++i) paragraph += "one long paragraph of words ";
+  DataOptions given = options(scratch_.write("a.txt", paragraph + "\nEnd\n"), "bytes");
+  given.text_rules = TextRules::kFirst;
+  const Dataset cut = load(given);
+  EXPECT_EQ(text_of(cut.validation, *cut.tokenizer), "End\n");
+  scratch_.write("d/a.txt", "\xEF\xBB\xBF" + lines(5) + "end");
+  scratch_.write("d/b.txt", "begin" + lines(5));
+  given.data = (scratch_.path() / "d").string();
+  const Dataset joined = load(given);
+  EXPECT_EQ(
+      text_of(joined.train, *joined.tokenizer) + text_of(joined.validation, *joined.tokenizer),
+      "\xEF\xBB\xBF" + lines(5) + "endbegin" + lines(5));
+}
+
+TEST_F(DatasetTest, FilesOfADirectoryAreLinesOfTheirOwn) {
+  scratch_.write("d/a.txt", "\xEF\xBB\xBF" + lines(5) + "end");
+  scratch_.write("d/b.txt", "\xEF\xBB\xBF" + std::string("begin\n"));
+  scratch_.write("d/c.txt", "");
+  scratch_.write("d/d.txt", lines(5));
+  const Dataset dataset = load(options((scratch_.path() / "d").string()));
+  EXPECT_EQ(
+      text_of(dataset.train, *dataset.tokenizer) + text_of(dataset.validation, *dataset.tokenizer),
+      lines(5) + "end\nbegin\n" + lines(5));
+}
+
+TEST_F(DatasetTest, LinksOfADirectoryAreFollowed) {
+  namespace fs = std::filesystem;
+  scratch_.write("far/away/b.txt", lines(5, 2));
+  scratch_.write("elsewhere.txt", lines(5, 3));
+  scratch_.write("d/a.txt", lines(5, 1));
+  const fs::path directory = scratch_.path() / "d";
+  fs::create_directory_symlink(scratch_.path() / "far", directory / "b");
+  fs::create_symlink(scratch_.path() / "elsewhere.txt", directory / "c.txt");
+  // Other names for what was read already, and ways round in circles.
+  fs::create_directory_symlink(scratch_.path() / "far" / "away", directory / "z");
+  fs::create_symlink(directory / "a.txt", directory / "y.txt");
+  fs::create_directory_symlink(directory, scratch_.path() / "far" / "back");
+  const Dataset dataset = load(options(directory.string()));
+  EXPECT_EQ(
+      text_of(dataset.train, *dataset.tokenizer) + text_of(dataset.validation, *dataset.tokenizer),
+      lines(5, 1) + lines(5, 2) + lines(5, 3));
+  fs::create_symlink(scratch_.path() / "nowhere", directory / "gone");
+  EXPECT_THAT(prepare_error(options(directory.string())),
+              testing::AllOf(HasSubstr("gone"), HasSubstr("link to nothing")));
+}
+
+TEST_F(DatasetTest, WhatRunsWroteBelowADirectoryIsLeftOut) {
+  scratch_.write("d/a.txt", lines(10));
+  scratch_.write("d/checkpoints/one/metrics.jsonl", "{}");
+  scratch_.write("d/checkpoints/one/config.toml", "steps = 4");
+  scratch_.write("d/two/step-00000002.h5", std::string(10, '\0'));
+  scratch_.write("d/two/config.toml", "steps = 4");
+  scratch_.write("d/token-cache/x.tokens", "CLLMTOK\n");
+  const Dataset dataset = load(options((scratch_.path() / "d").string()));
+  EXPECT_EQ(
+      text_of(dataset.train, *dataset.tokenizer) + text_of(dataset.validation, *dataset.tokenizer),
+      lines(10));
+  EXPECT_THAT(said_, HasSubstr("d/two was left out"));
+  EXPECT_THAT(prepare_error(options((scratch_.path() / "d/two").string())),
+              testing::AllOf(HasSubstr("d/two"), HasSubstr("directory of a run")));
+}
+
 TEST_F(DatasetTest, ATokenFileBringsItsTokenizer) {
   const std::string text = scratch_.write("a.txt", lines(100));
   const std::string file = tokenize(options(text, "bpe:300"), "a.tokens");
@@ -197,6 +280,45 @@ TEST_F(DatasetTest, ATokenFileBringsItsTokenizer) {
   EXPECT_THAT(prepare_error(options(file, "bytes")), HasSubstr("another tokenizer"));
   EXPECT_THAT(error_of([&] { tokenize(options(file), "again.tokens"); }),
               HasSubstr("tokens already"));
+}
+
+TEST_F(DatasetTest, ALargeFileThatDidNotChangeIsNotReadAgain) {
+  // 16-bit tokens, 18 MB of them, and times of long ago.
+  const std::string path = scratch_.write("x/some.bin", std::string(18'000'000, '\1'));
+  const auto age = [&](const std::string& file) {
+    const auto now = std::filesystem::file_time_type::clock::now();
+    std::filesystem::last_write_time(file, now - std::chrono::hours(1));
+  };
+  age(path);
+  // The change of the times is a change too, that one sees a moment later.
+  std::this_thread::sleep_for(std::chrono::milliseconds(3100));
+  const auto known = HasSubstr("unchanged since they were checked");
+  const Dataset first = load(options(path));
+  EXPECT_THAT(said_, testing::Not(known));
+  const std::string digest = digest_;
+  EXPECT_EQ(load(options(path)).train.tokens.size(), first.train.tokens.size());
+  EXPECT_THAT(said_, known);
+  EXPECT_EQ(digest_, digest);
+  // Bytes of a tokenizer have to be counted; then they are known, with all else.
+  EXPECT_THAT(prepare_error(options(path, "bytes")), HasSubstr("token 257"));
+  scratch_.write("x/some.bin", std::string(17'999'998, '\1') + std::string("\2\1", 2));
+  age(path);
+  load(options(path));
+  EXPECT_THAT(said_, testing::Not(known));
+  EXPECT_NE(digest_, digest);
+}
+
+TEST_F(DatasetTest, ATokenThatOnlyThisHostHasIsFoundWhenItIsRead) {
+  const std::string path = scratch_.write("x.bin", std::string(2000, '\1'));
+  const PreparedData prepared = prepare_data(options(path));
+  scratch_.write("x.bin", std::string(1998, '\1') + "\xFF\xFF");
+  const Dataset dataset = open_dataset(prepared);
+  std::uint32_t token = 0;
+  EXPECT_NO_THROW(dataset.train.tokens.copy(0, 1, &token));
+  EXPECT_THAT(error_of([&] {
+                dataset.validation.tokens.copy(dataset.validation.tokens.size() - 1, 1, &token);
+              }),
+              HasSubstr("token 65535"));
 }
 
 TEST_F(DatasetTest, ForeignTokensHaveNoTokenizerUnlessOneIsGiven) {
@@ -316,6 +438,13 @@ TEST_F(DatasetTest, BinaryDataIsRefusedUnlessBytesAreAskedFor) {
   EXPECT_EQ(
       text_of(dataset.train, *dataset.tokenizer) + text_of(dataset.validation, *dataset.tokenizer),
       binary);
+  // A model of bytes is not asked for by its data.
+  const auto bytes = make_tokenizer("bytes", "");
+  EXPECT_THAT(error_of([&] { load_part(path, bytes.get(), 256); }), HasSubstr("is not text"));
+  EXPECT_EQ(load_part(path, bytes.get(), 256, 1, true).tokens.size(), binary.size());
+  EXPECT_THAT(prepare_error(options(scratch_.write("x.txt", std::string("\xFF\xFEh\0i\0", 6)))),
+              HasSubstr("UTF-16"));
+
   scratch_.write("d/a.txt", lines(10));
   scratch_.write("d/b.png", binary);
   EXPECT_THAT(prepare_error(options((scratch_.path() / "d").string())), HasSubstr("b.png"));

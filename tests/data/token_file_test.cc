@@ -129,6 +129,29 @@ TEST_F(TokenFileTest, HasTheDocumentedBytes) {
   EXPECT_EQ(bytes.substr(128), std::string("\1\0\2\0\2\1numbersa\0b", 16));
 }
 
+TEST_F(TokenFileTest, SaysHowManyBytesOfTheTextAreLost) {
+  write(path("x.tokens"), Tokens{1, 2, 3}, 10);
+  EXPECT_FALSE(TokenFile::open(path("x.tokens")).info().lost_bytes.has_value());
+  std::optional<std::uint64_t> lost;
+  const auto produce = [&](const AppendTokens& append) {
+    append(Tokens{1, 2, 3});
+    lost = 258;
+  };
+  write_token_file(path("y.tokens"), NumberTokenizer(10), 1000, produce, lost);
+  const TokenFile file = TokenFile::open(path("y.tokens"), TokenFile::Check::digests);
+  EXPECT_EQ(file.info().lost_bytes, 258u);
+  EXPECT_EQ(all_of(file.tokens()), (Tokens{1, 2, 3}));
+  const std::string contents = read_file(path("y.tokens"));
+  EXPECT_EQ(contents.size(), read_file(path("x.tokens")).size() + 8);
+  EXPECT_EQ(contents.substr(contents.size() - 8), std::string("\2\1\0\0\0\0\0\0", 8));
+  EXPECT_THAT(open_error(scratch_.write("cut.tokens", contents.substr(0, contents.size() - 1))),
+              HasSubstr("cut short"));
+  std::string other = contents;
+  other.back() = '\1';
+  EXPECT_THAT(open_error(scratch_.write("z.tokens", other), TokenFile::Check::digests),
+              HasSubstr("header"));
+}
+
 TEST_F(TokenFileTest, ViewsCopyAndCut) {
   const Tokens tokens = random_tokens(1000, 70000);
   std::vector<std::uint16_t> narrow;
@@ -162,7 +185,7 @@ TEST_F(TokenFileTest, MovesKeepTokensInPlace) {
 TEST_F(TokenFileTest, RefusesADamagedFile) {
   EXPECT_NO_THROW(TokenFile::open(altered(0, "CLLM"), TokenFile::Check::digests));
   EXPECT_THAT(open_error(altered(0, "XLLM")), HasSubstr("no token file"));
-  EXPECT_THAT(open_error(altered(8, "\2")), HasSubstr("version 2"));
+  EXPECT_THAT(open_error(altered(8, "\3")), HasSubstr("version 3"));
   EXPECT_THAT(open_error(altered(12, "\3")), HasSubstr("header"));
   EXPECT_THAT(open_error(altered(16, "\6")), HasSubstr("cut short"));
   EXPECT_THAT(open_error(altered(16, std::string(8, '\xFF'))), HasSubstr("cut short"));
@@ -250,6 +273,43 @@ TEST_F(TokenFileTest, ReadsNanoGptVocabularyFromMeta) {
               HasSubstr("token 65 at position 1"));
   scratch_.write("meta.pkl", "rubbish");
   EXPECT_THAT(open_error(path("val.bin")), HasSubstr("meta.pkl"));
+}
+
+TEST_F(TokenFileTest, RefusesWhatIsNotNanoGpts) {
+  const auto file = [&](const std::string& contents) { return scratch_.write("x.bin", contents); };
+  std::string text;
+  while (text.size() < 2000) text += "It was a dark and stormy night;\n";
+  EXPECT_THAT(open_error(file(text)), HasSubstr("is text"));
+  std::string greek;
+  while (greek.size() < 2000) greek += "Ελλάδα ";
+  EXPECT_THAT(open_error(file(greek)), HasSubstr("is text"));
+
+  const Tokens small = random_tokens(1000, 65), large = random_tokens(1000, 50257),
+               huge = random_tokens(1000, 150'000);
+  for (const Tokens& tokens : {small, large, huge}) {
+    EXPECT_THAT(open_error(file(raw(tokens))), HasSubstr("integers of 32 bits"));
+    const std::vector<std::int64_t> wide(tokens.begin(), tokens.end());
+    EXPECT_THAT(open_error(file(raw(wide))), HasSubstr("integers of 64 bits"));
+  }
+  const std::vector<std::uint8_t> bytes(small.begin(), small.end());
+  EXPECT_THAT(open_error(file(raw(bytes))), HasSubstr("integers of 8 bits"));
+  std::string big_endian;
+  for (const std::uint8_t byte : bytes) big_endian += std::string{'\0', static_cast<char>(byte)};
+  EXPECT_THAT(open_error(file(big_endian)), HasSubstr("big-endian"));
+  EXPECT_THAT(open_error(file("\x93NUMPY" + text)), HasSubstr("numpy"));
+  EXPECT_THAT(open_error(file("PK\x03\x04" + text)), HasSubstr("zip"));
+
+  // And not what is: few symbols, many, and one over and over.
+  for (const std::uint32_t vocabulary : {2u, 5u, 65u, 300u, 5000u, 50257u}) {
+    const Tokens tokens = random_tokens(1000, vocabulary);
+    const std::vector<std::uint16_t> narrow(tokens.begin(), tokens.end());
+    const TokenFile good = TokenFile::open(file(raw(narrow)));
+    EXPECT_EQ(all_of(good.tokens()), tokens);
+    EXPECT_THAT(format_text(good.info()),
+                testing::AllOf(HasSubstr("nanoGPT"), HasSubstr("50257 (GPT-2's)")));
+  }
+  EXPECT_NO_THROW(TokenFile::open(file(std::string(2000, '\1'))));
+  EXPECT_NO_THROW(TokenFile::open(file(std::string(2000, '\0'))));
 }
 
 TEST_F(TokenFileTest, ReadsLlmcShards) {

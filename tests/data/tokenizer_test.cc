@@ -228,6 +228,30 @@ TEST(Tokenizer, TrainsOnTextThatItsTrainerCannotTake) {
   }
 }
 
+TEST(Tokenizer, ASpaceWithoutAPieceIsItsByte) {
+  const std::string trained = "abcab\nbcabc\nccab\n", text =
+                                                          "ab bc  c\n ab\xE2\x96\x81"
+                                                          "bc ";
+  for (const char* spec : {"bpe:263", "unigram:262"}) {
+    const auto it = build_tokenizer(parse_tokenizer_spec(spec), trained + trained + trained);
+    const Encoding encoding = it->encode_counting(text);
+    EXPECT_EQ(it->decode(encoding.tokens), text) << spec;
+    EXPECT_EQ(encoding.lost_bytes, 0u);
+    EXPECT_TRUE(it->lossless());
+    EXPECT_EQ(it->encode(" ").size(), 1u);
+    EXPECT_EQ(make_tokenizer(it->kind(), it->blob())->encode(text), encoding.tokens);
+    // Stored by a program of before, it makes the tokens that it made then, and says what is lost.
+    const auto old = make_tokenizer("sentencepiece", it->blob());
+    EXPECT_NE(old->digest(), it->digest());
+    EXPECT_EQ(old->kind(), "sentencepiece");
+    EXPECT_EQ(old->encode(" ").size(), 3u);
+    EXPECT_EQ(old->encode_counting(text).lost_bytes, 5u);
+    EXPECT_EQ(old->encode("abcab\n"), it->encode("abcab\n"));
+  }
+  // Where there is a piece for it, nothing is different.
+  EXPECT_EQ(tokenizer("bpe:400")->kind(), "sentencepiece");
+}
+
 TEST(Tokenizer, IsThreadSafe) {
   const auto it = tokenizer("bpe:400");
   const std::string text = sample_text(100, 4);
@@ -335,6 +359,21 @@ TEST(ForeignModel, ALossyOneStillEncodesWhatItKnows) {
   EXPECT_EQ(it->decode(it->encode("river walta")), "river walta");
   const std::string odd("\xFF \0 \xE2\x96\x81", 7);
   for (const std::uint32_t token : it->encode(odd)) EXPECT_LT(token, it->vocabulary());
+}
+
+TEST(ForeignModel, CountsTheBytesThatItLoses) {
+  // "Q" is unknown; NFKC makes a wide A narrow.
+  const auto it = make_tokenizer("sentencepiece", foreign_model({}));
+  const auto lost = [&](const std::string& text) { return it->encode_counting(text).lost_bytes; };
+  EXPECT_EQ(lost("river walta"), 0u);
+  EXPECT_EQ(lost("river Qwalta"), 1u);
+  EXPECT_EQ(lost("QQ river Q"), 3u);
+  EXPECT_EQ(lost("river \xF0\x9F\x98\x80 walta"), 4u);
+  EXPECT_EQ(lost("\xEF\xBC\xA1"), 3u);
+  EXPECT_EQ(lost("\xFF"), 1u);
+  EXPECT_GE(lost("walta\xE2\x96\x81walta"), 3u);  // with letters of the same piece
+  EXPECT_EQ(encode_parallel(*it, "river Qwalta\nQ river", 2, [](auto, std::size_t) {}),
+            lost("river Qwalta\nQ river"));
 }
 
 TEST(ForeignModel, RefusesAFileThatIsNone) {

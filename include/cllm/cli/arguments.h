@@ -46,6 +46,9 @@ CLI::Option* add_option(CLI::App& app, const char* name, T& variable, const std:
 Arguments arguments_from_toml(const std::string& text, std::string_view origin,
                               const CLI::App& app);
 
+/// The value of one key of such a text; empty where it has none, or can't be read.
+std::string value_in_toml(const std::string& text, std::string_view key);
+
 /// TOML of the options of `app` that have a value, as their variables stand now, but for those in
 /// `omitted`; those in `derived` as comments, to be read by people alone.
 std::string toml_of(const CLI::App& app, const std::vector<std::string>& omitted,

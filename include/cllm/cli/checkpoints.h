@@ -5,7 +5,7 @@
 #include <string>
 
 #include "cllm/base/slab.h"
-#include "cllm/data/tokenizer.h"
+#include "cllm/data/dataset.h"
 #include "cllm/io/checkpoint.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/gpt.h"
@@ -16,6 +16,9 @@ namespace cllm::cli {
 /// Throws Error naming `path` when there is none.
 std::filesystem::path find_checkpoint(const std::filesystem::path& path);
 
+/// Throws Error where `data`, the value of `option`, is a directory, and --out `out` lies in it.
+void require_outside(const std::string& out, const char* option, const std::string& data);
+
 /// A trained model, ready to use.
 struct LoadedModel {
   /// Throws Error naming the file where it isn't whole.
@@ -23,6 +26,9 @@ struct LoadedModel {
 
   /// Throws Error where there is none, so that tokens have no text.
   const data::Tokenizer& require_tokenizer() const;
+
+  /// Data for the model: `data::load_part` with what the model asks for.
+  data::DataPart load_part(const std::string& data, int threads) const;
 
   std::filesystem::path path;
   io::RunState run;

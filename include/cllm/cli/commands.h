@@ -48,7 +48,7 @@ struct VerifySettings {
 
 struct TokenizeSettings {
   std::string data;
-  std::string tokenizer = "bytes";
+  std::string tokenizer;
   std::string out;
 };
 

@@ -37,6 +37,10 @@ Origin find_initial(const TrainSettings& settings);
 /// where the state is no object.
 std::string table_facts(const std::string& state);
 
+/// The rules by which the run reads texts: those that it began with. Throws Error where its
+/// checkpoint names none that are known.
+data::TextRules text_rules_of(const Origin& origin);
+
 /// As text and back, for the other ranks.
 std::string to_json(const Origin& origin);
 Origin origin_from_json(const std::string& text);
@@ -74,11 +78,12 @@ class History {
   History(const Origin& origin, std::uint64_t first_step, const TrainSettings& settings,
           const std::vector<train::Site>& sites, std::string table);
 
-  /// JSON of an object with "data", "history" and "embedding", into which the state's own values
-  /// go.
+  /// JSON of an object with "data", "text_rules", "history" and "embedding", into which the state's
+  /// own values go.
   std::string json(const std::string& data_digest, std::uint64_t step) const;
 
  private:
+  data::TextRules text_rules_;
   std::string before_;  // JSON list
   std::string start_;   // JSON object
   std::string table_;   // JSON object: how the token table came about

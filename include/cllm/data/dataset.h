@@ -14,13 +14,21 @@
 
 namespace cllm::data {
 
-/// Where training data comes from. A text trains with its first 90 % of bytes, cut at the next
-/// newline, and validates with the rest; a token file trains with its first 90 % of tokens; unless
-/// `validation` names a file of its own.
+/// Note [Text rules]. How files of a directory become one text, and where a text is cut into what
+/// trains and what validates. A run keeps the rules that it began with, which its checkpoints say,
+/// so that it goes on with the same tokens.
+enum class TextRules : int {
+  kFirst = 1,   ///< files joined as `cat` would; cut after the next line, however far
+  kSecond = 2,  ///< a file without its byte order mark and on a line of its own; cut close by
+};
+inline constexpr TextRules kTextRules = TextRules::kSecond;
+
+/// Where training data comes from. A text trains with its first nine tenths, and validates with the
+/// rest; a token file likewise by tokens; unless `validation` names a file of its own.
 struct DataOptions {
   /// A text file, a token file, a directory, or "builtin". Of a directory, the regular files below
-  /// it, sorted by path, hidden ones left out, are one text; but a directory with nanoGPT's
-  /// train.bin and val.bin stands for these two.
+  /// it, also through links, sorted by path, are one text; what is hidden or was written by runs is
+  /// left out. But a directory with nanoGPT's train.bin and val.bin stands for these two.
   std::string data = "builtin";
   std::string validation;                  ///< a text or token file; empty: a part of `data`
   std::optional<TokenizerSpec> tokenizer;  ///< none: what a token file carries; bytes for text
@@ -29,6 +37,7 @@ struct DataOptions {
   std::filesystem::path cache;  ///< directory for tokenizers and token files
   std::uint64_t context = 1;    ///< T: the training part must hold T+1 tokens
   int threads = 1;              ///< for encoding
+  TextRules text_rules = kTextRules;
   std::uint64_t builtin_seed = 1;
   std::size_t builtin_bytes = std::size_t{4} << 20;
 };
@@ -40,6 +49,7 @@ struct PreparedPart {
   std::uint64_t count = 0;
   std::uint64_t source_bytes = 0;  ///< of the text they came from; 0 where unknown
   std::string token_digest;        ///< of the whole file's tokens
+  std::string format;              ///< what the data was recognised as, for people
 };
 
 /// All that a rank must know to open the data that one rank prepared.
@@ -78,6 +88,8 @@ struct DataPart {
   std::shared_ptr<const TokenFile> file;
   TokenView tokens;
   std::uint64_t source_bytes = 0;
+  std::uint64_t lost_bytes = 0;  ///< of that, not given back by the tokens; 0 where unknown
+  std::string format;            ///< what the data was recognised as, for people
 
   /// Bytes of text per token; a loss in nats per token is loss / ln 2 / bytes_per_token bits per
   /// byte. None where the text's size is unknown.
@@ -98,9 +110,9 @@ Dataset open_dataset(const PreparedData& prepared, int threads = 1);
 
 /// The whole of a text file, directory or token file, for a model that has its vocabulary and its
 /// tokenizer already; null where that is unknown: then only a token file will do. A token file must
-/// have been made with that tokenizer, or say nothing of its own. Throws Error, also where it has
-/// fewer than two tokens.
+/// have been made with that tokenizer, or say nothing of its own. `binary`: the model's bytes need
+/// not be text. Throws Error, also where it has fewer than two tokens.
 DataPart load_part(const std::string& path, const Tokenizer* tokenizer, std::uint64_t vocabulary,
-                   int threads = 1);
+                   int threads = 1, bool binary = false);
 
 }  // namespace cllm::data

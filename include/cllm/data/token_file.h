@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <variant>
@@ -24,6 +25,10 @@ class TokenView {
   explicit TokenView(std::span<const std::uint16_t> tokens) : tokens_(tokens) {}
   explicit TokenView(std::span<const std::uint32_t> tokens) : tokens_(tokens) {}
 
+  /// The same tokens, of which `copy` and `for_each` throw Error where one is not below
+  /// `vocabulary`: for a file that another rank read through, and that may not be the same here.
+  TokenView bounded(std::uint64_t vocabulary) const;
+
   std::size_t size() const;
   std::uint32_t operator[](std::size_t i) const;
   /// Tokens [offset, offset + count) as 32-bit integers. The range must lie within the view.
@@ -40,6 +45,8 @@ class TokenView {
   }
   /// The same range as a view.
   TokenView subview(std::size_t offset, std::size_t count) const;
+  /// The largest token; 0 of none.
+  std::uint32_t largest() const;
   /// Throws Error unless every token is below `vocabulary`; it names `name` and the position.
   void require_below(std::uint64_t vocabulary, const std::string& name) const;
   /// The tokens as they lie in memory.
@@ -47,26 +54,34 @@ class TokenView {
 
  private:
   std::variant<std::span<const std::uint16_t>, std::span<const std::uint32_t>> tokens_;
+  static constexpr std::uint64_t kNoBound = std::uint64_t{1} << 32;
+  std::uint64_t bound_ = kNoBound;
 };
 
 /// What is known of a token file beside its tokens. docs/data_format.md has the bytes.
 struct TokenFileInfo {
-  std::string format = {};            ///< "cllm", "nanoGPT" or "llm.c"; "memory" without a file
-  std::uint64_t vocabulary = 0;       ///< V; every token is below it
-  std::uint64_t source_bytes = 0;     ///< of the text that the tokens came from; 0 where unknown
+  std::string format = {};             ///< "cllm", "nanoGPT" or "llm.c"; "memory" without a file
+  std::uint64_t vocabulary = 0;        ///< V; every token is below it
+  std::string vocabulary_source = {};  ///< of nanoGPT's: "GPT-2's", "of meta.pkl"
+  std::uint64_t source_bytes = 0;      ///< of the text that the tokens came from; 0 where unknown
+  std::optional<std::uint64_t> lost_bytes = {};  ///< of it, not given back; none where unknown
   std::string token_digest = {};      ///< XXH3-128 of the tokens as stored; empty where not stored
   std::string tokenizer_digest = {};  ///< Tokenizer::digest(); empty where unknown
   std::string tokenizer_kind = {};    ///< for make_tokenizer; empty where unknown
   std::string tokenizer_blob = {};
 };
 
+/// What a file was recognised as, for people: "token file", "nanoGPT's raw 16-bit tokens, …".
+std::string format_text(const TokenFileInfo& info);
+
 /// The tokens of a corpus: a mapped file, or a vector in memory. Move-only; views stay valid when
 /// it is moved, as long as it lives. Reading is thread-safe.
 class TokenFile {
  public:
   enum class Check {
+    header,  ///< that header and length agree, and header and tokenizer have their digests: no pass
     tokens,  ///< that header and length agree, and that every token is below the vocabulary
-    digests  ///< and that the contents have the digests of the header
+    digests  ///< all of that, and that the tokens have their digest: one pass
   };
 
   TokenFile() = default;
@@ -96,9 +111,11 @@ bool is_token_file(const std::filesystem::path& path);
 using AppendTokens = std::function<void(std::span<const std::uint32_t>)>;
 
 /// Writes a token file, whole or not at all. `produce` is called once and appends the tokens, in as
-/// many pieces as it likes. Throws Error that names the file.
+/// many pieces as it likes. `lost_bytes`, where it has a value after that, says how many bytes of
+/// the text the tokens don't give back. Throws Error that names the file.
 void write_token_file(const std::filesystem::path& path, const Tokenizer& tokenizer,
                       std::uint64_t source_bytes,
-                      const std::function<void(const AppendTokens& append)>& produce);
+                      const std::function<void(const AppendTokens& append)>& produce,
+                      const std::optional<std::uint64_t>& lost_bytes = {});
 
 }  // namespace cllm::data

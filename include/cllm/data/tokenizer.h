@@ -12,6 +12,12 @@
 
 namespace cllm::data {
 
+/// Tokens of a text, and how many of its bytes they don't give back.
+struct Encoding {
+  std::vector<std::uint32_t> tokens = {};
+  std::uint64_t lost_bytes = 0;
+};
+
 /// Turns text, that is any bytes, into tokens and back. A token stands for a fixed string of bytes,
 /// which need not be whole characters, so decoding is concatenation and can be streamed.
 /// All const members are thread-safe.
@@ -32,7 +38,12 @@ class Tokenizer {
   virtual std::string piece(std::uint32_t token) const = 0;
 
   /// The tokens of any bytes; see Note [Chunks].
-  std::vector<std::uint32_t> encode(std::string_view text) const;
+  std::vector<std::uint32_t> encode(std::string_view text) const {
+    return encode_counting(text).tokens;
+  }
+  /// The same, and the bytes of characters for which there is no token, or which the tokenizer
+  /// normalises, so that they come back as others: `decode` gives `text` where there are none.
+  Encoding encode_counting(std::string_view text) const;
 
   /// The number of different tokens, V.
   std::uint32_t vocabulary() const { return static_cast<std::uint32_t>(bytes_.size()); }
@@ -47,10 +58,18 @@ class Tokenizer {
   explicit Tokenizer(std::vector<std::string> bytes) : bytes_(std::move(bytes)) {}
   /// Appends the tokens of one chunk.
   virtual void encode_chunk(std::string_view chunk, std::vector<std::uint32_t>& out) const = 0;
+  /// The bytes of a chunk that its tokens don't give back; all, unless overridden, where any.
+  virtual std::size_t count_lost(std::string_view chunk,
+                                 std::span<const std::uint32_t> tokens) const;
+  /// Whether decode(tokens) == text. All tokens must be below vocabulary().
+  bool gives_back(std::span<const std::uint32_t> tokens, std::string_view text) const;
 
  private:
   std::vector<std::string> bytes_;  // of each token
 };
+
+/// Says that the tokens don't give back `lost` of `all` bytes of a text: a clause.
+std::string lost_text(std::uint64_t lost, std::uint64_t all);
 
 /// Note [Chunks]. Text is encoded chunk by chunk, and the tokens of a text are by definition those
 /// of its chunks, one after the other. A chunk is a line with the newlines that follow it; where a
@@ -62,9 +81,10 @@ inline constexpr std::size_t kMaxChunk = 16384;
 /// The length in bytes of the first chunk of a non-empty text.
 std::size_t chunk_length(std::string_view text);
 
-/// `encode` in `threads` threads, handing over the tokens in order, some MiB of text at a time.
-/// `sink(tokens, bytes)` is called on the caller's thread, with the bytes of text they came from.
-void encode_parallel(
+/// `encode_counting` in `threads` threads, handing over the tokens in order, some MiB of text at a
+/// time. `sink(tokens, bytes)` is called on the caller's thread, with the bytes of text they came
+/// from. Returns the bytes that the tokens don't give back.
+std::uint64_t encode_parallel(
     const Tokenizer& tokenizer, std::string_view text, int threads,
     const std::function<void(std::span<const std::uint32_t> tokens, std::size_t bytes)>& sink);
 

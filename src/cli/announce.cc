@@ -27,6 +27,12 @@ std::string part_text(const data::DataPart& part) {
   return text;
 }
 
+/// Where the last unit of a batch is smaller.
+std::string last_unit_text(const TrainSettings& s) {
+  const std::size_t left = s.batch % s.micro_batch;
+  return left == 0 ? "" : fmt::format(", the last of {}", left);
+}
+
 }  // namespace
 
 std::vector<std::string> sharing_notes(const TrainSettings& s,
@@ -36,7 +42,8 @@ std::vector<std::string> sharing_notes(const TrainSettings& s,
   int threads = 0, busy = 0, largest_team = 0;
   for (std::size_t rank = 0; rank < sites.size(); ++rank) {
     threads += sites[rank].threads;
-    const std::size_t units = train::share_of(s.batch / s.micro_batch, rank, sites.size()).count;
+    const std::size_t units =
+        train::share_of(train::count_units(s.batch, s.micro_batch), rank, sites.size()).count;
     if (units == 0) continue;
     for (const int team :
          train::plan_teams(sites[rank].threads, units, blocks, parse_team(s.team))) {
@@ -75,8 +82,8 @@ std::vector<std::string> announcement(const RunFacts& facts) {
                       ? ""
                       : fmt::format("{} ({}) ", s.validation_data, facts.data.validation.format),
                   part_text(facts.data.validation)),
-      fmt::format("batch   {} x {} tokens in units of {}; the run reads the data {:.2f} times",
-                  s.batch, s.shape.context, s.micro_batch, epochs),
+      fmt::format("batch   {} x {} tokens in units of {}{}; the run reads the data {:.2f} times",
+                  s.batch, s.shape.context, s.micro_batch, last_unit_text(s), epochs),
       fmt::format("memory  {}", facts.budget)};
   const char* label = "hosts   ";
   for (const std::string& line : train::site_table(facts.sites)) {

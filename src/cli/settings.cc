@@ -134,7 +134,7 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
       ->type_name("N")
       ->capture_default_str();
   training("--micro-batch", s.micro_batch,
-           "sequences a thread takes at a time; divides --batch "
+           "sequences that go through the model together; the last of a batch may be fewer "
            "[from batch and context]")
       ->type_name("N");
   training("--seed", s.seed, "of initial weights and order of data")

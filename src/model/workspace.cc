@@ -45,9 +45,10 @@ Workspace::Workspace(const ModelConfig& config, const UnitShape& shape, Purpose 
   token_order = order_.data();
 }
 
-std::size_t Workspace::head_passes(const ModelConfig& config, std::size_t rows) {
+std::size_t Workspace::head_passes(const ModelConfig& config, std::size_t rows,
+                                   std::size_t unit_rows) {
   const std::size_t each = rows_of_head(rows, config.vocabulary);
-  return (rows + each - 1) / each;
+  return (unit_rows + each - 1) / each;
 }
 
 std::size_t Workspace::head_block() const {

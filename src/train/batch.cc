@@ -1,10 +1,7 @@
 #include "cllm/train/batch.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <limits>
-#include <string>
 
 #include "cllm/base/error.h"
 
@@ -31,15 +28,28 @@ Share share_of(std::size_t total, std::size_t index, std::size_t parts) {
   return {first, total * (index + 1) / parts - first};
 }
 
+std::size_t count_units(std::size_t batch, std::size_t micro_batch) {
+  return (batch + micro_batch - 1) / micro_batch;
+}
+
+Share sequences_of(std::size_t unit, std::size_t batch, std::size_t micro_batch) {
+  const std::size_t first = unit * micro_batch;
+  return {first, std::min(micro_batch, batch - first)};
+}
+
 std::size_t default_micro_batch(std::size_t batch, std::size_t context) {
-  std::size_t best = 1;
-  for (std::size_t m = 2; m <= batch / kFewestUnits && m * context <= kMostUnitPositions; ++m) {
-    if (batch % m == 0) best = m;
+  const std::size_t large = std::min(batch / kFewestUnits, kMostUnitPositions / context);
+  const std::size_t small = (kFewestUnitPositions + context - 1) / context;
+  if (large >= small) {
+    for (std::size_t m = large; 2 * m >= large; --m) {
+      if (batch % m == 0) return m;
+    }
+    return count_units(batch, count_units(batch, large));
   }
-  for (std::size_t m = best; m <= batch && best * context < kFewestUnitPositions; ++m) {
-    if (batch % m == 0) best = m;
+  for (std::size_t m = small; m <= batch && 2 * m <= 3 * small; ++m) {
+    if (batch % m == 0) return m;
   }
-  return best;
+  return small >= batch ? batch : count_units(batch, count_units(batch, small));
 }
 
 std::size_t default_row_block(std::size_t batch_positions, std::size_t unit_positions) {
@@ -90,12 +100,10 @@ void check_micro_batch(std::size_t batch, std::size_t micro_batch) {
   if (batch < 1 || batch > kLargestBatch) {
     fail("--batch {}: give a number from 1 to {}", batch, kLargestBatch);
   }
-  if (micro_batch >= 1 && batch % micro_batch == 0) return;
-  std::string divisors;
-  for (std::size_t m = 1; m <= std::min<std::size_t>(batch, 64); ++m) {
-    if (batch % m == 0) divisors += fmt::format("{}{}", divisors.empty() ? "" : ", ", m);
+  if (micro_batch < 1 || micro_batch > batch) {
+    fail("--micro-batch {}: give a number of sequences from 1 to those of --batch, {}", micro_batch,
+         batch);
   }
-  fail("--micro-batch {} does not divide --batch {}; use one of {}", micro_batch, batch, divisors);
 }
 
 }  // namespace cllm::train

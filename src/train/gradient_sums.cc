@@ -78,9 +78,11 @@ GradientSums::GradientSums(const model::Gpt& gpt, const kernels::Kernels& kernel
     bucket_of_.push_back(static_cast<std::size_t>(after - buckets_.begin()) - 1);
   }
   const auto units = static_cast<std::int64_t>(shape.local_units);
+  const auto passes = static_cast<std::int64_t>(shape.head_passes),
+             last_passes = static_cast<std::int64_t>(shape.last_head_passes);
   for (const model::Tile& tile : gpt.tiling().tiles()) {
-    const std::size_t passes = tile.tensor == layout.table() ? shape.head_passes : 1;
-    contributions_[bucket_of_[tile.tensor]] += units * static_cast<std::int64_t>(passes);
+    contributions_[bucket_of_[tile.tensor]] +=
+        tile.tensor != layout.table() || units == 0 ? units : (units - 1) * passes + last_passes;
   }
   contributions_.back() += units * static_cast<std::int64_t>(model::kTokenRanges);
   tokens_.reserve(most_token_rows(layout, shape.batch_tokens));
@@ -109,7 +111,7 @@ std::size_t GradientSums::bytes_for(const model::Layout& layout, Reduce reduce, 
   return IntegerSums::bytes_for(elements, rows, high_words) + rows * sizeof(SumRow);
 }
 
-void GradientSums::begin(std::span<const std::uint8_t> tokens,
+void GradientSums::begin(std::span<const std::int32_t> tokens,
                          std::span<const std::int32_t> exponents) {
   exponents_ = exponents;
   tokens_.clear();

@@ -15,17 +15,13 @@ model::UnitShape unit_shape(const model::ModelConfig& config, const TrainerOptio
   return {options.micro_batch, config.context, options.row_block};
 }
 
-/// How many times a unit goes through the head, and so adds to the token table.
-std::size_t head_passes(const model::ModelConfig& config, const TrainerOptions& options) {
-  return model::Workspace::head_passes(config, options.micro_batch * config.context);
-}
-
 Share units_of(const TrainerOptions& options, const Collective& collective) {
   validate(options.optimizer);
   validate(options.schedule);
   check_micro_batch(options.batch, options.micro_batch);
   check_row_block(options.row_block);
-  return share_of(options.batch / options.micro_batch, static_cast<std::size_t>(collective.rank()),
+  return share_of(count_units(options.batch, options.micro_batch),
+                  static_cast<std::size_t>(collective.rank()),
                   static_cast<std::size_t>(collective.size()));
 }
 
@@ -44,9 +40,16 @@ std::vector<std::uint32_t> order_of(const std::vector<std::uint32_t>& row_of) {
 }
 
 GradientSums::Shape sums_shape(const model::ModelConfig& config, const TrainerOptions& options,
-                               std::size_t units) {
-  return {.local_units = units,
-          .head_passes = head_passes(config, options),
+                               const Share& units) {
+  // How many times a unit goes through the head, and so adds to the token table.
+  const auto head_passes = [&](std::size_t unit) {
+    const Share sequences = sequences_of(unit, options.batch, options.micro_batch);
+    return model::Workspace::head_passes(config, options.micro_batch * config.context,
+                                         sequences.count * config.context);
+  };
+  return {.local_units = units.count,
+          .head_passes = head_passes(0),
+          .last_head_passes = units.count == 0 ? 0 : head_passes(units.first + units.count - 1),
           .batch_tokens = options.batch * config.context,
           .row_order = order_of(options.row_of)};
 }
@@ -72,7 +75,7 @@ Trainer::Trainer(const model::Gpt& gpt, const kernels::Kernels& kernels,
       units_(units_of(options, collective)),
       crew_(options.threads, options.trace_events),
       sentinel_(options.spike_factor),
-      sums_(gpt, kernels, options.reduce, sums_shape(gpt.layout().config(), options, units_.count)),
+      sums_(gpt, kernels, options.reduce, sums_shape(gpt.layout().config(), options, units_)),
       reducer_(sums_, collective, options.trace_events),
       optimizer_(gpt.layout(), kernels, options.optimizer, crew_),
       input_rows_(options.row_of.size() * gpt.layout().config().table_width()),
@@ -245,8 +248,8 @@ void Trainer::take_units(Crewmates& mates, Seat& seat, Recorder& recorder, const
     if (mates.unit >= units_.count) return;
     fail_point("unit.begins");
     const model::InputTable table{input_rows_.data(), options_.row_of.data()};
-    const model::Unit unit{mates.inputs.data(), mates.targets.data(), options_.micro_batch,
-                           gpt_.layout().config().context,
+    const model::Unit unit{mates.inputs.data(), mates.targets.data(),
+                           sequences_of_unit(mates.unit).count, gpt_.layout().config().context,
                            options_.row_of.empty() ? nullptr : &table};
     GradientSums::UnitSink sink(sums_, mates.unit);
     const double loss = gpt_.loss_and_gradient(state.parameters.data(), unit, scale,
@@ -266,24 +269,34 @@ std::size_t Trainer::next_unit(std::size_t team, std::size_t turn) {
 /// buffers.
 void Trainer::read_unit(std::uint64_t begin, Crewmates& mates) const {
   const std::size_t context = gpt_.layout().config().context;
-  const std::size_t first = (units_.first + mates.unit) * options_.micro_batch;
-  for (std::size_t s = 0; s < options_.micro_batch; ++s) {
+  const Share sequences = sequences_of_unit(mates.unit);
+  for (std::size_t s = 0; s < sequences.count; ++s) {
     std::uint32_t* window = mates.window.data();
-    tokens_.copy(sampler_.start(begin + first + s), context + 1, window);
+    tokens_.copy(sampler_.start(begin + sequences.first + s), context + 1, window);
     std::memcpy(mates.inputs.data() + s * context, window, context * sizeof(*window));
     std::memcpy(mates.targets.data() + s * context, window + 1, context * sizeof(*window));
   }
 }
 
-/// Which tokens the global batch that begins with sequence `begin` has as inputs.
+/// Of the global batch, those of this rank's `unit`th.
+Share Trainer::sequences_of_unit(std::size_t unit) const {
+  return sequences_of(units_.first + unit, options_.batch, options_.micro_batch);
+}
+
+/// Which tokens the global batch that begins with sequence `begin` has as inputs. Each rank reads
+/// its own part.
 void Trainer::mark_tokens(std::uint64_t begin) {
   const std::size_t context = gpt_.layout().config().context;
   std::uint32_t* window = teams_.front()->window.data();
   batch_tokens_.fill(0);
-  for (std::size_t s = 0; s < options_.batch; ++s) {
-    tokens_.copy(sampler_.start(begin + s), context, window);
-    for (std::size_t i = 0; i < context; ++i) batch_tokens_[window[i]] = 1;
+  for (std::size_t unit = 0; unit < units_.count; ++unit) {
+    const Share sequences = sequences_of_unit(unit);
+    for (std::size_t s = sequences.first; s < sequences.first + sequences.count; ++s) {
+      tokens_.copy(sampler_.start(begin + s), context, window);
+      for (std::size_t i = 0; i < context; ++i) batch_tokens_[window[i]] = 1;
+    }
   }
+  if (collective_.size() > 1) collective_.sum(batch_tokens_.span());
 }
 
 /// The token table as it is, in the order in which inputs are looked up.
@@ -328,8 +341,8 @@ std::uint64_t Trainer::sums_bytes(const model::Layout& layout, const TrainerOpti
                                   const Collective& collective) {
   const Share units = units_of(options, collective);
   return GradientSums::bytes_for(layout, options.reduce,
-                                 sums_shape(layout.config(), options, units.count),
-                                 options.batch / options.micro_batch);
+                                 sums_shape(layout.config(), options, units),
+                                 count_units(options.batch, options.micro_batch));
 }
 
 std::string Trainer::bucket_name(std::size_t bucket) const {

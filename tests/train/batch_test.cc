@@ -27,7 +27,23 @@ TEST(Batch, SharesAreContiguousAndEven) {
   }
 }
 
-TEST(Batch, DefaultMicroBatchDividesAndFillsAUnit) {
+TEST(Batch, UnitsHaveTheWholeBatch) {
+  for (const std::size_t batch : {1u, 7u, 12u, 13u}) {
+    for (std::size_t m = 1; m <= batch; ++m) {
+      std::size_t next = 0;
+      for (std::size_t unit = 0; unit < count_units(batch, m); ++unit) {
+        const Share sequences = sequences_of(unit, batch, m);
+        EXPECT_EQ(sequences.first, next);
+        EXPECT_TRUE(sequences.count == m || (unit + 1 == count_units(batch, m) &&
+                                             sequences.count >= 1 && sequences.count < m));
+        next += sequences.count;
+      }
+      EXPECT_EQ(next, batch);
+    }
+  }
+}
+
+TEST(Batch, DefaultMicroBatchFillsAUnit) {
   EXPECT_EQ(default_micro_batch(12, 64), 3u);
   EXPECT_EQ(default_micro_batch(16, 64), 4u);
   EXPECT_EQ(default_micro_batch(16, 128), 4u);
@@ -35,11 +51,21 @@ TEST(Batch, DefaultMicroBatchDividesAndFillsAUnit) {
   EXPECT_EQ(default_micro_batch(2, 1024), 1u);
   EXPECT_EQ(default_micro_batch(4, 64), 4u);  // too small to be shared out
   EXPECT_EQ(default_micro_batch(1, 1), 1u);
+  // What has no divisor near ends in a smaller unit, and the others are as even as can be.
+  EXPECT_EQ(default_micro_batch(11, 32), 6u);
+  EXPECT_EQ(default_micro_batch(13, 64), 3u);
+  EXPECT_EQ(default_micro_batch(101, 64), 8u);
+  EXPECT_EQ(default_micro_batch(11, 1024), 1u);
   for (std::size_t batch = 1; batch < 100; ++batch) {
-    for (const std::size_t context : {1u, 10u, 64u, 300u}) {
+    for (const std::size_t context : {1u, 10u, 64u, 300u, 2000u}) {
       const std::size_t m = default_micro_batch(batch, context);
-      EXPECT_EQ(batch % m, 0u);
-      EXPECT_TRUE(m == 1 || m * context <= 512 || batch / m < 4);
+      EXPECT_GE(m, 1u);
+      EXPECT_LE(m, batch);
+      EXPECT_TRUE(m == 1 || m * context <= 512) << batch << " x " << context;
+      // No fewer units than there may be, of 192 positions: no more than half of the threads idle.
+      if (batch > 1 && batch * context > 2 * 288) {
+        EXPECT_GT(count_units(batch, m), 1u) << batch << " x " << context;
+      }
     }
   }
 }
@@ -66,10 +92,13 @@ TEST(Batch, TeamsAreAsManyAsEndSoonest) {
   EXPECT_EQ(plan_teams(1, 8, 2, 4), (Sizes{1}));
 }
 
-TEST(Batch, AMicroBatchThatDoesNotDivideIsRefusedWithTheOnesThatDo) {
+TEST(Batch, AMicroBatchThatIsNoneIsRefused) {
   EXPECT_NO_THROW(check_micro_batch(12, 4));
-  EXPECT_THAT([] { check_micro_batch(12, 5); },
-              ThrowsMessage<Error>(HasSubstr("use one of 1, 2, 3, 4, 6, 12")));
+  EXPECT_NO_THROW(check_micro_batch(12, 5));
+  EXPECT_NO_THROW(check_micro_batch(12, 12));
+  EXPECT_THAT([] { check_micro_batch(12, 13); },
+              ThrowsMessage<Error>(HasSubstr("--micro-batch 13: give a number of sequences from 1 "
+                                             "to those of --batch, 12")));
   EXPECT_THAT([] { check_micro_batch(12, 0); }, ThrowsMessage<Error>(HasSubstr("--micro-batch 0")));
   EXPECT_THAT([] { check_micro_batch(std::size_t{1} << 60, 1); },
               ThrowsMessage<Error>(HasSubstr("from 1 to 1000000")));

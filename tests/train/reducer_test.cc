@@ -75,12 +75,13 @@ void give_unit(const model::Gpt& gpt, GradientSums& sums) {
 struct Parts {
   model::Gpt gpt{{.layers = 3, .heads = 2, .channels = 256, .context = 16, .vocabulary = 2000},
                  kernels::select_kernels()};
-  GradientSums sums{gpt,
-                    kernels::select_kernels(),
-                    Reduce::kExact,
-                    {.local_units = 1, .head_passes = 1, .batch_tokens = 16}};
+  GradientSums sums{
+      gpt,
+      kernels::select_kernels(),
+      Reduce::kExact,
+      {.local_units = 1, .head_passes = 1, .last_head_passes = 1, .batch_tokens = 16}};
   std::vector<std::int32_t> exponents = initial_exponents(gpt.tiling().rows());
-  std::vector<std::uint8_t> tokens = std::vector<std::uint8_t>(2000);
+  std::vector<std::int32_t> tokens = std::vector<std::int32_t>(2000);
 };
 
 TEST(Reducer, SumsEveryBucketOnAThreadOfItsOwn) {

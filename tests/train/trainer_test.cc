@@ -88,7 +88,7 @@ TEST(Trainer, CountsStepsAndTokens) {
 }
 
 TEST(Trainer, RefusesOptionsThatMakeNoSense) {
-  EXPECT_THROW(Bench(random_tokens(2000, 3), options_with(12, 5, 1)), Error);
+  EXPECT_THROW(Bench(random_tokens(2000, 3), options_with(12, 13, 1)), Error);
   TrainerOptions options = options_with(12, 1, 1);
   options.schedule.rate = -1;
   EXPECT_THROW(Bench(random_tokens(2000, 3), options), Error);

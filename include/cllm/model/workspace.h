@@ -73,8 +73,9 @@ class Workspace {
   std::size_t head_rows() const { return head_rows_; }
   /// Rows of them that one thread of a team takes: a pass has as many blocks as a unit.
   std::size_t head_block() const;
-  /// How many passes that is, for units of so many rows.
-  static std::size_t head_passes(const ModelConfig& config, std::size_t rows);
+  /// How many passes that is for a unit of `unit_rows` in a workspace for units of `rows`.
+  static std::size_t head_passes(const ModelConfig& config, std::size_t rows,
+                                 std::size_t unit_rows);
   /// Bytes that a workspace of these arguments allocates.
   static std::size_t bytes_for(const ModelConfig& config, const UnitShape& shape, Purpose purpose);
 

@@ -15,10 +15,16 @@ struct Share {
 /// sizes differ by at most one.
 Share share_of(std::size_t total, std::size_t index, std::size_t parts);
 
+/// The units of a batch; the last one may have fewer sequences than the others.
+std::size_t count_units(std::size_t batch, std::size_t micro_batch);
+/// The sequences of the batch that a unit has.
+Share sequences_of(std::size_t unit, std::size_t batch, std::size_t micro_batch);
+
 /// The micro-batch that is taken when none is asked for: a function of batch and context alone, so
-/// that results don't depend on ranks and threads. The most sequences that divide the batch, have
-/// at most 512 positions and leave four units to share out; but where that makes units of under 192
-/// positions, which are slow, as few sequences as make that many.
+/// that results don't depend on ranks and threads. The most sequences that have at most 512
+/// positions and leave four units to share out; but where that makes units of under 192 positions,
+/// which are slow, as few sequences as make that many. Where a number near to it divides the batch,
+/// that one; else units are as even as can be.
 std::size_t default_micro_batch(std::size_t batch, std::size_t context);
 
 /// The row block that is taken when none is asked for, from the positions of the batch and of a
@@ -34,7 +40,7 @@ void check_row_block(std::size_t row_block);
 /// blocks. There are at most as many teams as units, and at least one.
 std::vector<int> plan_teams(int threads, std::size_t units, std::size_t blocks, int team);
 
-/// Throws Error with the numbers to use unless the micro-batch divides the batch.
+/// Throws Error with the numbers to use unless 1 <= micro_batch <= batch.
 void check_micro_batch(std::size_t batch, std::size_t micro_batch);
 
 }  // namespace cllm::train

@@ -42,9 +42,10 @@ class GradientSums {
  public:
   /// What is to be summed in a step.
   struct Shape {
-    std::size_t local_units;   ///< of this rank
-    std::size_t head_passes;   ///< contributions of a unit to each tile of the token table
-    std::size_t batch_tokens;  ///< inputs of the global batch
+    std::size_t local_units;       ///< of this rank
+    std::size_t head_passes;       ///< contributions of a unit to each tile of the token table
+    std::size_t last_head_passes;  ///< the same of this rank's last unit
+    std::size_t batch_tokens;      ///< inputs of the global batch
     /// (V): tokens in the order in which rows of inputs are kept; empty: by number.
     std::vector<std::uint32_t> row_order = {};
   };
@@ -53,10 +54,10 @@ class GradientSums {
   GradientSums(const model::Gpt& gpt, const kernels::Kernels& kernels, Reduce reduce,
                const Shape& shape);
 
-  /// Forgets all sums. `tokens` marks with a byte those of the vocabulary that the global batch
-  /// has; `exponents` are those of Note [Exact sums], one for each row of the tiling, and stay
-  /// where they are until the step ends.
-  void begin(std::span<const std::uint8_t> tokens, std::span<const std::int32_t> exponents);
+  /// Forgets all sums. `tokens` (V) is not 0 for those that the global batch has; `exponents` are
+  /// those of Note [Exact sums], one for each row of the tiling, and stay where they are until the
+  /// step ends.
+  void begin(std::span<const std::int32_t> tokens, std::span<const std::int32_t> exponents);
 
   /// What one unit adds. `unit` counts this rank's units from 0.
   class UnitSink final : public model::GradientSink {

@@ -31,7 +31,7 @@ struct TrainerOptions {
   AdamWOptions optimizer;
   Schedule schedule;
   std::size_t batch = 12;       ///< sequences of a step, over all ranks
-  std::size_t micro_batch = 1;  ///< sequences of a unit; divides batch
+  std::size_t micro_batch = 1;  ///< sequences of a unit; the last one may have fewer
   std::size_t row_block = 128;  ///< positions of a unit that one thread of a team takes at a time
   Reduce reduce = Reduce::kExact;
   OnSpike on_spike = OnSpike::kClip;
@@ -131,6 +131,7 @@ class Trainer {
   void forward_backward(const State& state) noexcept;
   void take_units(Crewmates& mates, Seat& seat, Recorder& recorder, const State& state);
   std::size_t next_unit(std::size_t team, std::size_t turn);
+  Share sequences_of_unit(std::size_t unit) const;
   void read_unit(std::uint64_t begin, Crewmates& mates) const;
   std::span<const std::int64_t> gather_totals(LossSum& loss);
 
@@ -150,7 +151,7 @@ class Trainer {
   Reducer reducer_;
   Optimizer optimizer_;
   Slab<float> input_rows_;           // (V, table width): TrainerOptions::row_of; else nothing
-  Slab<std::uint8_t> batch_tokens_;  // (V): 1 where the global batch has the token
+  Slab<std::int32_t> batch_tokens_;  // (V): not 0 where the global batch has the token
   Slab<std::int64_t> totals_;        // losses, then sizes of contributions to each tile
 };
 

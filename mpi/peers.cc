@@ -9,6 +9,7 @@
 #include <cstring>
 #include <exception>
 
+#include "cllm/base/output.h"
 #include "cllm/base/processors.h"
 #include "cllm/mpi/checked.h"
 #include "cllm/mpi/environment.h"
@@ -109,7 +110,7 @@ bool Peers::turn(train::Watchdog& watchdog, bool leaves) {
   if (const auto fault = watchdog.look(seconds_now(), mine, train::heartbeat().patience())) {
     end_job(*fault);
   }
-  if (const auto note = watchdog.note()) fmt::print(stderr, "{}\n", *note);
+  if (const auto note = watchdog.note()) put(stderr, *note + "\n");
   return false;
 }
 
@@ -135,8 +136,7 @@ void Peers::tell(Peer& peer, const train::Beat& beat) {
 
 void Peers::end_job(const std::string& why) const {
   end_within(kSecondsToEnd, kWatchdogExit);
-  fmt::print(stderr, "cllm-dist: {}\n", why);
-  std::fflush(stderr);
+  put(stderr, "cllm-dist: " + why + "\n");
   abort(kWatchdogExit);
 }
 

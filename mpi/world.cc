@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "cllm/base/error.h"
+#include "cllm/base/output.h"
 #include "cllm/mpi/checked.h"
 #include "cllm/train/heartbeat.h"
 
@@ -59,8 +60,8 @@ void World::use_hosts() {
       return train::in_agreement(*this, [&] { host_ring_.emplace(MPI_COMM_WORLD, beside.get()); });
     } catch (const ReplicatedError& error) {
       if (rank_ == 0 && !has_warned_) {
-        fmt::print(stderr, "warning: {}; until then --allreduce is flat, which is slower\n",
-                   error.what());
+        put(stderr, fmt::format("warning: {}; until then --allreduce is flat, which is slower\n",
+                                error.what()));
       }
       has_warned_ = true;
     }

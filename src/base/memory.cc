@@ -6,7 +6,9 @@
 #include <fstream>
 #include <limits>
 #include <optional>
-#include <sstream>
+#include <string>
+
+#include "cllm/base/control_group.h"
 
 namespace cllm {
 
@@ -62,32 +64,15 @@ void limit_by(const fs::path& group, const GroupFiles& files, Memory& memory) {
 }
 
 /// Of this process.
-Memory my_memory() {
-  std::ifstream file("/proc/self/cgroup");
-  std::ostringstream text;
-  text << file.rdbuf();
-  return control_group_memory("/sys/fs/cgroup", text.str());
-}
+Memory my_memory() { return control_group_memory(kControlGroups, my_control_groups()); }
 
 }  // namespace
 
 Memory control_group_memory(const fs::path& mount, const std::string& groups) {
   Memory memory{kUnlimited, kUnlimited};
-  std::istringstream lines(groups);
-  for (std::string line; std::getline(lines, line);) {  // number:controllers:/path
-    const std::size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (first == line.npos || second == line.npos) continue;
-    const std::string controllers = ',' + line.substr(first + 1, second - first - 1) + ',';
-    const bool is_version_2 = controllers == ",,";
-    if (!is_version_2 && controllers.find(",memory,") == controllers.npos) continue;
-    const fs::path root = is_version_2 ? mount : mount / "memory";
-    // In a container, the path may be one that is seen outside alone; the root is then its group.
-    for (fs::path group = fs::path(line.substr(second + 1)).relative_path();;
-         group = group.parent_path()) {
-      limit_by(root / group, is_version_2 ? kVersion2 : kVersion1, memory);
-      if (group.empty()) break;
-    }
-  }
+  visit_control_groups(mount, groups, "memory", [&](const fs::path& group, bool is_version_2) {
+    limit_by(group, is_version_2 ? kVersion2 : kVersion1, memory);
+  });
   return memory;
 }
 

@@ -89,6 +89,9 @@ std::vector<std::string> announcement(const RunFacts& facts) {
   for (const std::string& line : train::site_table(facts.sites)) {
     lines.push_back(std::exchange(label, "        ") + line);
   }
+  for (const std::string& note : train::placement_notes(facts.sites)) {
+    lines.push_back("note    " + note);
+  }
   if (s.data == "builtin" && s.validation_data.empty()) {
     lines.push_back(fmt::format(
         "floor   {:.4f}: the entropy of the corpus in nats per token, which is the mean loss of a "

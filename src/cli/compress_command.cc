@@ -8,8 +8,10 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "cllm/base/disk.h"
 #include "cllm/base/error.h"
 #include "cllm/base/memory.h"
+#include "cllm/base/output.h"
 #include "cllm/base/processors.h"
 #include "cllm/cli/checkpoints.h"
 #include "cllm/cli/commands.h"
@@ -41,12 +43,11 @@ class LiveLine {
  public:
   void show(const std::string& text) {
     if (!live_) return;
-    fmt::print("\r\x1b[K{}", text);
-    std::fflush(stdout);
+    put(stdout, "\r\x1b[K" + text);
     painted_ = true;
   }
   void clear() {
-    if (painted_) fmt::print("\r\x1b[K");
+    if (painted_) put(stdout, "\r\x1b[K");
     painted_ = false;
   }
 
@@ -65,6 +66,14 @@ void require_place(const std::filesystem::path& out) {
     fail("--out {}: cannot write into {}: {}; give another", out.string(), directory.string(),
          std::generic_category().message(errno));
   }
+}
+
+void require_room(const std::filesystem::path& out, double bytes) {
+  const std::string lack =
+      lack_of_room(std::filesystem::absolute(out).parent_path(), static_cast<std::uint64_t>(bytes));
+  if (lack.empty()) return;
+  fail("--out {}: the compressed model takes about {}, and {}; make room, or give another place",
+       out.string(), bytes_text(bytes), lack);
 }
 
 void require_memory(const model::Layout& layout) {
@@ -86,10 +95,10 @@ void warn_of_short_text(const data::TokenView& text, std::uint64_t sequences,
   std::size_t widest = 0;
   for (const model::Tensor& tensor : layout.tensors()) widest = std::max(widest, tensor.columns);
   if (positions >= widest) return;
-  fmt::print(stderr,
-             "warning: {} positions of {} say little about matrices with up to {} columns; give "
-             "more text or --calibrate-sequences\n",
-             positions, path, widest);
+  put(stderr,
+      fmt::format("warning: {} positions of {} say little about matrices with up to {} columns; "
+                  "give more text or --calibrate-sequences\n",
+                  positions, path, widest));
 }
 
 /// What /run/compression says.
@@ -114,8 +123,8 @@ void print_table(const train::CompressedParameters& result, const model::Layout&
                  const std::filesystem::path& out) {
   double weights = 0, code_bits = 0, loss = 0, certificate_bytes = 0;
   for (const train::MatrixReport& report : result.reports) {
-    fmt::print("  {:<28} {:>7.3f} bits per weight, adds {:.2e} nats\n", report.name, report.bits,
-               report.loss);
+    put(stdout, fmt::format("  {:<28} {:>7.3f} bits per weight, adds {:.2e} nats\n", report.name,
+                            report.bits, report.loss));
     weights += static_cast<double>(report.weights);
     code_bits += report.bits * static_cast<double>(report.weights);
     loss += report.loss;
@@ -125,16 +134,17 @@ void print_table(const train::CompressedParameters& result, const model::Layout&
   }
   const auto size = static_cast<double>(std::filesystem::file_size(out));
   const double floats = 4 * static_cast<double>(layout.parameter_count());
-  fmt::print(
-      "codes       {:.3f} bits per weight, {:.0f} bytes; expected to add {:.5f} nats per token (to "
-      "second order)\n",
-      code_bits / weights, code_bits / 8, loss);
+  put(stdout,
+      fmt::format("codes       {:.3f} bits per weight, {:.0f} bytes; expected to add {:.5f} nats "
+                  "per token (to second order)\n",
+                  code_bits / weights, code_bits / 8, loss));
   if (certificate_bytes > 0) {
-    fmt::print("lattices    {:.0f} bytes of certificates\n", certificate_bytes);
+    put(stdout, fmt::format("lattices    {:.0f} bytes of certificates\n", certificate_bytes));
   }
-  fmt::print(
-      "file        {}: {:.0f} bytes, {:.4f} of the float32 parameters, {:.3f} bits per parameter\n",
-      out.string(), size, size / floats, 32 * size / floats);
+  put(stdout,
+      fmt::format("file        {}: {:.0f} bytes, {:.4f} of the float32 parameters, {:.3f} bits per "
+                  "parameter\n",
+                  out.string(), size, size / floats, 32 * size / floats));
 }
 
 }  // namespace
@@ -173,8 +183,7 @@ void compress_command(const CompressSettings& settings, train::Collective& colle
         .method = parse_method(settings.method),
         .spacing = parse_spacing(settings.spacing),
         .bits = settings.bits,
-        .threads = settings.threads > 0 ? settings.threads
-                                        : static_cast<int>(available_processors().size())};
+        .threads = settings.threads > 0 ? settings.threads : useful_threads()};
     if (!(settings.bits >= 1 && settings.bits <= 12)) {
       fail("--bits {}: give a number from 1 to 12", settings.bits);
     }
@@ -195,6 +204,7 @@ void compress_command(const CompressSettings& settings, train::Collective& colle
                  data::lost_text(text.lost_bytes, text.source_bytes));
     }
     require_memory(layout);
+    require_room(settings.out, settings.bits / 8 * static_cast<double>(layout.parameter_count()));
     warn_of_short_text(text.tokens, settings.sequences, layout, settings.calibrate);
     LiveLine line;
     const auto statistics = train::measure_sensitivity(
@@ -210,7 +220,6 @@ void compress_command(const CompressSettings& settings, train::Collective& colle
     io::write_compressed_model(settings.out, loaded.run, layout, result.matrices,
                                loaded.parameters.span());
     print_table(result, layout, settings.out);
-    std::fflush(stdout);
   });
 }
 

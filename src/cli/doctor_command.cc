@@ -25,6 +25,7 @@
 #include "cllm/kernels/blas.h"
 #include "cllm/model/flops.h"
 #include "cllm/train/batch.h"
+#include "cllm/train/checkpoint_writer.h"
 #include "cllm/train/memory_budget.h"
 #include "cllm/train/progress.h"
 
@@ -55,9 +56,6 @@ constexpr double kExpectedShare = 0.4;
 
 /// Of hosts, more than these are not all listed.
 constexpr std::size_t kMostHosts = 16;
-
-/// Of a checkpoint: a parameter with AdamW's m and v.
-constexpr double kStateBytes = 12;
 
 std::string time_text(double seconds) {
   if (seconds < 1e-3) return fmt::format("{:.0f} us", seconds * 1e6);
@@ -166,6 +164,7 @@ class Examination {
     for (const std::string& line : train::site_table(machine_->sites)) {
       say("{}{}", std::exchange(label, "        "), line);
     }
+    for (const std::string& note : train::placement_notes(machine_->sites)) say("note    {}", note);
     for (const std::string& warning : train::placement_warnings(machine_->sites)) {
       find(kOvercrowded, warning);
     }
@@ -279,28 +278,26 @@ class Examination {
         make_directories(directory_);
       });
       require_seen_by_all(directory_, collective_);
-      disk_ = measure_disk(directory_, collective_);
+      disk_ = measure_disk(directory_, checkpoint_bytes(), collective_);
     });
     std::error_code ignored;
     for (const fs::path& path : made) fs::remove(path, ignored);
     if (!seen) return;
-    const double bytes =
-        kStateBytes * static_cast<double>(model::Layout(s_.shape).parameter_count());
+    const auto bytes = static_cast<double>(checkpoint_bytes());
     say("        {:.2f} GB/s; a checkpoint of {} has {:.2g} GB and takes {}; {:.1f} GB are free",
         disk_.bytes_per_second / 1e9, s_.preset, bytes / 1e9,
         time_text(bytes / disk_.bytes_per_second), disk_.free_bytes / 1e9);
-    if (disk_.free_bytes < 2 * bytes) {
-      find(kNoRoom,
-           fmt::format("--out {} has {:.1f} GB free, and two checkpoints of {} take {:.1f}; "
-                       "make room, or give another directory",
-                       directory_.string(), disk_.free_bytes / 1e9, s_.preset, 2 * bytes / 1e9));
-    }
+    if (!disk_.room.empty()) find(kNoRoom, disk_.room);
     if (disk_.bytes_per_second < kSlowBytesPerSecond) {
       find(kSlowDisk,
            fmt::format("--out {} is written to at {:.0f} MB/s; give a faster file system, "
                        "or save more rarely with --checkpoint-every",
                        directory_.string(), disk_.bytes_per_second / 1e6));
     }
+  }
+
+  std::uint64_t checkpoint_bytes() const {
+    return train::CheckpointWriter::bytes_for(model::Layout(s_.shape), true);
   }
 
   /// The memory budget of a run with these settings.

@@ -12,14 +12,17 @@
 #include <random>
 #include <span>
 #include <thread>
+#include <utility>
 
 #include "cllm/base/denormals.h"
 #include "cllm/base/digest.h"
+#include "cllm/base/disk.h"
 #include "cllm/base/error.h"
 #include "cllm/base/memory.h"
 #include "cllm/base/parallel.h"
 #include "cllm/base/processors.h"
 #include "cllm/base/stopwatch.h"
+#include "cllm/cli/binding.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/train/ranks.h"
 
@@ -83,8 +86,15 @@ bool appears(const fs::path& path) {
 Machine prepare_machine(int threads, train::Collective& collective) {
   const kernels::Kernels* kernels = nullptr;
   in_agreement(collective, [&] { kernels = &kernels::select_kernels(); });
-  Machine machine{*kernels,
-                  train::gather_sites(train::this_site(threads, kernels->name), collective), 0};
+  train::Site site = train::this_site(threads, kernels->name);
+  read_binding(site);
+  Machine machine{*kernels, train::gather_sites(site, collective), 0};
+  const auto rank = static_cast<std::size_t>(collective.rank());
+  const std::vector<int> share = train::fair_share(machine.sites, rank, cores_of(site.permitted));
+  if (!share.empty() && run_on(share)) {
+    site.bound_to = std::exchange(site.processors, available_processors()).size();
+  }
+  machine.sites = train::gather_sites(std::move(site), collective);
   machine.threads = machine.sites[static_cast<std::size_t>(collective.rank())].threads;
   in_agreement(collective, [&] {
     train::require_same_kernels(machine.sites);
@@ -103,13 +113,14 @@ void check_memory(const train::MemoryBudget& budget, const std::vector<train::Si
   const double others = here * (static_cast<double>(budget.to_allocate()) - copy);
   const std::uint64_t limit = address_space_left();
   if (budget.to_allocate() > limit) {
-    fail("host {}: a rank needs about {:.1f} GB, and its limit (ulimit -v) leaves {:.1f}; raise it",
-         host, static_cast<double>(budget.to_allocate()) / 1e9, static_cast<double>(limit) / 1e9);
+    fail("host {}: a rank needs about {}, and its limit (ulimit -v) leaves {}; raise it", host,
+         bytes_text(static_cast<double>(budget.to_allocate())),
+         bytes_text(static_cast<double>(limit)));
   }
   const auto available = static_cast<double>(available_memory());
   if (others + copy <= available) return;
-  fail("host {}: the run needs about {:.1f} GB and {:.1f} GB are free; {}", host,
-       (others + copy) / 1e9, available / 1e9,
+  fail("host {}: the run needs about {} and {} are free; {}", host, bytes_text(others + copy),
+       bytes_text(available),
        others <= available
            ? "give --checkpoint-write blocking, which does without a copy of the state"
            : "make the model smaller, or give fewer --threads, a smaller --micro-batch or more "

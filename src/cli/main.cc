@@ -8,10 +8,12 @@
 #include "cllm/base/denormals.h"
 #include "cllm/base/error.h"
 #include "cllm/base/fail_point.h"
+#include "cllm/base/output.h"
 #include "cllm/base/processors.h"
 #include "cllm/base/stop_signals.h"
 #include "cllm/cli/launch.h"
 #include "cllm/cli/program.h"
+#include "cllm/cli/start_limit.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/mpi/environment.h"
 #include "cllm/mpi/world.h"
@@ -20,10 +22,7 @@ namespace {
 
 constexpr int kFailure = 1;
 
-void say(const char* what) {
-  fmt::print(stderr, "cllm-dist: {}\n", what);
-  std::fflush(stderr);
-}
+void say(const char* what) { cllm::put(stderr, fmt::format("cllm-dist: {}\n", what)); }
 
 /// The same of what this rank alone has met.
 void say_alone(const cllm::mpi::World& world, const char* what) {
@@ -63,8 +62,10 @@ const cllm::mpi::World* everyone = nullptr;
 /// one that a single rank met is said by it, and it takes the others down, which may be waiting for
 /// it.
 int main(int argc, char** argv) {
+  cllm::cli::end_start_limit();
   try {
     cllm::flush_denormals();
+    if (cllm::undo_openmp_places()) cllm::start_again(argv);
     const auto slow_blas = cllm::kernels::restart_with_better_blas_core(argv);
     // From here on: who asks for a stop while MPI starts or ends means no crash. It is never
     // destroyed, because a signal that comes when the exit code is known must not become it.
@@ -72,14 +73,19 @@ int main(int argc, char** argv) {
     // A file that outgrows a limit is then an error like others.
     ::signal(SIGXFSZ, SIG_IGN);
     cllm::fail_point("mpi.starts");
-    if (!cllm::cli::may_start_mpi(cllm::cli::read_launch())) return kFailure;
+    const cllm::cli::Launch launch = cllm::cli::read_launch();
+    // Asked before MPI starts, by the one that will know, and for no command but training, which
+    // has no name.
+    const bool asks = launch.rank == 0 && (argc < 2 || argv[1][0] == '-');
+    const auto job = asks ? cllm::cli::slurm_time_left() : cllm::cli::TimeLeft();
+    if (!cllm::cli::may_start_mpi(launch)) return kFailure;
     cllm::mpi::Environment environment(argc, argv);
     cllm::mpi::World world;
     everyone = &world;
     std::set_terminate(end_at_exception);
     if (slow_blas && world.rank() == 0) say(slow_blas->c_str());
     try {
-      const int exit_code = cllm::cli::run_program({argv + 1, argv + argc}, world, signals);
+      const int exit_code = cllm::cli::run_program({argv + 1, argv + argc}, world, signals, job);
       cllm::fail_point("mpi.ends");
       if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
       say_alone(world, "cannot write to standard output; what was to be printed is lost");

@@ -88,7 +88,7 @@ nlohmann::json machine_of(const std::vector<train::Site>& sites) {
 std::map<std::string, std::string> values_of(const std::string& config, const std::string& origin,
                                              const CLI::App& app) {
   std::map<std::string, std::string> values;
-  for (const std::string& argument : arguments_from_toml(config, origin, app)) {
+  for (const std::string& argument : stored_arguments(config, origin, app)) {
     const std::size_t equals = argument.find('=');
     values[argument.substr(0, equals)] = argument.substr(equals + 1);
   }

@@ -9,10 +9,12 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "cllm/base/disk.h"
 #include "cllm/base/error.h"
 #include "cllm/base/processors.h"
 #include "cllm/base/random.h"
 #include "cllm/base/stopwatch.h"
+#include "cllm/cli/room.h"
 #include "cllm/cli/step_bench.h"
 
 namespace cllm::cli {
@@ -137,18 +139,16 @@ double slowest(double seconds, Collective& collective) {
   return std::ranges::max(gather(seconds, collective));
 }
 
-DiskRate measure_disk(const fs::path& directory, Collective& collective) {
+DiskRate measure_disk(const fs::path& directory, std::uint64_t checkpoint, Collective& collective) {
   const std::string text = train::on_rank_0(collective, [&] {
     const double seconds = write_and_remove(
         directory / fmt::format(".doctor.{}.{}.cllm-tmp", host_name(), ::getpid()));
-    std::error_code unknown;
-    const fs::space_info space = fs::space(directory, unknown);
-    return nlohmann::json{static_cast<double>(kDiskBytes) / seconds,
-                          static_cast<double>(space.available)}
+    return nlohmann::json{static_cast<double>(kDiskBytes) / seconds, free_bytes(directory),
+                          room_warning(directory, {.bytes = checkpoint, .at_once = 2}, false)}
         .dump();
   });
   const nlohmann::json figures = nlohmann::json::parse(text);
-  return {.bytes_per_second = figures.at(0), .free_bytes = figures.at(1)};
+  return {.bytes_per_second = figures.at(0), .free_bytes = figures.at(1), .room = figures.at(2)};
 }
 
 }  // namespace cllm::cli

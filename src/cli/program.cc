@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cllm/base/error.h"
+#include "cllm/base/output.h"
 #include "cllm/cli/commands.h"
 #include "cllm/cli/launch.h"
 
@@ -32,7 +33,8 @@ void require_utf8(Arguments arguments) {
 
 std::string_view version() { return CLLM_VERSION; }
 
-int run_program(const Arguments& arguments, train::Collective& collective, StopSignals& signals) {
+int run_program(const Arguments& arguments, train::Collective& collective, StopSignals& signals,
+                const TimeLeft& job) {
   require_same_start(arguments, program_digest(), collective);
   collective.watch();
   require_utf8(arguments);
@@ -94,7 +96,9 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
   if (computes && refuse_if_cut_off(read_launch(), collective.size())) {
     return EXIT_FAILURE;
   }
-  if (trains) return train_command(arguments, collective, signals);
+  // What these write is read later, and elsewhere.
+  if (trains || tokenize_app->parsed() || compress_app->parsed()) outlive_readers();
+  if (trains) return train_command(arguments, collective, signals, job);
   signals.give_up();
   if (doctor_app->parsed()) return doctor_command(*doctor_app, doctor, collective);
   if (sample_app->parsed()) {

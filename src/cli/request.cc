@@ -48,7 +48,14 @@ void read_request(const Arguments& command_line, Collective& collective, Request
   declare_train_options(request.app, s);
   parse(request.app, command_line);
   Arguments arguments = command_line;
-  const auto put_before = [&](const Arguments& earlier) {
+  const auto put_before = [&](Arguments earlier) {
+    // Each says how long the run is, so that a later one replaces both.
+    const auto is_length = [](const std::string& argument) {
+      return argument.starts_with("--steps=") || argument.starts_with("--epochs=");
+    };
+    if (request.app.count("--steps") + request.app.count("--epochs") > 0) {
+      std::erase_if(earlier, is_length);
+    }
     arguments.insert(arguments.begin(), earlier.begin(), earlier.end());
     parse(request.app, arguments);
   };
@@ -63,7 +70,7 @@ void read_request(const Arguments& command_line, Collective& collective, Request
   }
   if (!request.origin.checkpoint.empty()) {
     Arguments stored =
-        arguments_from_toml(request.origin.config, request.origin.checkpoint, request.app);
+        stored_arguments(request.origin.config, request.origin.checkpoint, request.app);
     if (!request.origin.resumes()) stored = inherited(stored);
     put_before(stored);
     const bool is_stored = std::ranges::find(stored, "--tokenizer=" + s.tokenizer) != stored.end();

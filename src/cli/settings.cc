@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <limits>
 
@@ -16,6 +17,9 @@ namespace {
 
 /// OpenBLAS has buffers for as many.
 constexpr std::uint64_t kMostTeamThreads = 64;
+
+/// What fits into a number of steps with any data.
+constexpr double kMostEpochs = 1e6;
 
 /// Room of a thread's recorder: some steps of a model with a hundred layers.
 constexpr std::size_t kTraceEvents = std::size_t{1} << 16;
@@ -130,6 +134,9 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
 
   const auto training = group(app, "Training");
   training("--steps", s.steps, "optimizer steps")->type_name("N")->capture_default_str();
+  training("--epochs", s.epochs,
+           "times to read the training data, such as 3 or 0.5, in place of --steps")
+      ->type_name("X");
   training("--batch", s.batch, "sequences of a step, over all ranks")
       ->type_name("N")
       ->capture_default_str();
@@ -231,11 +238,25 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
       ->type_name("FILE");
 }
 
+namespace {
+
+/// Whether the option is there, and was given.
+bool is_given(const CLI::App& app, const char* option) {
+  const CLI::Option* declared = app.get_option_no_throw(option);
+  return declared != nullptr && declared->count() > 0;
+}
+
+/// Puts in what derives from the number of steps.
+void resolve_steps(const CLI::App& app, TrainSettings& s) {
+  if (!is_given(app, "--warmup")) s.warmup = std::min<std::uint64_t>(100, s.steps / 10);
+  if (!is_given(app, "--eval-every")) s.evaluate_every = std::max<std::uint64_t>(1, s.steps / 10);
+  train::validate(trainer_options(s, s.threads).schedule);
+}
+
+}  // namespace
+
 void resolve(const CLI::App& app, TrainSettings& s) {
-  const auto given = [&](const char* option) {
-    const CLI::Option* declared = app.get_option_no_throw(option);
-    return declared != nullptr && declared->count() > 0;
-  };
+  const auto given = [&](const char* option) { return is_given(app, option); };
   const model::ModelConfig& preset = model::find_preset(s.preset).shape;
   if (!given("--layers")) s.shape.layers = preset.layers;
   if (!given("--heads")) s.shape.heads = preset.heads;
@@ -257,14 +278,22 @@ void resolve(const CLI::App& app, TrainSettings& s) {
         train::default_row_block(s.batch * s.shape.context, s.micro_batch * s.shape.context);
   }
   if (!given("--min-lr")) s.min_rate = s.rate / 10;
-  if (!given("--warmup")) s.warmup = std::min<std::uint64_t>(100, s.steps / 10);
-  if (!given("--eval-every")) s.evaluate_every = std::max<std::uint64_t>(1, s.steps / 10);
+  if (given("--epochs")) {
+    if (given("--steps")) {
+      fail("--steps {} and --epochs {}: each says how long the run is; give one of them", s.steps,
+           s.epochs);
+    }
+    if (!(s.epochs > 0 && s.epochs <= kMostEpochs)) {
+      fail("--epochs {}: give a number above 0, up to {}", s.epochs, kMostEpochs);
+    }
+  } else {
+    resolve_steps(app, s);
+  }
   if (s.threads < 0 || (given("--threads") && s.threads == 0)) {
     fail("--threads {}: give at least 1", s.threads);
   }
   const train::TrainerOptions options = trainer_options(s, s.threads);
   train::validate(options.optimizer);
-  train::validate(options.schedule);
   train::check_micro_batch(s.batch, s.micro_batch);
   train::check_row_block(s.row_block);
   parse_allreduce(s.allreduce);
@@ -290,6 +319,15 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   if (s.tokenizer.ends_with(".model")) make_absolute(s.tokenizer);
 }
 
+void resolve_epochs(const CLI::App& app, TrainSettings& s, std::uint64_t sequences) {
+  if (!is_given(app, "--epochs")) return;
+  // The last step may read beyond; a fraction that rounding made is none.
+  const double steps =
+      s.epochs * static_cast<double>(sequences) / static_cast<double>(s.batch) * (1 - 1e-12);
+  s.steps = static_cast<std::uint64_t>(std::ceil(steps));
+  resolve_steps(app, s);
+}
+
 train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
   return {.optimizer = s.optimizer,
           .schedule = {.decay = train::parse_decay(s.schedule),
@@ -313,11 +351,13 @@ std::string config_toml(const CLI::App& app) {
   std::vector<std::string> derived = {
       "layers", "heads",  "channels",   "context",        "micro-batch",    "row-block",
       "min-lr", "warmup", "eval-every", "embedding-rank", "embedding-init", "embedding-rate"};
+  if (app.count("--epochs") > 0) derived.emplace_back("steps");
   std::erase_if(derived, [&](const std::string& name) { return app.count("--" + name) > 0; });
   std::vector<std::string> omitted = {"help",      "version",  "config",   "out",  "resume",
                                       "init-from", "max-time", "watchdog", "trace"};
   // How many threads a rank has is the machine's business, unless it was asked for.
   if (app.count("--threads") == 0) omitted.emplace_back("threads");
+  if (app.count("--epochs") == 0) omitted.emplace_back("epochs");
   return toml_of(app, omitted, derived);
 }
 

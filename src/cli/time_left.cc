@@ -70,14 +70,15 @@ double parse_slurm_time(std::string_view text) {
   return 86400 * days + seconds;
 }
 
-double slurm_seconds_left() {
+TimeLeft slurm_time_left() {
   if (const char* const end = std::getenv("SLURM_JOB_END_TIME")) {
     const std::int64_t time = whole_number(end);
-    if (time > 0) return static_cast<double>(time - std::time(nullptr));
+    if (time > 0) return TimeLeft(static_cast<double>(time - std::time(nullptr)));
   }
   const std::string job = this_job();
-  if (job.empty()) return kUnlimited;
-  return parse_slurm_time(first_line(fmt::format("squeue -h -j {} -o %L 2>/dev/null", job)));
+  if (job.empty()) return {};
+  return TimeLeft(
+      parse_slurm_time(first_line(fmt::format("squeue -h -j {} -o %L 2>/dev/null", job))));
 }
 
 }  // namespace cllm::cli

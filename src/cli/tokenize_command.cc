@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "cllm/base/error.h"
+#include "cllm/base/output.h"
 #include "cllm/base/processors.h"
 #include "cllm/cli/checkpoints.h"
 #include "cllm/cli/commands.h"
@@ -33,16 +34,14 @@ void tokenize_command(const TokenizeSettings& settings, train::Collective& colle
       options.tokenizer = data::parse_tokenizer_spec(settings.tokenizer);
     }
     options.cache = std::filesystem::absolute(settings.out).parent_path();
-    options.threads = static_cast<int>(available_processors().size());
-    data::tokenize_data(options, settings.out, [](const std::string& message) {
-      fmt::print("{}\n", message);
-      std::fflush(stdout);
-    });
+    options.threads = useful_threads();
+    data::tokenize_data(options, settings.out,
+                        [](const std::string& message) { put(stdout, message + "\n"); });
     const data::TokenFile file =
         data::TokenFile::open(settings.out, data::TokenFile::Check::header);
-    fmt::print("{}: {} tokens of {} different, from {} bytes\n", settings.out, file.tokens().size(),
-               file.info().vocabulary, file.info().source_bytes);
-    std::fflush(stdout);
+    put(stdout,
+        fmt::format("{}: {} tokens of {} different, from {} bytes\n", settings.out,
+                    file.tokens().size(), file.info().vocabulary, file.info().source_bytes));
   });
 }
 

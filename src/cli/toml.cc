@@ -6,6 +6,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/cli/arguments.h"
+#include "cllm/cli/other_names.h"
 
 // Note [TOML]
 // CLI11 reads TOML too, but cuts a quoted text at '#' and keeps its backslashes, so that a run
@@ -45,15 +46,10 @@ std::string toml_value(std::string_view value) {
 }
 
 [[noreturn]] void refuse_key(std::string_view origin, std::string_view key, const CLI::App& app) {
-  std::vector<std::string> keys;
-  for (const CLI::Option* option : app.get_options()) {
-    if (option->get_name() != "--help" && option->get_name() != "--config") {
-      for (const std::string& name : option->get_lnames()) keys.push_back(name);
-    }
-  }
-  const std::string_view near = nearest(key, keys);
-  fail("{}: unknown key {}{}", origin, key,
-       near.empty() ? "" : fmt::format("; did you mean {}?", near));
+  std::vector<std::string> keys = option_names(app);
+  std::erase(keys, "help");
+  std::erase(keys, "config");
+  fail("{}: unknown key {}{}", origin, key, option_advice(key, keys, ""));
 }
 
 toml::table parsed(const std::string& text, std::string_view origin) {
@@ -65,10 +61,9 @@ toml::table parsed(const std::string& text, std::string_view origin) {
   }
 }
 
-}  // namespace
-
-Arguments arguments_from_toml(const std::string& text, std::string_view origin,
-                              const CLI::App& app) {
+/// An empty value is refused, or left out where old programs wrote some.
+Arguments read_arguments(const std::string& text, std::string_view origin, const CLI::App& app,
+                         bool is_stored) {
   Arguments arguments;
   for (const auto& [key, value] : parsed(text, origin)) {
     const std::string name = "--" + std::string(key.str());
@@ -77,12 +72,24 @@ Arguments arguments_from_toml(const std::string& text, std::string_view origin,
     if (!is_option && !value.is_table()) refuse_key(origin, key.str(), app);
     try {
       const std::string argument = argument_of(value);
+      if (argument.empty() && !is_stored) fail("has no value; give one, or leave the line out");
       if (!argument.empty()) arguments.push_back(fmt::format("{}={}", name, argument));
     } catch (const Error& error) {
       fail("{}: line {}: {} {}", origin, value.source().begin.line, key.str(), error.what());
     }
   }
   return arguments;
+}
+
+}  // namespace
+
+Arguments arguments_from_toml(const std::string& text, std::string_view origin,
+                              const CLI::App& app) {
+  return read_arguments(text, origin, app, false);
+}
+
+Arguments stored_arguments(const std::string& text, std::string_view origin, const CLI::App& app) {
+  return read_arguments(text, origin, app, true);
 }
 
 std::string value_in_toml(const std::string& text, std::string_view key) {

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -13,6 +14,7 @@
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/base/memory.h"
+#include "cllm/base/output.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/cli/announce.h"
 #include "cllm/cli/checkpoints.h"
@@ -22,7 +24,7 @@
 #include "cllm/cli/origin.h"
 #include "cllm/cli/program.h"
 #include "cllm/cli/request.h"
-#include "cllm/cli/time_left.h"
+#include "cllm/cli/room.h"
 #include "cllm/data/dataset.h"
 #include "cllm/data/token_counts.h"
 #include "cllm/data/ulam_order.h"
@@ -56,9 +58,18 @@ constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 /// The file that people make to stop a run.
 constexpr const char* kStopName = "STOP";
 
-/// Where tokens, and what a corpus says of them, are kept for later runs.
-fs::path cache_beside(const fs::path& directory) {
-  return fs::absolute(directory).parent_path() / "token-cache";
+constexpr const char* kCacheName = "token-cache";
+
+/// Where tokens, and what a corpus says of them, are kept for later runs: beside the run's
+/// directory, or in it where that place is for others to write to.
+fs::path cache_of(const fs::path& directory) {
+  const fs::path beside = fs::absolute(directory).parent_path() / kCacheName;
+  std::error_code unknown;
+  const bool exists = fs::exists(beside, unknown);
+  const bool is_ours =
+      (!exists || fs::is_directory(beside, unknown)) &&
+      ::access(exists ? beside.c_str() : beside.parent_path().c_str(), W_OK | X_OK) == 0;
+  return is_ours ? beside : fs::absolute(directory) / kCacheName;
 }
 
 data::PreparedData prepare(const Request& request, const fs::path& directory, int threads,
@@ -74,15 +85,12 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
     options.data = s.data;
     options.validation = s.validation_data;
     if (!s.tokenizer.empty()) options.tokenizer = data::parse_tokenizer_spec(s.tokenizer);
-    options.cache = cache_beside(directory);
+    options.cache = cache_of(directory);
     options.context = s.shape.context;
     options.threads = threads;
     options.text_rules = text_rules_of(request.origin);
     return data::prepare_data(options,
-                              [](const std::string& message) {
-                                fmt::print("{}\n", message);
-                                std::fflush(stdout);
-                              })
+                              [](const std::string& message) { put(stdout, message + "\n"); })
         .serialize();
   }));
 }
@@ -139,13 +147,12 @@ void tidy_up(const fs::path& directory, const Origin& origin, std::uint64_t step
 
 }  // namespace
 
-int train_command(const Arguments& command_line, Collective& collective,
-                  const StopSignals& signals) {
+int train_command(const Arguments& command_line, Collective& collective, const StopSignals& signals,
+                  const TimeLeft& job) {
   const Stopwatch since_start;
   const bool speaks = collective.rank() == 0;
   const auto say = [&](const std::string& text) {
-    if (speaks) fmt::print("{}\n", text);
-    std::fflush(stdout);
+    if (speaks) put(stdout, text + "\n");
   };
 
   Request request;
@@ -173,9 +180,12 @@ int train_command(const Arguments& command_line, Collective& collective,
   data::Dataset data;
   in_agreement(collective, [&] { data = data::open_dataset(prepared, threads); });
   require_same_data(data, collective);
+  std::optional<data::WindowSampler> sampler;
   in_agreement(collective, [&] {
     resolve_embedding(origin, request.app, data.vocabulary, s);
     check_table_start(origin, s, request.app, data.tokenizer != nullptr);
+    sampler.emplace(s.seed, data.train.tokens.size(), s.shape.context);
+    resolve_epochs(request.app, s, sampler->windows_per_epoch());
   });
 
   const auto row_of = rows_of_tokens(s, data, threads, collective);
@@ -185,7 +195,6 @@ int train_command(const Arguments& command_line, Collective& collective,
   std::string budget;
   std::optional<model::Gpt> gpt;
   std::optional<train::State> state;
-  std::optional<data::WindowSampler> sampler;
   std::optional<train::Trainer> trainer;
   std::optional<train::Evaluator> evaluator;
   in_agreement(collective, [&] {
@@ -205,7 +214,6 @@ int train_command(const Arguments& command_line, Collective& collective,
     check_agrees(origin, s, prepared);
     state.emplace(gpt->layout());
     fill_state(origin, gpt->layout(), s.seed, threads, *state);
-    sampler.emplace(s.seed, data.train.tokens.size(), s.shape.context);
     trainer.emplace(*gpt, machine.kernels, options, data.train.tokens, *sampler, collective);
     evaluator.emplace(*gpt, data.validation.tokens,
                       parse_evaluation_sequences(s.evaluation_sequences), threads, collective);
@@ -233,7 +241,7 @@ int train_command(const Arguments& command_line, Collective& collective,
     std::vector<std::string> warnings = train::placement_warnings(sites);
     warnings.push_back(train::mixture_warning(sites));
     for (const std::string& warning : warnings) {
-      if (!warning.empty()) fmt::print(stderr, "warning: {}\n", warning);
+      if (!warning.empty()) put(stderr, "warning: " + warning + "\n");
     }
   }
   if (state->step >= s.steps) {
@@ -250,10 +258,22 @@ int train_command(const Arguments& command_line, Collective& collective,
                                       state->step + 1, s.steps));
   }
 
+  const Interval interval = parse_interval(s.checkpoint_every);
+  in_agreement(collective, [&] {
+    if (!speaks) return;
+    const std::string warning =
+        room_warning(directory,
+                     {.bytes = train::CheckpointWriter::bytes_for(gpt->layout(), true),
+                      .at_once = most_checkpoints(s.steps - state->step, interval.steps, s.keep),
+                      .are_there = s.keep > 0 ? io::list_checkpoints(directory).size() : 0},
+                     parse_stop_on_failure(s.on_checkpoint_failure));
+    if (!warning.empty()) put(stderr, "warning: " + warning + "\n");
+  });
+
   TableHistory table;
   if (origin.kind == Origin::Kind::kNew) {
     const train::Doing doing("starting the token table");
-    table = start_table({s, data, cache_beside(directory), machine.kernels, gpt->layout(),
+    table = start_table({s, data, cache_of(directory), machine.kernels, gpt->layout(),
                          trainer->crew(), train::ranks_beside(sites, collective.rank()), say},
                         collective, state->parameters.span());
   } else {
@@ -279,7 +299,6 @@ int train_command(const Arguments& command_line, Collective& collective,
         .program_version = std::string(version()),
         .lattice = table.lattice};
   };
-  const Interval interval = parse_interval(s.checkpoint_every);
   std::optional<train::MetricsLog> metrics;
   std::optional<train::Progress> progress;
   std::optional<train::CheckpointWriter> checkpoints;
@@ -321,7 +340,7 @@ int train_command(const Arguments& command_line, Collective& collective,
                   .stop_file = directory / kStopName,
                   .is_saved = is_saved,
                   .seconds = std::min(parse_max_time(s.max_time) - since_start.elapsed(),
-                                      speaks ? slurm_seconds_left() - kAfterwards : kNoLimit)},
+                                      speaks ? job.seconds() - kAfterwards : kNoLimit)},
                  {gpt->layout(), *trainer, *evaluator, trace, signals,
                   outputs ? &*outputs : nullptr, collective},
                  origin.resumes() ? origin.checkpoint : "", *state);

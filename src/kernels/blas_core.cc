@@ -1,12 +1,11 @@
 #include <cblas.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
 #include <iterator>
 
+#include "cllm/base/processors.h"
 #include "cllm/kernels/blas.h"
 
 namespace cllm::kernels {
@@ -61,13 +60,7 @@ std::optional<std::string> restart_with_better_blas_core(char** argv) {
   }
   const std::string chosen = openblas_get_corename();
   setenv(kCoreVariable, better->c_str(), 1);
-  // By its path, so that the process keeps its name; by the link where that file is gone.
-  std::error_code unreadable;
-  const auto program = std::filesystem::read_symlink("/proc/self/exe", unreadable);
-  if (!unreadable) {
-    execv(program.c_str(), argv);
-  }
-  execv("/proc/self/exe", argv);
+  start_again(argv);
   unsetenv(kCoreVariable);
   return "OpenBLAS does not know this processor and computes with its slow " + chosen +
          " kernels; set " + kCoreVariable + "=" + *better + " in the environment";

@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
+#include "cllm/base/control_group.h"
 #include "cllm/base/error.h"
 #include "cllm/base/memory.h"
 #include "cllm/base/processors.h"
@@ -60,6 +62,39 @@ std::vector<std::pair<std::string, std::vector<Site>>> in_order_of_ranks(
   return hosts;
 }
 
+/// Processors of a host that its ranks may run on, and those that they could.
+struct Reach {
+  std::set<int> used, permitted;
+  /// Whether ranks could have processors that none of them has.
+  bool leaves_idle() const { return !std::ranges::includes(used, permitted); }
+};
+
+Reach reach_of(const std::vector<Site>& host) {
+  Reach reach;
+  for (const Site& site : host) {
+    reach.used.insert(site.processors.begin(), site.processors.end());
+    reach.permitted.insert(site.permitted.begin(), site.permitted.end());
+  }
+  return reach;
+}
+
+/// Whether Note [Binding] widens the masks of these ranks of a host.
+bool is_to_be_widened(const std::vector<Site>& host) {
+  const Reach reach = reach_of(host);
+  const double quota = host.front().quota;
+  const bool suffices = quota > 0 && static_cast<double>(reach.used.size()) >= quota &&
+                        std::ranges::includes(reach.permitted, reach.used);
+  return reach.leaves_idle() && !suffices && std::ranges::all_of(host, [&](const Site& site) {
+           return site.is_bound_by_default && site.permitted == host.front().permitted;
+         });
+}
+
+/// "host a" or "host a and 3 more".
+std::string hosts_text(const std::vector<std::string>& names) {
+  return fmt::format("host {}{}", names.front(),
+                     names.size() == 1 ? "" : fmt::format(" and {} more", names.size() - 1));
+}
+
 std::string memory_text(std::uint64_t bytes) {
   const double gigabytes = static_cast<double>(bytes) / 1e9;
   return fmt::format("{:.{}f} GB", gigabytes, gigabytes < 10 ? 1 : 0);
@@ -75,13 +110,34 @@ std::vector<std::string> each(const std::vector<Site>& sites, std::string Site::
 }  // namespace
 
 Site this_site(int threads, const std::string& kernels) {
+  const double quota = processor_quota();
   return {.host = host_name(),
           .processors = available_processors(),
           .threads = threads,
           .model = processor_model(),
           .kernels = kernels,
           .blas = kernels::blas_name(),
-          .memory = total_memory()};
+          .memory = total_memory(),
+          .quota = std::isfinite(quota) ? quota : 0};
+}
+
+std::vector<int> fair_share(const std::vector<Site>& sites, std::size_t rank,
+                            const std::vector<std::vector<int>>& cores) {
+  std::vector<Site> host;
+  std::size_t place = 0;
+  for (std::size_t i = 0; i < sites.size(); ++i) {
+    if (sites[i].host != sites[rank].host) continue;
+    if (i == rank) place = host.size();
+    host.push_back(sites[i]);
+  }
+  if (cores.empty() || !is_to_be_widened(host)) return {};
+  const std::size_t first = cores.size() * place / host.size();
+  const std::size_t last = std::max(cores.size() * (place + 1) / host.size(), first + 1);
+  std::vector<int> share;
+  for (std::size_t core = first; core < last; ++core) {
+    share.insert(share.end(), cores[core].begin(), cores[core].end());
+  }
+  return share;
 }
 
 std::vector<int> threads_of(const std::vector<Site>& sites) {
@@ -96,6 +152,10 @@ std::vector<int> threads_of(const std::vector<Site>& sites) {
       share += 1.0 / static_cast<double>(std::ranges::count_if(sites, [&](const Site& other) {
                  return other.host == site.host && allows(other, processor);
                }));
+    }
+    if (site.quota > 0) {
+      share = std::min(share, site.quota / static_cast<double>(
+                                               std::ranges::count(sites, site.host, &Site::host)));
     }
     // A hair more, because thirds don't add up to one.
     threads.push_back(std::max(1, static_cast<int>(share + 1e-6)));
@@ -129,7 +189,53 @@ std::vector<std::string> placement_warnings(const std::vector<Site>& sites) {
                           : ""));
     }
   }
+  for (const auto& [name, host] : in_order_of_ranks(sites)) {
+    int threads = 0;
+    for (const Site& site : host) threads += site.threads;
+    const double quota = host.front().quota;
+    if (quota == 0 || !warnings.empty()) continue;
+    if (threads <= std::max(quota, static_cast<double>(host.size()))) continue;
+    warnings.push_back(
+        fmt::format("host {}: {} threads in all share the time of {:.3g} processor{}, which is "
+                    "what the control "
+                    "group may use; give fewer --threads, or ask for more processors",
+                    name, threads, quota, quota == 1 ? "" : "s"));
+  }
   return warnings;
+}
+
+std::vector<std::string> placement_notes(const std::vector<Site>& sites) {
+  // Sentences after the name of a host, and the hosts that each is said of.
+  std::vector<std::pair<std::string, std::vector<std::string>>> said;
+  const auto say_of = [&](const std::string& host, const std::string& text) {
+    const auto same = std::ranges::find(said, text, [](const auto& each) { return each.first; });
+    if (same == said.end()) {
+      said.push_back({text, {host}});
+    } else {
+      same->second.push_back(host);
+    }
+  };
+  for (const auto& [name, host] : in_order_of_ranks(sites)) {
+    const Reach reach = reach_of(host);
+    const std::size_t processors = reach.permitted.size();
+    const auto used = static_cast<double>(reach.used.size());
+    const Site& first = host.front();
+    if (first.bound_to > 0 && first.bound_to < processors) {
+      say_of(name, fmt::format("the launcher bound a rank to {} of {} processors without being "
+                               "asked, and ranks now share all of them; --bind-to core prevents it",
+                               first.bound_to, processors));
+    } else if (reach.leaves_idle() && (first.quota == 0 || first.quota > used)) {
+      say_of(name, fmt::format("ranks may run on {} of {} processors; {} gives them more",
+                               reach.used.size(), processors, first.remedy));
+    }
+    if (first.quota > 0 && first.quota < used) {
+      say_of(name, fmt::format("the control group gives ranks the time of {:.3g} of {} processor{}",
+                               first.quota, reach.used.size(), reach.used.size() == 1 ? "" : "s"));
+    }
+  }
+  std::vector<std::string> notes;
+  for (const auto& [text, hosts] : said) notes.push_back(hosts_text(hosts) + ": " + text);
+  return notes;
 }
 
 void require_same_kernels(const std::vector<Site>& sites) {
@@ -208,10 +314,12 @@ std::uint64_t ranks_beside(const std::vector<Site>& sites, int rank) {
 }
 
 std::vector<Site> gather_sites(Site mine, Collective& collective) {
-  const nlohmann::json text = {{"host", mine.host},       {"processors", mine.processors},
-                               {"threads", mine.threads}, {"model", mine.model},
-                               {"kernels", mine.kernels}, {"blas", mine.blas},
-                               {"memory", mine.memory}};
+  const nlohmann::json text = {{"host", mine.host},           {"processors", mine.processors},
+                               {"threads", mine.threads},     {"model", mine.model},
+                               {"kernels", mine.kernels},     {"blas", mine.blas},
+                               {"memory", mine.memory},       {"quota", mine.quota},
+                               {"permitted", mine.permitted}, {"default", mine.is_bound_by_default},
+                               {"bound_to", mine.bound_to},   {"remedy", mine.remedy}};
   std::vector<Site> sites;
   for (const std::string& other : collective.all_gather(text.dump())) {
     const nlohmann::json site = nlohmann::json::parse(other);
@@ -221,7 +329,12 @@ std::vector<Site> gather_sites(Site mine, Collective& collective) {
                      .model = site.at("model"),
                      .kernels = site.at("kernels"),
                      .blas = site.at("blas"),
-                     .memory = site.at("memory")});
+                     .memory = site.at("memory"),
+                     .quota = site.at("quota"),
+                     .permitted = site.at("permitted"),
+                     .is_bound_by_default = site.at("default"),
+                     .bound_to = site.at("bound_to"),
+                     .remedy = site.at("remedy")});
   }
   const std::vector<int> threads = threads_of(sites);
   for (std::size_t i = 0; i < sites.size(); ++i) sites[i].threads = threads[i];

@@ -13,6 +13,8 @@
 #include <span>
 #include <vector>
 
+#include "cllm/base/output.h"
+
 namespace cllm::train {
 namespace {
 
@@ -46,8 +48,7 @@ Progress::Progress(std::uint64_t steps, std::uint64_t step_tokens, double bytes_
     : steps_(steps), step_tokens_(step_tokens), bytes_per_token_(bytes_per_token), live_(live) {}
 
 Progress::~Progress() {
-  if (painted_) std::fputc('\n', stdout);
-  std::fflush(stdout);
+  if (painted_) put(stdout, "\n");
 }
 
 void Progress::step(std::uint64_t state_step, const StepReport& r) {
@@ -73,8 +74,7 @@ void Progress::step(std::uint64_t state_step, const StepReport& r) {
                   r.gradient_norm, count_text(static_cast<double>(step_tokens_) / step_seconds_),
                   duration_text(step_seconds_ * static_cast<double>(steps_ - state_step)));
   if (live_) {
-    fmt::print("\r\x1b[K{}", text.substr(0, terminal_columns() - 1));
-    std::fflush(stdout);
+    put(stdout, "\r\x1b[K" + text.substr(0, terminal_columns() - 1));
     painted_ = true;
   } else {
     line(text);
@@ -110,8 +110,7 @@ void Progress::checkpoint(const SavedCheckpoint& saved) {
 
 void Progress::line(const std::string& text) {
   painted_ = false;
-  fmt::print("{}{}\n", live_ ? "\r\x1b[K" : "", text);
-  std::fflush(stdout);
+  put(stdout, fmt::format("{}{}\n", live_ ? "\r\x1b[K" : "", text));
 }
 
 bool output_is_terminal() {

@@ -14,25 +14,6 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
-TEST(NearestTest, FindsTheNameWithTheFewestEdits) {
-  const std::vector<std::string> known = {"--steps", "--seed", "--batch", "--lr"};
-  EXPECT_EQ(nearest("--steps", known), "--steps");
-  EXPECT_EQ(nearest("--stpes", known), "--steps");
-  EXPECT_EQ(nearest("--step", known), "--steps");
-  EXPECT_EQ(nearest("--sed", known), "--seed");
-  EXPECT_EQ(nearest("--batches", known), "--batch");
-}
-
-TEST(NearestTest, FindsNothingWhereNoNameIsNear) {
-  EXPECT_EQ(nearest("--momentum", {"--steps", "--batch"}), "");
-  EXPECT_EQ(nearest("anything", {}), "");
-}
-
-TEST(NearestTest, ALongNameMayHaveMoreErrors) {
-  EXPECT_EQ(nearest("--evaluate-sequences", {"--eval-sequences"}), "--eval-sequences");
-  EXPECT_EQ(nearest("abcd", {"wxyd"}), "");
-}
-
 class ParseTest : public testing::Test {
  protected:
   ParseTest() {

@@ -28,6 +28,7 @@ class RefusalTest : public ProgramTest, public testing::WithParamInterface<Refus
     write("short.txt", sample_text(2));
     write("file", "a regular file");
     write("bad.toml", "stpes = 5\n");
+    write("no-value.toml", "steps = 5\nlr = \"\"\n");
     write("odd.bin", "abc");
     // nanoGPT's: 16-bit tokens of GPT-2's 50257.
     write("range.bin.model", "no SentencePiece model");
@@ -134,6 +135,14 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"UnknownSchedule", {"--schedule", "cosin"}, "--schedule cosin: choose cosine, "},
         Refusal{"UnknownCommand", {"sampel"}, "sampel; did you mean sample\\?", true},
         Refusal{"NoValue", {"--seed"}, "--seed"},
+        Refusal{"EmptyText", {"--resume", ""}, "--resume: give a value, or leave", true},
+        Refusal{"EmptyFraction", {"--weight-decay", ""}, "--weight-decay: give a value"},
+        Refusal{"EmptyNumber", {"--batch", ""}, "--batch: give a value"},
+        Refusal{"EmptyPath", {"--data", ""}, "--data: give a value"},
+        Refusal{"EmptyAfterEquals", {"--resume=", "--seed", "1"}, "--resume=: give a value"},
+        Refusal{"EmptyKey",
+                {"--config", "no-value.toml"},
+                "no-value\\.toml: line 2: lr has no value; give one, or leave the line out"},
         Refusal{"CheckpointInterval", {"--checkpoint-every", "soon"}, "--checkpoint-every soon: "},
         Refusal{"EvaluationSequences", {"--eval-sequences", "0"}, "--eval-sequences 0: give"},
         Refusal{"NoConfig", {"--config", "nowhere.toml"}, "nowhere\\.toml: No such file", true},
@@ -227,6 +236,12 @@ TEST_F(ProgramTest, CommandsRefuseWhatTheyCannotUse) {
   refused({"eval", "--checkpoint", "run", "--data", "nowhere.txt"}, "nowhere\\.txt");
   refused({"eval", "--checkpoint", "run", "--data", "empty.txt"}, "empty\\.txt is empty");
   refused({"inspect"}, "path is required");
+  for (const char* command : {"inspect", "verify"}) refused({command, ""}, "path: give a value");
+  refused({"eval", "--checkpoint", "", "--data", "text.txt"}, "--checkpoint: give a value");
+  refused({"eval", "--checkpoint", "run", "--data", "text.txt", "--by-frequency", ""},
+          "--by-frequency: give a value");
+  refused({"bench", "--preset", ""}, "--preset: give a value");
+  refused({"doctor", "--out", ""}, "--out: give a value");
   refused({"inspect", "text.txt"}, "text\\.txt");
   refused({"tokenize", "--data", "text.txt"}, "--out is required");
   refused({"tokenize", "--data", "text.txt", "--out", "run/config.toml"}, "config\\.toml exists");

@@ -182,8 +182,17 @@ TEST_F(StartTest, AJobsShareOfMemoryCounts) {
       "&& echo 9000000 > memory.max && echo 1000000 > memory.current && cd - && exec \"$@\"";
   expect_one_sentence(
       run(privately(limited, plain())),
-      "host .*: the run needs about [0-9.]+ GB and 0\\.0 GB are free; make the model");
+      "host .*: the run needs about [0-9.]+ [MG]B and [0-9.]+ [kM]B are free; make the model");
   EXPECT_THAT(files_in("run"), IsEmpty());
+}
+
+TEST_F(StartTest, ALimitThatIsTooLowForTheLibrariesIsSaid) {
+#ifdef CLLM_SANITIZED
+  GTEST_SKIP() << "a sanitizer takes all of the address space";
+#endif
+  expect_one_sentence(
+      run({"sh", "-c", "ulimit -v 250000 && exec \"$@\"", "sh", CLLM_PROGRAM, "--version"}),
+      "address space \\(ulimit -v\\) is too low for the program's libraries");
 }
 
 TEST_F(StartTest, ALimitOfAddressSpaceCounts) {
@@ -197,7 +206,7 @@ TEST_F(StartTest, ALimitOfAddressSpaceCounts) {
   };
   expect_one_sentence(
       with_gigabytes(8),
-      "host .*: a rank needs about [0-9.]+ GB, and its limit \\(ulimit -v\\) leaves");
+      "host .*: a rank needs about [0-9.]+ [MG]B, and its limit \\(ulimit -v\\) leaves");
   EXPECT_THAT(files_in("run"), IsEmpty());
 }
 

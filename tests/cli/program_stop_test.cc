@@ -88,7 +88,7 @@ class StopTest : public ProgramTest {
 constexpr const char* kSignal = "a signal asked for it";
 
 TEST_F(StopTest, EachOfTheSignalsStopsWhatGoesOnLater) {
-  for (const int signal : {SIGUSR1, SIGUSR2, SIGTERM}) {
+  for (const int signal : {SIGUSR1, SIGUSR2, SIGTERM, SIGINT, SIGHUP}) {
     SCOPED_TRACE(signal);
     ChildProcess child = start_stopping(1, 40, "h5.written:2");
     EXPECT_EQ(wait_until_stopped(out()), child.pid());

@@ -68,6 +68,12 @@ TEST(TomlTest, RefusesWhatIsNotOneKeyAndOneValue) {
   EXPECT_THAT(refusal("lr = 1\n[run]\nsteps = 5"), HasSubstr("line 2: run is a section"));
 }
 
+TEST(TomlTest, RefusesAKeyWithoutAValueWhereNoOldProgramWroteIt) {
+  EXPECT_THAT(refusal("lr = 1\ndata = \"\""), HasSubstr("line 2: data has no value; give one"));
+  Options options;
+  EXPECT_EQ(stored_arguments("lr = 1\ndata = \"\"", "step.h5", options.app), Arguments{"--lr=1"});
+}
+
 TEST(TomlTest, RefusesUnknownKeysWithTheNearestName) {
   EXPECT_THAT(refusal("stpes = 5"), HasSubstr("unknown key stpes; did you mean steps?"));
   EXPECT_THAT(refusal("momentum = 5"),

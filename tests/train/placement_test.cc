@@ -49,6 +49,72 @@ TEST(Placement, RanksOnTheSameProcessorsAreSeenWhereOthersIdle) {
               ElementsAre(HasSubstr("host a: 3 ranks with 5 threads in all share 4 processors;")));
 }
 
+/// A rank that the launcher bound to `processors` of eight, in four cores of two sockets.
+Site bound(const std::vector<int>& processors, bool by_default = true, double quota = 0) {
+  return {.host = "a",
+          .processors = processors,
+          .quota = quota,
+          .permitted = {0, 1, 2, 3, 4, 5, 6, 7},
+          .is_bound_by_default = by_default,
+          .remedy = "mpirun --bind-to none"};
+}
+const std::vector<std::vector<int>> kCores = {{0, 4}, {2, 6}, {1, 5}, {3, 7}};
+
+TEST(Placement, ADefaultBindingThatLeavesProcessorsIdleIsWidened) {
+  EXPECT_THAT(fair_share({bound({0, 4})}, 0, kCores), ElementsAre(0, 4, 2, 6, 1, 5, 3, 7));
+  const std::vector<Site> two = {bound({0, 4}), bound({2, 6})};
+  EXPECT_THAT(fair_share(two, 0, kCores), ElementsAre(0, 4, 2, 6));
+  EXPECT_THAT(fair_share(two, 1, kCores), ElementsAre(1, 5, 3, 7));
+  // Three ranks that the launcher bound to one of the sockets.
+  const std::vector<Site> three(3, bound({0, 2, 4, 6}));
+  EXPECT_THAT(fair_share(three, 0, kCores), ElementsAre(0, 4));
+  EXPECT_THAT(fair_share(three, 1, kCores), ElementsAre(2, 6));
+  EXPECT_THAT(fair_share(three, 2, kCores), ElementsAre(1, 5, 3, 7));
+  // More ranks than cores.
+  EXPECT_THAT(fair_share(std::vector<Site>(5, bound({0, 4})), 4, kCores), ElementsAre(3, 7));
+}
+
+TEST(Placement, ABindingThatIsMeantOrUsesAllIsLeftAlone) {
+  EXPECT_THAT(fair_share({bound({0, 4}, false)}, 0, kCores), IsEmpty());
+  EXPECT_THAT(fair_share({bound({0, 4}), bound({2, 6}, false)}, 0, kCores), IsEmpty());
+  EXPECT_THAT(fair_share({bound({0, 2, 4, 6}), bound({1, 3, 5, 7})}, 0, kCores), IsEmpty());
+  // Two processors are all that the quota has time for.
+  EXPECT_THAT(fair_share({bound({0, 4}, true, 2)}, 0, kCores), IsEmpty());
+  EXPECT_EQ(fair_share({bound({0, 4}, true, 3)}, 0, kCores).size(), 8u);
+  // A launcher that binds outside of its own processors.
+  Site outside = bound({0});
+  outside.permitted = {1};
+  EXPECT_THAT(fair_share({outside}, 0, {{1}}), ElementsAre(1));
+}
+
+TEST(Placement, RanksShareAQuota) {
+  Site site{"a", kFour};
+  site.quota = 2.5;
+  EXPECT_THAT(threads_of({site}), ElementsAre(2));
+  EXPECT_THAT(threads_of({site, site}), ElementsAre(1, 1));
+  site.quota = 0.5;
+  EXPECT_THAT(threads_of({site}), ElementsAre(1));
+  site.threads = 3;
+  EXPECT_THAT(threads_of({site}), ElementsAre(3));
+  EXPECT_THAT(placement_warnings({site}),
+              ElementsAre(HasSubstr("host a: 3 threads in all share the time of 0.5 processors")));
+  EXPECT_THAT(placement_notes({site}),
+              ElementsAre(HasSubstr("host a: the control group gives ranks the time of 0.5 of 4")));
+}
+
+TEST(Placement, SaysWhatLimitsProcessorsAndWhatWasDone) {
+  EXPECT_THAT(placement_notes({{"a", kFour, 4}}), IsEmpty());
+  EXPECT_THAT(placement_notes({bound({0, 4}, false)}),
+              ElementsAre("host a: ranks may run on 2 of 8 processors; mpirun --bind-to none gives "
+                          "them more"));
+  Site widened = bound({0, 1, 2, 3, 4, 5, 6, 7});
+  widened.bound_to = 2;
+  Site other = widened;
+  other.host = "b";
+  EXPECT_THAT(placement_notes({widened, other}),
+              ElementsAre(HasSubstr("host a and 1 more: the launcher bound a rank to 2 of 8 ")));
+}
+
 Site with(const std::string& host, const std::string& model, const std::string& blas,
           const std::string& kernels = "avx2") {
   return {.host = host,

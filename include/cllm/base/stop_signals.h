@@ -2,8 +2,10 @@
 
 namespace cllm {
 
-/// While it lives, SIGUSR1, SIGUSR2 and SIGTERM ask the program to stop when it suits, instead of
-/// ending it. At most one at a time.
+/// While it lives, SIGUSR1, SIGUSR2 and SIGTERM, and those of a terminal, SIGINT (Ctrl-C) and
+/// SIGHUP (it was closed), ask the program to stop when it suits, instead of ending it. A second
+/// SIGINT ends it at once. Those of a terminal that were ignored before (nohup) still are. At most
+/// one at a time.
 class StopSignals {
  public:
   StopSignals();

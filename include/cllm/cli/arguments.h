@@ -15,13 +15,19 @@ namespace cllm::cli {
 /// A command-line argument list, without the program's name.
 using Arguments = std::vector<std::string>;
 
-/// Adds an option. Of one that is given twice, the later counts. Where the variable has no sign,
-/// CLI11 would take a negative number for a huge one and a huge one for the largest; a fraction it
-/// would write with six digits, which is not the number that was read.
+/// What is said of an option without a value: `--resume "$UNSET"` is not to mean the same as no
+/// option.
+inline constexpr const char* kNoValue = "give a value, or leave the option out";
+
+/// Adds an option. Of one that is given twice, the later counts; an empty value is refused, which
+/// CLI11 would take for none or for 0. Where the variable has no sign, it would take a negative
+/// number for a huge one and a huge one for the largest; a fraction it would write with six digits,
+/// which is not the number that was read.
 template <typename T>
 CLI::Option* add_option(CLI::App& app, const char* name, T& variable, const std::string& help) {
   CLI::Option* option =
       app.add_option(name, variable, help)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  option->check([](const std::string& text) { return text.empty() ? kNoValue : ""; }, "");
   if constexpr (std::is_unsigned_v<T>) {
     option->check(
         [](const std::string& text) -> std::string {
@@ -41,10 +47,13 @@ CLI::Option* add_option(CLI::App& app, const char* name, T& variable, const std:
 
 /// Reads the TOML that a run needs, lines of `key = value` and comments, as if each key were an
 /// option: {"--key=value", …}. `origin` names the text in errors. Throws Error that names the line:
-/// for one of another form, and for a key that stands twice or that `app` has no option for, with
-/// the nearest name.
+/// for one of another form or without a value, and for a key that stands twice or that `app` has no
+/// option for, with the nearest name.
 Arguments arguments_from_toml(const std::string& text, std::string_view origin,
                               const CLI::App& app);
+
+/// The same of what a checkpoint holds, but for keys without a value, which old ones have.
+Arguments stored_arguments(const std::string& text, std::string_view origin, const CLI::App& app);
 
 /// The value of one key of such a text; empty where it has none, or can't be read.
 std::string value_in_toml(const std::string& text, std::string_view key);
@@ -55,10 +64,11 @@ std::string toml_of(const CLI::App& app, const std::vector<std::string>& omitted
                     const std::vector<std::string>& derived = {});
 
 /// Parses, and throws Error with one sentence where CLI11 would print several; unknown options and
-/// subcommands come with the nearest known name. Help and version throw CLI::Success's kin as ever.
+/// subcommands come with the name that was meant, or why there is none. Help and version throw
+/// CLI::Success's kin as ever.
 void parse(CLI::App& app, const Arguments& arguments);
 
-/// The name among `known` with the fewest edits to `name`, or an empty view when none is near.
-std::string_view nearest(std::string_view name, const std::vector<std::string>& known);
+/// The long names of its options, without dashes.
+std::vector<std::string> option_names(const CLI::App& app);
 
 }  // namespace cllm::cli

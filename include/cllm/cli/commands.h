@@ -7,6 +7,7 @@
 #include "cllm/base/stop_signals.h"
 #include "cllm/cli/arguments.h"
 #include "cllm/cli/settings.h"
+#include "cllm/cli/time_left.h"
 #include "cllm/model/generator.h"
 #include "cllm/train/collective.h"
 
@@ -79,11 +80,11 @@ void declare_compress_options(CLI::App& app, CompressSettings& settings);
 void declare_bench_options(CLI::App& app, BenchSettings& settings);
 void declare_doctor_options(CLI::App& app, TrainSettings& settings);
 
-/// Trains. `arguments` are those of the command line, to be read again behind those of --config and
-/// of the checkpoint that --resume names. Returns the exit code: EX_TEMPFAIL (75) where the run
-/// stopped, saved, before it was complete.
+/// Trains, for at most what is left of `job`. `arguments` are those of the command line, to be read
+/// again behind those of --config and of the checkpoint that --resume names. Returns the exit code:
+/// EX_TEMPFAIL (75) where the run stopped, saved, before it was complete.
 int train_command(const Arguments& arguments, train::Collective& collective,
-                  const StopSignals& signals);
+                  const StopSignals& signals, const TimeLeft& job);
 
 /// Continues a prompt and streams the text to standard output.
 void sample_command(const SampleSettings& settings, train::Collective& collective);

@@ -39,11 +39,14 @@ std::vector<SumTime> measure_sums(train::Allreduce method, train::Collective& co
 struct DiskRate {
   double bytes_per_second = 0;  ///< of a file of some megabytes that is synced, and then removed
   double free_bytes = 0;
+  std::string room = {};  ///< what is said where checkpoints have none; else empty
 };
 
 /// The largest of all ranks' seconds.
 double slowest(double seconds, train::Collective& collective);
 
-DiskRate measure_disk(const std::filesystem::path& directory, train::Collective& collective);
+/// `checkpoint`: bytes of one, of which there should be room for two.
+DiskRate measure_disk(const std::filesystem::path& directory, std::uint64_t checkpoint,
+                      train::Collective& collective);
 
 }  // namespace cllm::cli

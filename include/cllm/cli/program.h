@@ -4,6 +4,7 @@
 
 #include "cllm/base/stop_signals.h"
 #include "cllm/cli/arguments.h"
+#include "cllm/cli/time_left.h"
 #include "cllm/train/collective.h"
 
 namespace cllm::cli {
@@ -12,8 +13,9 @@ namespace cllm::cli {
 std::string_view version();
 
 /// Reads the command line and runs the command it names. All ranks call it, and with the same
-/// arguments, else all throw. Training minds the signals, and all else gives them up. Prints help
-/// where asked for. Returns the program's exit code. Throws Error as the commands do.
-int run_program(const Arguments& arguments, train::Collective& collective, StopSignals& signals);
+/// arguments, else all throw. Training minds the signals and `job`, and all else gives them up.
+/// Prints help where asked for. Returns the program's exit code. Throws Error as the commands do.
+int run_program(const Arguments& arguments, train::Collective& collective, StopSignals& signals,
+                const TimeLeft& job);
 
 }  // namespace cllm::cli

@@ -31,6 +31,7 @@ struct TrainSettings {
   std::uint64_t rare_tokens = 0;
 
   std::uint64_t steps = 2000;
+  double epochs = 0;  ///< times that the training data are read; where given, steps follow
   std::size_t batch = 16;
   std::size_t micro_batch = 0;
   std::uint64_t seed = 1;
@@ -79,6 +80,11 @@ void declare_machine_options(CLI::App& app, TrainSettings& settings);
 /// rate, warm-up, evaluation interval) and makes paths absolute.
 /// Throws Error, naming the option, for values that make no sense.
 void resolve(const CLI::App& app, TrainSettings& settings);
+
+/// To be called when the data are known: where --epochs was given, puts in the steps that it takes
+/// to read so many times `sequences` of training data, and what derives from them. Throws Error,
+/// naming the option.
+void resolve_epochs(const CLI::App& app, TrainSettings& settings, std::uint64_t sequences);
 
 /// What the trainer needs of them; `threads` of this rank.
 train::TrainerOptions trainer_options(const TrainSettings& settings, int threads);

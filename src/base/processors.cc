@@ -8,6 +8,7 @@
 #include <array>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -79,9 +80,11 @@ std::vector<int> permitted_processors() {
   std::vector<int> permitted;
   // The kernel takes from a mask what isn't to be had, and this thread's is nobody else's.
   std::thread([&] {
-    std::vector<int> all(kMostProcessors);
-    for (int i = 0; i < kMostProcessors; ++i) all[static_cast<std::size_t>(i)] = i;
-    run_on(all);
+    const ProcessorSet all(kMostProcessors);
+    if (all.get() != nullptr) {
+      std::memset(all.get(), ~0, all.bytes());
+      ::sched_setaffinity(0, all.bytes(), all.get());
+    }
     permitted = available_processors();
   }).join();
   return permitted;

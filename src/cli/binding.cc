@@ -78,11 +78,11 @@ Binder read_binder(const std::function<const char*(const char*)>& variable) {
                            (command != nullptr && is_binder(command)) ||
                            (mapping != nullptr && ::strcasestr(mapping, "pe=") != nullptr);
     return {.is_default = is_set("OMPI_MCA_orte_bound_at_launch") && !is_chosen,
-            .remedy = "mpirun --bind-to none",
+            .remedy = "mpirun --bind-to none (and no taskset)",
             .is_launched = true};
   }
   if (is_set("SLURM_JOB_ID")) return {.remedy = "more --cpus-per-task of sbatch or srun"};
-  if (is_set("PMI_SIZE")) return {.remedy = "mpiexec -bind-to none"};
+  if (is_set("PMI_SIZE")) return {.remedy = "mpiexec -bind-to none (and no taskset)"};
   return {.remedy = "a wider mask (taskset, OMP_PLACES)"};
 }
 

@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
-#include "cllm/base/disk.h"
 #include "cllm/base/error.h"
 #include "cllm/base/memory.h"
 #include "cllm/base/output.h"
@@ -16,6 +15,7 @@
 #include "cllm/cli/checkpoints.h"
 #include "cllm/cli/commands.h"
 #include "cllm/cli/program.h"
+#include "cllm/cli/room.h"
 #include "cllm/data/dataset.h"
 #include "cllm/io/compressed_model.h"
 #include "cllm/kernels/blas.h"
@@ -66,14 +66,6 @@ void require_place(const std::filesystem::path& out) {
     fail("--out {}: cannot write into {}: {}; give another", out.string(), directory.string(),
          std::generic_category().message(errno));
   }
-}
-
-void require_room(const std::filesystem::path& out, double bytes) {
-  const std::string lack =
-      lack_of_room(std::filesystem::absolute(out).parent_path(), static_cast<std::uint64_t>(bytes));
-  if (lack.empty()) return;
-  fail("--out {}: the compressed model takes about {}, and {}; make room, or give another place",
-       out.string(), bytes_text(bytes), lack);
 }
 
 void require_memory(const model::Layout& layout) {
@@ -204,7 +196,9 @@ void compress_command(const CompressSettings& settings, train::Collective& colle
                  data::lost_text(text.lost_bytes, text.source_bytes));
     }
     require_memory(layout);
-    require_room(settings.out, settings.bits / 8 * static_cast<double>(layout.parameter_count()));
+    require_room(settings.out,
+                 static_cast<std::uint64_t>(settings.bits / 8 *
+                                            static_cast<double>(layout.parameter_count())));
     warn_of_short_text(text.tokens, settings.sequences, layout, settings.calibrate);
     LiveLine line;
     const auto statistics = train::measure_sensitivity(

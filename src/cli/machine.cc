@@ -112,10 +112,12 @@ void check_memory(const train::MemoryBudget& budget, const std::vector<train::Si
   const auto copy = static_cast<double>(budget.checkpoint);  // of one rank
   const double others = here * (static_cast<double>(budget.to_allocate()) - copy);
   const std::uint64_t limit = address_space_left();
-  if (budget.to_allocate() > limit) {
+  const std::uint64_t mapped =
+      budget.to_allocate() +
+      kernels::blas_address_space(sites[static_cast<std::size_t>(rank)].threads);
+  if (mapped > limit) {
     fail("host {}: a rank needs about {}, and its limit (ulimit -v) leaves {}; raise it", host,
-         bytes_text(static_cast<double>(budget.to_allocate())),
-         bytes_text(static_cast<double>(limit)));
+         bytes_text(static_cast<double>(mapped)), bytes_text(static_cast<double>(limit)));
   }
   const auto available = static_cast<double>(available_memory());
   if (others + copy <= available) return;

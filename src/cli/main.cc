@@ -3,11 +3,13 @@
 
 #include <cstdio>
 #include <exception>
+#include <limits>
 #include <new>
 
 #include "cllm/base/denormals.h"
 #include "cllm/base/error.h"
 #include "cllm/base/fail_point.h"
+#include "cllm/base/memory.h"
 #include "cllm/base/output.h"
 #include "cllm/base/processors.h"
 #include "cllm/base/stop_signals.h"
@@ -35,8 +37,11 @@ void say_exception(const cllm::mpi::World& world) {
   try {
     throw;
   } catch (const std::bad_alloc&) {
-    say_alone(world,
-              "out of memory; use a smaller model or --micro-batch, or fewer ranks per host");
+    const bool is_limited = cllm::address_space_left() < std::numeric_limits<std::uint64_t>::max();
+    say_alone(world, is_limited
+                         ? "out of memory within the limit on address space (ulimit -v); raise it"
+                         : "out of memory; use a smaller model or --micro-batch, or fewer ranks "
+                           "per host");
   } catch (const std::exception& error) {
     say_alone(world, error.what());
   } catch (...) {

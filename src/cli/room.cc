@@ -34,4 +34,11 @@ std::string room_warning(const std::filesystem::path& directory, const Checkpoin
       directory.string(), plan.at_once, bytes_text(bytes), bytes_text(free));
 }
 
+void require_room(const std::filesystem::path& out, std::uint64_t bytes) {
+  const std::string lack = lack_of_room(std::filesystem::absolute(out).parent_path(), bytes);
+  if (lack.empty()) return;
+  fail("--out {}: the file takes about {}, and {}; make room, or give another place", out.string(),
+       bytes_text(static_cast<double>(bytes)), lack);
+}
+
 }  // namespace cllm::cli

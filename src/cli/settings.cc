@@ -279,12 +279,12 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   }
   if (!given("--min-lr")) s.min_rate = s.rate / 10;
   if (given("--epochs")) {
+    if (!(s.epochs > 0 && s.epochs <= kMostEpochs)) {
+      fail("--epochs {}: give a number above 0, up to {}", s.epochs, kMostEpochs);
+    }
     if (given("--steps")) {
       fail("--steps {} and --epochs {}: each says how long the run is; give one of them", s.steps,
            s.epochs);
-    }
-    if (!(s.epochs > 0 && s.epochs <= kMostEpochs)) {
-      fail("--epochs {}: give a number above 0, up to {}", s.epochs, kMostEpochs);
     }
   } else {
     resolve_steps(app, s);

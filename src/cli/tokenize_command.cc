@@ -7,6 +7,7 @@
 #include "cllm/base/processors.h"
 #include "cllm/cli/checkpoints.h"
 #include "cllm/cli/commands.h"
+#include "cllm/cli/room.h"
 #include "cllm/data/dataset.h"
 
 namespace cllm::cli {
@@ -35,6 +36,10 @@ void tokenize_command(const TokenizeSettings& settings, train::Collective& colle
     }
     options.cache = std::filesystem::absolute(settings.out).parent_path();
     options.threads = useful_threads();
+    // Of bytes, each is a token of two; of other tokenizers nobody knows how many there will be.
+    std::error_code no_file;
+    const std::uint64_t bytes = std::filesystem::file_size(settings.data, no_file);
+    if (settings.tokenizer == "bytes" && !no_file) require_room(settings.out, 2 * bytes);
     data::tokenize_data(options, settings.out,
                         [](const std::string& message) { put(stdout, message + "\n"); });
     const data::TokenFile file =

@@ -245,7 +245,8 @@ int train_command(const Arguments& command_line, Collective& collective, const S
     }
   }
   if (state->step >= s.steps) {
-    say(fmt::format("nothing to do: {} steps are taken; give more --steps to go on", state->step));
+    say(fmt::format("nothing to do: {} steps are taken; give more --steps or --epochs to go on",
+                    state->step));
     in_agreement(collective, [&] {
       if (speaks) tidy_up(directory, origin, state->step);
     });

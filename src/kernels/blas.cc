@@ -9,7 +9,9 @@
 #include <limits>
 #include <string_view>
 
+#include "cllm/base/disk.h"
 #include "cllm/base/error.h"
+#include "cllm/base/memory.h"
 
 namespace cllm::kernels {
 namespace {
@@ -33,6 +35,10 @@ int most_callers() {
   }
   return most;
 }
+
+/// OpenBLAS' buffer for a caller (128 MiB, BUFFER_SIZE of its builds for 64-bit processors), and
+/// the caller's stack.
+constexpr std::uint64_t kCallerBytes = std::uint64_t{136} << 20;
 
 blasint checked(std::size_t size) {
   if (size > static_cast<std::size_t>(std::numeric_limits<blasint>::max())) {
@@ -78,6 +84,10 @@ std::vector<double> symmetric_eigen(double* a, std::size_t n) {
   return values;
 }
 
+std::uint64_t blas_address_space(int caller_threads) {
+  return kCallerBytes * static_cast<std::uint64_t>(caller_threads);
+}
+
 void prepare_blas(int caller_threads) {
   openblas_set_num_threads(1);
   if (openblas_get_parallel() != OPENBLAS_OPENMP) {
@@ -96,6 +106,15 @@ void prepare_blas(int caller_threads) {
         "--threads {}: OpenBLAS has buffers for {} threads in a process; use more ranks with fewer "
         "threads each",
         caller_threads, most_callers());
+  }
+  const std::uint64_t needed = blas_address_space(caller_threads), left = address_space_left();
+  if (needed > left) {
+    fail(
+        "--threads {}: OpenBLAS maps {} of address space for them, and the limit (ulimit -v) "
+        "leaves "
+        "{}; raise it, or give fewer threads",
+        caller_threads, bytes_text(static_cast<double>(needed)),
+        bytes_text(static_cast<double>(left)));
   }
 }
 

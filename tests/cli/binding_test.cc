@@ -37,7 +37,7 @@ TEST(Binding, OfOpenMpiIsADefaultUnlessSomebodyAskedForIt) {
   }
   EXPECT_FALSE(binder_in({{"OMPI_COMM_WORLD_SIZE", "2"}}).is_default);
   EXPECT_TRUE(open_mpi({{"OMPI_COMMAND", "wrapper.sh"}}).is_default);
-  EXPECT_EQ(open_mpi({}).remedy, "mpirun --bind-to none");
+  EXPECT_EQ(open_mpi({}).remedy, "mpirun --bind-to none (and no taskset)");
 }
 
 TEST(Binding, OfOthersIsTheirs) {
@@ -45,7 +45,7 @@ TEST(Binding, OfOthersIsTheirs) {
        {Environment{}, Environment{{"SLURM_JOB_ID", "1"}}, Environment{{"PMI_SIZE", "2"}}}) {
     EXPECT_FALSE(binder_in(environment).is_default);
   }
-  EXPECT_EQ(binder_in({{"PMI_SIZE", "2"}}).remedy, "mpiexec -bind-to none");
+  EXPECT_EQ(binder_in({{"PMI_SIZE", "2"}}).remedy, "mpiexec -bind-to none (and no taskset)");
   EXPECT_EQ(binder_in({{"SLURM_JOB_ID", "1"}, {"PMI_SIZE", "2"}}).remedy,
             "more --cpus-per-task of sbatch or srun");
 }

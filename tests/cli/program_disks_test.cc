@@ -176,6 +176,31 @@ class ObstaclesTest : public DisksTest, public testing::WithParamInterface<std::
 INSTANTIATE_TEST_SUITE_P(All, ObstaclesTest, testing::Values("Filler", "ReadOnly", "SizeLimit"),
                          [](const auto& parameter) { return parameter.param; });
 
+TEST_F(ProgramTest, NoRoomForACheckpointIsSaidAtTheStart) {
+  const Arguments limited = {"sh", "-c", "ulimit -f 1000 && exec \"$@\"", "sh"};
+  const ChildResult warned = run(limited + command_for(1, tiny("run", 2)));
+  EXPECT_THAT(warned.err,
+              ContainsRegex("warning: --out run: a checkpoint takes 1[^\n]* MB, and no file may be "
+                            "larger than [^\n]* \\(ulimit -f\\); make room"));
+  EXPECT_EQ(steps_with("run", "loss").size(), 2u);
+  expect_one_sentence(
+      run(limited + command_for(1, tiny("stops", 2, {"--on-checkpoint-failure", "stop"}))),
+      "--out stops: a checkpoint takes ");
+  EXPECT_EQ(files_in("stops").size(), 0u);
+  write("text.txt", sample_text(10'000));
+  expect_one_sentence(run(limited + Arguments{CLLM_PROGRAM, "tokenize", "--data", "text.txt"} +
+                          Arguments{"--out", "text.tokens"}),
+                      "--out text.tokens: the file takes about ");
+}
+
+TEST_F(DisksTest, NoRoomForAllCheckpointsIsSaidAtTheStart) {
+  EXPECT_EQ(run(on_disk(command_for(1, options(4)))).err, "");
+  const ChildResult many = run(
+      on_disk(command_for(1, tiny(path("disk/many").string(), 20, {"--checkpoint-every", "2"}))));
+  EXPECT_THAT(many.err, HasSubstr("many: 11 checkpoints of 1.4"));
+  EXPECT_THAT(many.err, HasSubstr("give a smaller --keep"));
+}
+
 TEST_P(ObstaclesTest, ARunSaysSoAndTrainsOnUntilItCanSaveAgain) {
   constexpr int kSteps = 400;
   ChildProcess child = start_with_one_checkpoint(ranks_where("ReadOnly"), options(kSteps));

@@ -95,6 +95,28 @@ TEST_F(ResumeTest, WhatFollowsFromOtherOptionsFollowsAgain) {
   EXPECT_THAT(succeed({"inspect", "wide"}).out, HasSubstr("4 layers, 4 heads, 128 channels"));
 }
 
+TEST_F(ResumeTest, EpochsSayHowLongARunIs) {
+  write("text.txt", sample_text(400));
+  const Arguments data = {"--data",    "text.txt", "--preset",         "tiny", "--batch", "4",
+                          "--threads", "1",        "--eval-sequences", "8"};
+  const std::string out = succeed(data + Arguments{"--epochs", "0.5", "--out", "run"}).out;
+  const auto tokens = values("run", "tokens").back();
+  EXPECT_THAT(out, HasSubstr("the run reads the data 0.5"));
+  const auto steps = std::to_string(steps_with("run", "loss").size());
+  EXPECT_THAT(read("run/config.toml"), HasSubstr("# steps = " + steps + "\nepochs = 0.5\n"));
+  EXPECT_THAT(read("run/config.toml"), HasSubstr("\n# warmup = "));
+  // A later source's length replaces an earlier one's.
+  EXPECT_THAT(succeed({"--resume", "run", "--epochs", "1"}).out,
+              HasSubstr("changed --epochs is 1; it was 0.5"));
+  EXPECT_NEAR(values("run", "tokens").back(), 2 * tokens, 4 * 64);
+  const std::string more = std::to_string(steps_with("run", "loss").size() + 1);
+  succeed({"--resume", "run", "--steps", more});
+  EXPECT_THAT(read("run/config.toml"),
+              AllOf(HasSubstr("\nsteps = " + more + "\n"), Not(HasSubstr("epochs"))));
+  EXPECT_THAT(succeed({"--config", "run/config.toml", "--epochs", "0.1", "--out", "short"}).out,
+              HasSubstr("the run reads the data 0.1"));
+}
+
 TEST_F(ResumeTest, OtherDataGoesOnWithTheTokenizerOfTheCheckpointAndSaysSo) {
   write("one.txt", sample_text(300));
   write("two.txt", sample_text(400));

@@ -199,13 +199,16 @@ TEST_F(StartTest, ALimitOfAddressSpaceCounts) {
 #ifdef CLLM_SANITIZED
   GTEST_SKIP() << "a sanitizer takes all of the address space";
 #endif
-  const auto with_gigabytes = [&](int gigabytes) {
-    const std::string kilobytes = std::to_string(gigabytes * 1'000'000);
+  const auto with_megabytes = [&](int megabytes, const Arguments& more) {
+    const std::string kilobytes = std::to_string(megabytes * 1000);
     return run(Arguments{"sh", "-c", "ulimit -v " + kilobytes + " && exec \"$@\"", "sh"} +
-               plain({"--channels", "4096", "--layers", "8"}));
+               plain(more));
   };
+  expect_one_sentence(with_megabytes(1500, {"--threads", "40"}),
+                      "--threads 40: OpenBLAS maps [0-9.]+ GB of address space for them, and the "
+                      "limit \\(ulimit -v\\) leaves");
   expect_one_sentence(
-      with_gigabytes(8),
+      with_megabytes(8000, {"--channels", "4096", "--layers", "8"}),
       "host .*: a rank needs about [0-9.]+ [MG]B, and its limit \\(ulimit -v\\) leaves");
   EXPECT_THAT(files_in("run"), IsEmpty());
 }

@@ -87,6 +87,14 @@ TEST_F(ProgramTest, ATextFileMayHaveAnyName) {
   EXPECT_EQ(values("first", "loss"), values("second", "loss"));
 }
 
+TEST_F(ProgramTest, WhereNothingCanBeKeptBesideTheRunTokensAreKeptInIt) {
+  write("text.txt", sample_text(300));
+  write("scratch/token-cache", "what is somebody else's");
+  succeed(tiny("scratch/run", 2, {"--data", "text.txt", "--tokenizer", "bpe:300"}));
+  EXPECT_EQ(files_in("scratch/run/token-cache").size(), 3u);
+  EXPECT_THAT(files_in("scratch/run"), testing::Contains("complete"));
+}
+
 TEST_F(ProgramTest, SampleContinuesThePrompt) {
   succeed(tiny("run", 20));
   const auto sample = [&](const Arguments& more) {

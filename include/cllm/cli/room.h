@@ -22,4 +22,7 @@ std::uint64_t most_checkpoints(std::uint64_t steps, std::uint64_t every, std::ui
 std::string room_warning(const std::filesystem::path& directory, const CheckpointPlan& plan,
                          bool must_save);
 
+/// Throws Error where a file of about so many bytes has no room at `out`, the value of --out.
+void require_room(const std::filesystem::path& out, std::uint64_t bytes);
+
 }  // namespace cllm::cli

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,6 +35,10 @@ std::vector<double> symmetric_eigen(double* a, std::size_t n);
 /// computes products and is none of OpenMP's: each of these would use several again. Throws Error
 /// that says what to install or change.
 void prepare_blas(int caller_threads);
+
+/// Address space that OpenBLAS maps for so many callers, each at its first product; little of it is
+/// ever touched. Where a limit (ulimit -v) leaves less, it would ask for it for ever.
+std::uint64_t blas_address_space(int caller_threads);
 
 /// What was loaded, as the library describes itself: version, build, and the core (OpenBLAS' word
 /// for a kind of processor) whose kernels it computes with.

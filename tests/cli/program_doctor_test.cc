@@ -101,7 +101,7 @@ TEST_F(DoctorTest, FindsADiskThatIsFull) {
                  "cannot write disk/.*: No space left on device");
   EXPECT_THAT(findings(privately("mount -t tmpfs -o size=70m none disk && exec \"$@\"",
                                  doctor({"--out", "disk", "--channels", "1024"}))),
-              ContainsRegex("--out disk has 0.1 GB free, and two checkpoints of tiny take "));
+              ContainsRegex("--out disk: a checkpoint takes 306 MB, and only 73.* MB are free"));
 }
 
 }  // namespace

@@ -65,7 +65,7 @@ std::uint32_t parse_token(const data::Tokenizer& tokenizer, const std::string& t
   fail("TOKEN {:?} is {} tokens: {}; give one of them, as #ID", text, tokens.size(), names);
 }
 
-/// Cosines of two rows of the table; 0 where one is zero.
+/// Cosines of two rows of the table; 0 where one is zero or too large.
 class Cosines {
  public:
   Cosines(std::span<const float> table, std::size_t channels)
@@ -73,7 +73,7 @@ class Cosines {
 
   double operator()(std::uint32_t a, std::uint32_t b) const {
     const double norms = std::sqrt(dot(a, a) * dot(b, b));
-    return norms > 0 ? dot(a, b) / norms : 0;
+    return norms > 0 && std::isfinite(norms) ? dot(a, b) / norms : 0;
   }
 
  private:

@@ -23,6 +23,10 @@ void validate(const SamplingOptions& options) {
 
 std::uint32_t sample_token(std::span<const float> logits, const SamplingOptions& options,
                            RandomStream& random) {
+  // No order holds for NaN.
+  if (!std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); })) {
+    fail("the model's scores for the next token are not finite; use an earlier checkpoint");
+  }
   std::vector<std::uint32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0u);
   const auto likelier = [&](std::uint32_t a, std::uint32_t b) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 namespace cllm::train {
@@ -73,10 +74,27 @@ std::optional<std::string> Watchdog::silence() const {
 
 std::optional<std::string> Watchdog::standstill() const {
   if (rank_ != 0 || ranks_.size() < 2) return std::nullopt;
+  const auto has_left = [](const Rank& rank) { return rank.beat.leaves != 0; };
+  const auto left = std::ranges::find_if(ranks_, has_left);
+  // A rank that left won't come, however slow the network is.
+  const double limit = left == ranks_.end() ? kStandstill * limit_ : limit_;
   const auto stands = [&](const Rank& rank) {
-    return rank.beat.waits != 0 && now_ - rank.progressed > kStandstill * limit_;
+    return rank.beat.waits != 0 && now_ - rank.progressed > limit;
   };
-  if (!std::ranges::all_of(ranks_, stands)) return std::nullopt;
+  const auto waiting = std::ranges::find_if(ranks_, std::not_fn(has_left));
+  if (waiting == ranks_.end()) return std::nullopt;
+  if (!std::all_of(ranks_.begin(), ranks_.end(),
+                   [&](const Rank& rank) { return has_left(rank) || stands(rank); })) {
+    return std::nullopt;
+  }
+  if (left != ranks_.end()) {
+    return fmt::format(
+        "{} has left, and {} has been {} for {:.0f} s, which only goes on with all ranks; this is "
+        "an error in the program: please report it, and start again with --resume",
+        name(static_cast<std::size_t>(left - ranks_.begin())),
+        name(static_cast<std::size_t>(waiting - ranks_.begin())), waiting->beat.text(),
+        now_ - waiting->progressed);
+  }
   const auto other = std::ranges::find_if(
       ranks_, [&](const Rank& rank) { return rank.beat.text() != ranks_[0].beat.text(); });
   return fmt::format(

@@ -1,14 +1,17 @@
 #include "cllm/model/generator.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "cllm/base/error.h"
+#include "support/error_of.h"
 #include "support/example.h"
 #include "support/reference_model.h"
 #include "support/tolerance.h"
@@ -110,6 +113,20 @@ TEST(SampleToken, DrawsFromTheDistributionThatTheOptionsLeave) {
   expect({.temperature = 1.0, .top_k = 100}, {0.1, 0.4, 0.2, 0.3});
   expect({.temperature = 1.0, .top_p = 0.65}, {0, 4.0 / 7, 0, 3.0 / 7});
   expect({.temperature = 1.0, .top_p = 0.1}, {0, 1, 0, 0});
+}
+
+TEST(SampleToken, RefusesScoresThatAreNotFinite) {
+  RandomStream random(1, 0);
+  std::vector<float> logits(300, 0.5f);
+  for (const float odd : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+    logits[7] = logits[200] = odd;
+    for (const double temperature : {0.0, 1.0}) {
+      EXPECT_THAT(support::error_of([&] {
+                    model::sample_token(logits, {.temperature = temperature, .top_k = 9}, random);
+                  }),
+                  testing::HasSubstr("not finite; use an earlier checkpoint"));
+    }
+  }
 }
 
 TEST(SampleToken, RefusesOptionsThatMakeNoSense) {

@@ -185,6 +185,40 @@ TEST_F(WatchdogTest, ARankThatLeftIsNotWaitedFor) {
   EXPECT_EQ(look(1000), "");
 }
 
+TEST_F(WatchdogTest, ARankThatLeftWhileOthersWaitEndsTheJobInWords) {
+  Beat leaves = at_work("computing", 7, 40);
+  leaves.leaves = 1;
+  mine_ = waiting(-1, 7, 30);
+  const double began = clock_;
+  const std::string fault = look(10'000, [&] {
+    watchdog_.heard(1, waiting(-1, 7, 30));
+    watchdog_.heard(2, leaves);
+  });
+  EXPECT_THAT(fault, AllOf(HasSubstr("rank 2 (host c) has left, and rank 0 (host a) has been in a "
+                                     "sum at step 7 for 61 s"),
+                           HasSubstr("--resume")));
+  EXPECT_NEAR(clock_ - began, patience_.seconds, 3);
+
+  // Also where it is rank 0 that left, and only looks on.
+  be(0);
+  mine_ = leaves;
+  EXPECT_THAT(look(10'000,
+                   [&] {
+                     watchdog_.heard(1, waiting(-1, 7, 30));
+                     watchdog_.heard(2, waiting(-1, 7, 30));
+                   }),
+              HasSubstr("rank 0 (host a) has left, and rank 1 (host b) has been in a sum"));
+
+  // A rank that is still at work may leave, too.
+  be(0);
+  EXPECT_EQ(look(10'000,
+                 [&] {
+                   watchdog_.heard(1, at_work("computing", 7, 30));
+                   watchdog_.heard(2, leaves);
+                 }),
+            "");
+}
+
 TEST(HeartbeatTest, SaysWhatTheProcessIsDoing) {
   Heartbeat& beat = heartbeat();
   EXPECT_EQ(beat.beat().text(), "starting");

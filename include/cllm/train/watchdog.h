@@ -17,8 +17,9 @@ namespace cllm::train {
 // - Silence. A rank of which nothing was heard for the limit is stopped or dead, or cut off. Rank 0
 //   watches all others, and they watch rank 0.
 // - Standstill. All ranks are in an exchange and in none of them data moved for several times the
-//   limit: the network loses messages between two of them, or the program has a bug. Rank 0 sees
-//   it.
+//   limit: the network loses messages between two of them, or the program has a bug. Where some
+//   have left in order and the others are in an exchange, which then never ends, the limit itself
+//   is enough. Rank 0 sees both, also when it is the one that left.
 //
 // Nothing else ends a job. A rank that lives and is not in an exchange is at work, be it for hours:
 // it prepares data, say, or its disk is slow. While others wait long for it, rank 0 says so.

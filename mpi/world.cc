@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <exception>
 #include <limits>
 #include <numeric>
+#include <string_view>
 
 #include "cllm/base/error.h"
 #include "cllm/base/output.h"
@@ -130,6 +132,48 @@ std::vector<std::string> World::all_gather(const std::string& bytes) {
         all.substr(static_cast<std::size_t>(offsets[r]), static_cast<std::size_t>(sizes[r])));
   }
   return result;
+}
+
+void World::gather(const std::string& bytes, const Take& take) {
+  const train::Exchange exchange("what each rank tells rank 0");
+  constexpr int kTag = 0;
+  const auto for_each_piece = [](std::uint64_t size, const auto& visit) {
+    for (std::uint64_t first = 0; first < size; first += kMostElements) {
+      visit(first, static_cast<int>(std::min<std::uint64_t>(kMostElements, size - first)));
+      train::heartbeat().progress();
+    }
+  };
+  if (rank_ != 0) {
+    const std::uint64_t size = bytes.size();
+    checked(MPI_Send(&size, 1, MPI_UINT64_T, 0, kTag, MPI_COMM_WORLD), "MPI_Send");
+    for_each_piece(size, [&](std::uint64_t first, int count) {
+      checked(MPI_Send(bytes.data() + first, count, MPI_CHAR, 0, kTag, MPI_COMM_WORLD), "MPI_Send");
+    });
+    return;
+  }
+  std::exception_ptr problem;
+  const auto try_to_take = [&](int rank, std::string_view piece) {
+    try {
+      if (!problem) take(rank, piece);
+    } catch (...) {
+      problem = std::current_exception();  // the others would wait for ever
+    }
+  };
+  try_to_take(0, bytes);
+  std::string piece;
+  for (int rank = 1; rank < size_; ++rank) {
+    std::uint64_t size = 0;
+    checked(MPI_Recv(&size, 1, MPI_UINT64_T, rank, kTag, MPI_COMM_WORLD, MPI_STATUS_IGNORE),
+            "MPI_Recv");
+    piece.resize(std::min<std::uint64_t>(size, kMostElements));
+    for_each_piece(size, [&](std::uint64_t, int count) {
+      checked(
+          MPI_Recv(piece.data(), count, MPI_CHAR, rank, kTag, MPI_COMM_WORLD, MPI_STATUS_IGNORE),
+          "MPI_Recv");
+      try_to_take(rank, std::string_view(piece).substr(0, static_cast<std::size_t>(count)));
+    });
+  }
+  if (problem) std::rethrow_exception(problem);
 }
 
 }  // namespace cllm::mpi

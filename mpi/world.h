@@ -28,6 +28,7 @@ class World final : public train::Collective {
   void sum(std::span<std::int64_t> values) override;
   std::string broadcast(std::string bytes) override;
   std::vector<std::string> all_gather(const std::string& bytes) override;
+  void gather(const std::string& bytes, const Take& take) override;
 
  private:
   void use_hosts();

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <exception>
 #include <new>
+#include <utility>
 
 #include "cllm/base/error.h"
 #include "cllm/base/processors.h"
@@ -12,7 +14,56 @@
 
 namespace cllm::train {
 
+namespace {
+
+/// Floats that are given to all ranks at a time.
+constexpr std::size_t kPieceFloats = std::size_t{1} << 22;
+
+/// Agreements that this thread is in, each within the one before.
+thread_local int depth = 0;
+
+class Deeper {
+ public:
+  Deeper() { ++depth; }
+  Deeper(const Deeper&) = delete;
+  Deeper& operator=(const Deeper&) = delete;
+  ~Deeper() { --depth; }
+};
+
+/// What a rank says at the end of an agreement.
+struct Said {
+  int depth;
+  std::string host, message;  // both empty where all went well
+
+  std::string text() const { return fmt::format("{} {} {}", depth, host, message); }
+};
+
+Said parse(const std::string& text) {
+  const std::size_t host = text.find(' ') + 1, message = text.find(' ', host) + 1;
+  return {std::stoi(text), text.substr(host, message - 1 - host), text.substr(message)};
+}
+
+/// What all ranks say. Where some are in an agreement within this one, which this rank failed to
+/// reach, they hear of it there, leave that with its message, and then come here.
+std::vector<Said> said_by_all(Collective& collective, const std::string& message) {
+  const Said mine{depth, message.empty() ? "" : host_name(), message};
+  while (true) {
+    std::vector<Said> all;
+    for (const std::string& text : collective.all_gather(mine.text())) all.push_back(parse(text));
+    if (std::ranges::all_of(all, [](const Said& said) { return said.depth <= depth; })) return all;
+  }
+}
+
+}  // namespace
+
+void Collective::gather(const std::string& bytes, const Take& take) {
+  const std::vector<std::string> all = all_gather(bytes);
+  if (rank() != 0) return;
+  for (std::size_t i = 0; i < all.size(); ++i) take(static_cast<int>(i), all[i]);
+}
+
 void in_agreement(Collective& collective, const std::function<void()>& work) {
+  const Deeper deeper;
   std::string message;
   try {
     work();
@@ -21,14 +72,17 @@ void in_agreement(Collective& collective, const std::function<void()>& work) {
   } catch (const std::exception& error) {
     message = error.what();
   }
-  const std::vector<std::string> messages = collective.all_gather(message);
-  const auto first = std::ranges::find_if(messages, [](const auto& m) { return !m.empty(); });
-  if (first == messages.end()) return;
-  const bool everywhere = std::ranges::count(messages, *first) == std::ssize(messages);
-  if (everywhere || first == messages.begin()) throw ReplicatedError(*first);
-  const std::vector<std::string> hosts = collective.all_gather(host_name());
-  const auto rank = static_cast<std::size_t>(first - messages.begin());
-  throw ReplicatedError(fmt::format("{}: {}", ranks_text({rank}, hosts), *first));
+  const std::vector<Said> all = said_by_all(collective, message);
+  const auto first =
+      std::ranges::find_if(all, [](const Said& said) { return !said.message.empty(); });
+  if (first == all.end()) return;
+  const bool everywhere =
+      std::ranges::count(all, first->message, &Said::message) == std::ssize(all);
+  if (everywhere || first == all.begin()) throw ReplicatedError(first->message);
+  std::vector<std::string> hosts;
+  for (const Said& said : all) hosts.push_back(said.host);
+  const auto rank = static_cast<std::size_t>(first - all.begin());
+  throw ReplicatedError(fmt::format("{}: {}", ranks_text({rank}, hosts), first->message));
 }
 
 std::string on_rank_0(Collective& collective, const std::function<std::string()>& work) {
@@ -37,6 +91,20 @@ std::string on_rank_0(Collective& collective, const std::function<std::string()>
     if (collective.rank() == 0) result = work();
   });
   return collective.broadcast(result);
+}
+
+void share_rank_0s(Collective& collective, std::span<float> values) {
+  if (collective.size() == 1) return;
+  for (std::size_t first = 0; first < values.size(); first += kPieceFloats) {
+    const std::span<float> piece =
+        values.subspan(first, std::min(kPieceFloats, values.size() - first));
+    std::string bytes;
+    if (collective.rank() == 0) {
+      bytes.assign(reinterpret_cast<const char*>(piece.data()), piece.size_bytes());
+    }
+    bytes = collective.broadcast(std::move(bytes));
+    std::memcpy(piece.data(), bytes.data(), piece.size_bytes());
+  }
 }
 
 }  // namespace cllm::train

@@ -42,7 +42,7 @@ IntegerSums::IntegerSums(const kernels::Kernels& kernels, std::size_t elements, 
                          std::size_t longest)
     : kernels_(&kernels),
       low_(elements),
-      high_(Slab<std::int32_t>::untouched(elements)),
+      high_(elements),
       bounds_(rows),
       common_bounds_(rows),
       piece_(std::max(kPiece, longest)) {}

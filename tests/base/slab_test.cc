@@ -6,6 +6,8 @@
 #include <limits>
 #include <utility>
 
+#include "cllm/base/memory.h"
+
 namespace cllm {
 namespace {
 
@@ -16,6 +18,15 @@ TEST(Slab, IsZeroedAndAligned) {
     for (const float value : slab.span()) EXPECT_EQ(value, 0.0f);
   }
   EXPECT_EQ(Slab<float>(0).size(), 0u);
+}
+
+TEST(Slab, TouchesNoMemoryBeforeItIsWritten) {
+  constexpr std::size_t kFloats = std::size_t{32} << 20;
+  const std::uint64_t before = resident_memory();
+  Slab<float> slab(kFloats);
+  EXPECT_LT(resident_memory(), before + kFloats);
+  slab.fill(1);
+  EXPECT_GE(resident_memory(), before + 3 * kFloats);
 }
 
 TEST(Slab, MovesItsMemory) {

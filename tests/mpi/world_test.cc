@@ -196,6 +196,29 @@ TEST_F(WorldTest, AllGatherOfNothingIsNothing) {
   EXPECT_EQ(all, std::vector<std::string>(static_cast<std::size_t>(world_.size())));
 }
 
+TEST_F(WorldTest, GatherGivesRank0AllBytesInPieces) {
+  const auto bytes = [](int rank) {  // rank 1 has none, and rank 0 and others more than a piece
+    const std::size_t size =
+        rank == 1 ? 0 : (std::size_t{9} << 20) + static_cast<std::size_t>(rank);
+    return std::string(size, static_cast<char>('a' + rank));
+  };
+  std::vector<std::string> all(static_cast<std::size_t>(world_.size()));
+  world_.gather(bytes(world_.rank()), [&](int rank, std::string_view piece) {
+    all[static_cast<std::size_t>(rank)] += piece;
+  });
+  for (int rank = 0; rank < world_.size(); ++rank) {
+    EXPECT_TRUE(all[static_cast<std::size_t>(rank)] == (world_.rank() == 0 ? bytes(rank) : ""));
+  }
+  // An error of rank 0's leaves no rank waiting, and nothing in the way of what comes next.
+  const auto refuse = [](int, std::string_view) { fail("no room"); };
+  if (world_.rank() == 0) {
+    EXPECT_THROW(world_.gather(bytes(2), refuse), Error);
+  } else {
+    world_.gather(bytes(2), refuse);
+  }
+  EXPECT_EQ(world_.all_gather("x").size(), all.size());
+}
+
 /// The message of the ReplicatedError that `work` ends in on this rank; empty where it ends in
 /// none.
 std::string agreed_error(World& world, const std::function<void()>& work) {

@@ -16,26 +16,24 @@ inline constexpr std::size_t kSlabAlignment = 64;
 
 /// One owning, zeroed, 64-byte-aligned, move-only array of plain values. Views of it are
 /// `std::span`s and pointers; they never own. Throws std::bad_alloc when memory is short.
-/// Distinct elements may be written by distinct threads.
+/// Distinct elements may be written by distinct threads. A large one takes memory where it is
+/// written first, near the processor whose thread does that.
 template <typename T>
 class Slab {
   static_assert(std::is_trivially_copyable_v<T>);
 
  public:
   Slab() = default;
-  explicit Slab(std::size_t size) : Slab(untouched(size)) { std::fill_n(data_.get(), size, T{}); }
-
-  /// One whose elements have no value yet, and whose pages take no memory until they get one.
-  static Slab untouched(std::size_t size) {
-    Slab slab;
-    if (size == 0) return slab;
+  explicit Slab(std::size_t size) : size_(size) {
+    if (size == 0) return;
     if (size > kMostBytes / sizeof(T)) throw std::bad_alloc();
-    const std::size_t bytes =
-        (size * sizeof(T) + kSlabAlignment - 1) / kSlabAlignment * kSlabAlignment;
-    slab.data_.reset(static_cast<T*>(std::aligned_alloc(kSlabAlignment, bytes)));
-    if (!slab.data_) throw std::bad_alloc();
-    slab.size_ = size;
-    return slab;
+    // Zeros from the system, which calloc leaves as they are: nothing is touched yet.
+    std::size_t bytes = size * sizeof(T) + kSlabAlignment;
+    void* const block = std::calloc(bytes, 1);
+    if (block == nullptr) throw std::bad_alloc();
+    void* first = block;
+    std::align(kSlabAlignment, size * sizeof(T), first, bytes);
+    data_ = {static_cast<T*>(first), Free{block}};
   }
 
   T* data() { return data_.get(); }
@@ -52,7 +50,8 @@ class Slab {
       std::numeric_limits<std::ptrdiff_t>::max() - kSlabAlignment;
 
   struct Free {
-    void operator()(T* p) const { std::free(p); }
+    void* block = nullptr;  // that the elements lie in
+    void operator()(T*) const { std::free(block); }
   };
   std::unique_ptr<T[], Free> data_;
   std::size_t size_ = 0;

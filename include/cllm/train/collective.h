@@ -56,8 +56,12 @@ class Collective {
   virtual void sum(std::span<std::int64_t> values) = 0;
   /// Rank 0's bytes.
   virtual std::string broadcast(std::string bytes) = 0;
-  /// Every rank's bytes, in the order of ranks.
+  /// Every rank's bytes, in the order of ranks. For what is short: all ranks hold all of it.
   virtual std::vector<std::string> all_gather(const std::string& bytes) = 0;
+  /// Gives rank 0 every rank's bytes, of any number, in the order of ranks: take(rank, piece) for
+  /// pieces of bounded size, which it must not keep. What it throws goes on once all is taken.
+  using Take = std::function<void(int rank, std::string_view piece)>;
+  virtual void gather(const std::string& bytes, const Take& take);
 };
 
 /// One rank: nothing to combine.
@@ -74,10 +78,15 @@ class SoloCollective final : public Collective {
 };
 
 /// Runs `work` on every rank and waits for all. Where it throws on any, every rank throws one
-/// ReplicatedError with the first failing rank's message, so that no rank is left waiting.
+/// ReplicatedError with the first failing rank's message, so that no rank is left waiting. `work`
+/// may contain further agreements, and no other exchange: a rank that fails before one of them
+/// takes part in it all the same.
 void in_agreement(Collective& collective, const std::function<void()>& work);
 
 /// Runs `work` on rank 0 and gives its result to all. Where it throws, every rank throws.
 std::string on_rank_0(Collective& collective, const std::function<std::string()>& work);
+
+/// Gives rank 0's values to all, in pieces of bounded size.
+void share_rank_0s(Collective& collective, std::span<float> values);
 
 }  // namespace cllm::train

@@ -1,9 +1,12 @@
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <vector>
 
+#include "cllm/base/parallel.h"
 #include "cllm/base/slab.h"
 #include "cllm/model/layout.h"
 
@@ -37,8 +40,20 @@ struct StateValues {
 /// Everything that training changes: slabs of one layout, replicated on all ranks, and what goes
 /// with them.
 struct State : StateValues {
-  explicit State(const model::Layout& layout)
-      : parameters(layout.slab_size()), m(layout.slab_size()), v(layout.slab_size()) {}
+  /// All zero. Each of `threads` touches the part of the slabs that it will update, so that these
+  /// lie near the processors that use them.
+  explicit State(const model::Layout& layout, int threads = 1)
+      : parameters(layout.slab_size()), m(layout.slab_size()), v(layout.slab_size()) {
+    parallel(threads, [&](int thread) {
+      const auto part = static_cast<std::size_t>(thread);
+      const auto parts = static_cast<std::size_t>(threads);
+      for (Slab<float>* slab : {&parameters, &m, &v}) {
+        const std::size_t first = slab->size() * part / parts;
+        std::ranges::fill(slab->span().subspan(first, slab->size() * (part + 1) / parts - first),
+                          0.0f);
+      }
+    });
+  }
 
   Slab<float> parameters;
   Slab<float> m;  ///< AdamW's mean of gradients

@@ -1,6 +1,9 @@
 #include "cllm/base/memory.h"
 
 #include <sys/resource.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include <algorithm>
 #include <fstream>
@@ -94,5 +97,11 @@ std::uint64_t address_space_left() {
 std::uint64_t resident_memory() { return bytes_in("/proc/self/status", "VmRSS:", 0); }
 
 std::uint64_t peak_resident_memory() { return bytes_in("/proc/self/status", "VmHWM:", 0); }
+
+void return_free_memory() {
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
+}
 
 }  // namespace cllm

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+#include <utility>
+
 #include "cllm/base/error.h"
 #include "cllm/cli/arguments.h"
 #include "cllm/io/run_directory.h"
@@ -31,15 +34,41 @@ void require_outside(const std::string& out, const char* option, const std::stri
        data);
 }
 
+CheckpointHead read_head(const std::filesystem::path& path, train::Collective& collective) {
+  CheckpointHead head;
+  train::in_agreement(collective, [&] {
+    if (collective.rank() != 0) return;
+    head.path = find_checkpoint(path);
+    head.run = io::read_run_state(head.path);
+  });
+  if (collective.size() == 1) return head;
+  model::ModelConfig& m = head.run.model;
+  const auto shape = nlohmann::json::parse(collective.broadcast(
+      nlohmann::json{m.layers, m.heads, m.channels, m.context, m.vocabulary, m.embedding_rank}
+          .dump()));
+  m = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]};
+  head.path = collective.broadcast(head.path.string());
+  head.run.tokenizer_kind = collective.broadcast(head.run.tokenizer_kind);
+  head.run.tokenizer_blob = collective.broadcast(head.run.tokenizer_blob);
+  head.run.config = collective.broadcast(head.run.config);
+  return head;
+}
+
 LoadedModel::LoadedModel(const std::filesystem::path& checkpoint)
-    : path(find_checkpoint(checkpoint)),
-      run(io::read_run_state(path)),
+    : LoadedModel([&] {
+        train::SoloCollective alone;
+        return read_head(checkpoint, alone);
+      }()) {
+  io::read_parameters(path, gpt.layout(), parameters.span());
+}
+
+LoadedModel::LoadedModel(CheckpointHead head)
+    : path(std::move(head.path)),
+      run(std::move(head.run)),
       tokenizer(tokenizer_of(run, path)),
       kernels(kernels::select_kernels()),
       gpt(run.model, kernels),
-      parameters(gpt.layout().slab_size()) {
-  io::read_parameters(path, gpt.layout(), parameters.span());
-}
+      parameters(gpt.layout().slab_size()) {}
 
 const data::Tokenizer& LoadedModel::require_tokenizer() const {
   if (!tokenizer) {

@@ -18,6 +18,7 @@
 #include "cllm/base/stopwatch.h"
 #include "cllm/cli/announce.h"
 #include "cllm/cli/commands.h"
+#include "cllm/cli/embedding.h"
 #include "cllm/cli/machine.h"
 #include "cllm/cli/probes.h"
 #include "cllm/cli/program.h"
@@ -302,7 +303,8 @@ class Examination {
 
   /// The memory budget of a run with these settings.
   train::MemoryBudget budget_of(const TrainSettings& s) const {
-    return train::memory_budget(s.shape, trainer_options(s, machine_->threads), true, 0,
+    return train::memory_budget(s.shape, trainer_options(s, machine_->threads), true,
+                                usual_statistics(s.shape, collective_.size(), machine_->threads),
                                 collective_);
   }
 

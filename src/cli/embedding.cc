@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "cllm/base/memory.h"
 #include "cllm/io/checkpoint.h"
+#include "cllm/model/flops.h"
 #include "cllm/train/corpus_start.h"
 #include "cllm/train/corpus_vectors.h"
 #include "cllm/train/progress.h"
@@ -40,7 +43,61 @@ void fill(const std::string& bytes, const std::vector<std::span<float>>& parts) 
   }
 }
 
+/// Of a run's operations, what its start from the corpus may take.
+constexpr double kShareOfRun = 0.03;
+
+/// A smaller sample of a corpus has too little to say of most tokens: so many for each of the
+/// vocabulary.
+constexpr std::uint64_t kTokensOfEach = 20;
+
+/// What a token has in a sample where it has `count` in the corpus, rounded up.
+std::uint64_t in_sample(std::uint64_t count, const data::TokenSample& sample) {
+  return static_cast<std::uint64_t>(std::ceil(static_cast<double>(count) * sample.share()));
+}
+
+std::string share_text(const data::TokenSample& sample) {
+  if (sample.size() == sample.corpus_size()) return "the corpus";
+  return fmt::format("{:.2g} % of the corpus", 100 * sample.share());
+}
+
 }  // namespace
+
+std::string plan_table_start(const Origin& origin, const CLI::App& app, std::uint64_t tokens,
+                             TrainSettings& s) {
+  const auto given = [&](const char* option) { return app.count(option) > 0; };
+  if (!parse_corpus_init(s.embedding_init) || given("--embedding-sample")) return {};
+  const model::Layout layout(s.shape);
+  const double of_run = static_cast<double>(s.steps) *
+                        static_cast<double>(s.batch * s.shape.context) *
+                        model::training_flops_per_token(layout);
+  const auto share = [&](std::uint64_t sample) {
+    return train::corpus_work(sample, s.shape.vocabulary, s.shape.table_width()) / of_run;
+  };
+  const std::uint64_t most = std::min(tokens, kSampleTokens);
+  s.embedding_sample = most;
+  const bool asked =
+      given("--embedding-init") || given("--embedding-basis") || given("--rare-tokens");
+  if (asked || share(most) <= kShareOfRun) return {};
+  s.embedding_sample = 0;
+  for (std::uint64_t bit = std::bit_floor(most); bit > 0; bit /= 2) {
+    const std::uint64_t larger = s.embedding_sample + bit;
+    if (larger <= most && share(larger) <= kShareOfRun) s.embedding_sample = larger;
+  }
+  const std::uint64_t least = std::min(most, kTokensOfEach * s.shape.vocabulary);
+  if (s.embedding_sample >= least || origin.kind != Origin::Kind::kNew) return {};
+  s.embedding_init = "random";
+  s.embedding_sample = 0;
+  return fmt::format(
+      "table   random: a start from the corpus would take {:.0f} % of the time of {} steps; give "
+      "--embedding-init corpus to have it all the same",
+      100 * share(least), s.steps);
+}
+
+std::uint64_t usual_statistics(const model::ModelConfig& shape, int ranks, int threads) {
+  if (!starts_from_corpus(shape)) return 0;
+  return train::corpus_bytes(kSampleTokens, train::kMostPairs, shape.vocabulary,
+                             shape.table_width(), ranks, threads);
+}
 
 TableHistory table_history(const Origin& origin) {
   return {.facts = table_facts(origin.state),
@@ -51,35 +108,33 @@ TableHistory start_table(const TableStart& start, train::Collective& collective,
                          std::span<float> parameters) {
   const TrainSettings& s = start.settings;
   TableHistory history;
-  if (!parse_corpus_init(s.embedding_init)) {
+  if (start.study == nullptr) {
     history.facts = nlohmann::json{{"init", "random"}}.dump();
     return history;
   }
-  train::CorpusVectors vectors = train::corpus_vectors(
-      collective, start.crew, start.kernels, start.data.train.tokens, start.data.vocabulary,
-      {.rank = start.layout.config().table_width(),
-       .seed = s.seed,
-       .cache = start.cache,
-       .free_bytes = [&] { return available_memory() / start.ranks_here; }},
-      start.say);
+  train::CorpusVectors vectors = start.study->vectors();
   const auto parts = table_of(start.layout, parameters);
   const std::string bytes = train::on_rank_0(collective, [&] {
     std::optional<data::Signatures> signatures;
     if (start.data.tokenizer) signatures.emplace(*start.data.tokenizer, start.kernels);
-    const train::StartedTable table = train::start_from_corpus(
-        start.layout, vectors, signatures ? &*signatures : nullptr,
-        {.lattice = parse_lattice_basis(s.embedding_basis), .rare_below = s.rare_tokens},
-        start.crew, parameters);
+    const train::StartedTable table =
+        train::start_from_corpus(start.layout, vectors, signatures ? &*signatures : nullptr,
+                                 {.lattice = parse_lattice_basis(s.embedding_basis),
+                                  .rare_below = in_sample(s.rare_tokens, start.study->sample())},
+                                 start.crew, parameters);
     history.lattice = table.lattice;
     history.facts = nlohmann::json{{"init", "corpus"},
+                                   {"sample", start.study->sample().size()},
+                                   {"sample_share", start.study->sample().share()},
                                    {"energy_kept", vectors.energy_kept()},
                                    {"rare_tokens", table.rare.rare},
                                    {"from_relatives", table.rare.started}}
                         .dump();
     start.say(fmt::format(
-        "table   from the corpus in {:.1f} s{}: {:.3f} of the energy of {} co-occurrences in {} "
+        "table   from {} in {:.1f} s{}: {:.3f} of the energy of {} co-occurrences in {} "
         "dimensions; {} of {} rare tokens from their relatives",
-        vectors.seconds, vectors.from_cache ? " (from the cache)" : "", vectors.energy_kept(),
+        share_text(start.study->sample()), vectors.seconds,
+        vectors.from_cache ? " (from the cache)" : "", vectors.energy_kept(),
         train::count_text(static_cast<double>(vectors.nonzeros)), vectors.rank, table.rare.started,
         table.rare.rare));
     return bytes_of(parts);

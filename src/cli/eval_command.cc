@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 #include <optional>
+#include <utility>
 
 #include "cllm/base/error.h"
 #include "cllm/cli/checkpoints.h"
@@ -13,6 +14,7 @@
 #include "cllm/data/dataset.h"
 #include "cllm/data/token_counts.h"
 #include "cllm/train/evaluator.h"
+#include "cllm/train/saved_state.h"
 
 namespace cllm::cli {
 
@@ -86,8 +88,9 @@ void eval_command(const EvalSettings& settings, train::Collective& collective) {
   std::vector<std::uint8_t> class_of;
   std::vector<std::string> notes;
   std::string counted_in;
+  CheckpointHead head = read_head(settings.checkpoint, collective);
   train::in_agreement(collective, [&] {
-    loaded.emplace(settings.checkpoint);
+    loaded.emplace(std::move(head));
     const auto load = [&](const std::string& path) {
       data::DataPart loaded_part = loaded->load_part(path, threads);
       if (loaded_part.lost_bytes > 0) {
@@ -107,6 +110,7 @@ void eval_command(const EvalSettings& settings, train::Collective& collective) {
     }
     evaluator.emplace(loaded->gpt, part.tokens, sequences, threads, collective);
   });
+  train::read_parameters(loaded->path, loaded->gpt.layout(), loaded->parameters.span(), collective);
   const train::Evaluation result = evaluator->evaluate(loaded->parameters.data());
   std::vector<train::Evaluation> by_class;
   if (!class_of.empty()) {

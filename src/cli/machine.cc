@@ -110,7 +110,10 @@ void check_memory(const train::MemoryBudget& budget, const std::vector<train::Si
   const std::string& host = sites[static_cast<std::size_t>(rank)].host;
   const auto here = static_cast<double>(train::ranks_beside(sites, rank));
   const auto copy = static_cast<double>(budget.checkpoint);  // of one rank
-  const double others = here * (static_cast<double>(budget.to_allocate()) - copy);
+  const double lasting = here * static_cast<double>(budget.lasting());
+  const double statistics = here * static_cast<double>(budget.statistics);
+  const double evaluation = here * static_cast<double>(budget.evaluation);
+  const double needed = lasting + std::max(statistics, evaluation + copy);
   const std::uint64_t limit = address_space_left();
   const std::uint64_t mapped =
       budget.to_allocate() +
@@ -120,13 +123,15 @@ void check_memory(const train::MemoryBudget& budget, const std::vector<train::Si
          bytes_text(static_cast<double>(mapped)), bytes_text(static_cast<double>(limit)));
   }
   const auto available = static_cast<double>(available_memory());
-  if (others + copy <= available) return;
-  fail("host {}: the run needs about {} and {} are free; {}", host, bytes_text(others + copy),
+  if (needed <= available) return;
+  fail("host {}: the run needs about {} and {} are free; {}", host, bytes_text(needed),
        bytes_text(available),
-       others <= available
-           ? "give --checkpoint-write blocking, which does without a copy of the state"
-           : "make the model smaller, or give fewer --threads, a smaller --micro-batch or more "
-             "hosts");
+       lasting + evaluation > available
+           ? "make the model smaller, or give fewer --threads, a smaller --micro-batch or more "
+             "hosts"
+       : lasting + statistics > available
+           ? "give --embedding-init random, or a smaller --embedding-sample"
+           : "give --checkpoint-write blocking, which does without a copy of the state");
 }
 
 void require_seen_by_all(const fs::path& directory, train::Collective& collective) {

@@ -67,6 +67,7 @@ Origin origin_at(Origin::Kind kind, const fs::path& path) {
         checkpoint.string());
   }
   origin.config = std::move(run.config);
+  origin.embedding_rank = run.model.embedding_rank;
   const auto state = nlohmann::json::parse(run.state, nullptr, false);
   if (state.is_object()) origin.state = state.dump();
   return origin;
@@ -145,6 +146,7 @@ std::string to_json(const Origin& origin) {
                         {"checkpoint", origin.checkpoint},
                         {"config", origin.config},
                         {"state", origin.state},
+                        {"embedding_rank", origin.embedding_rank},
                         {"why", origin.why},
                         {"notes", origin.notes}}
       .dump();
@@ -156,6 +158,7 @@ Origin origin_from_json(const std::string& text) {
           .checkpoint = object.at("checkpoint"),
           .config = object.at("config"),
           .state = object.at("state"),
+          .embedding_rank = object.at("embedding_rank"),
           .why = object.at("why"),
           .notes = object.at("notes")};
 }
@@ -171,6 +174,10 @@ Arguments inherited(const Arguments& stored) {
   return result;
 }
 
+bool starts_from_corpus(const model::ModelConfig& shape) {
+  return shape.is_reduced() || shape.vocabulary >= kLargeVocabulary * shape.channels;
+}
+
 void resolve_embedding(const Origin& origin, const CLI::App& app, std::size_t vocabulary,
                        TrainSettings& s) {
   model::ModelConfig& shape = s.shape;
@@ -178,12 +185,11 @@ void resolve_embedding(const Origin& origin, const CLI::App& app, std::size_t vo
   if (!s.embedding_rank.empty()) {
     shape.embedding_rank = parse_embedding_rank(s.embedding_rank);
   } else if (!origin.checkpoint.empty()) {
-    shape.embedding_rank = io::read_run_state(origin.checkpoint).model.embedding_rank;
+    shape.embedding_rank = origin.embedding_rank;
   }
   s.embedding_rank = shape.is_reduced() ? std::to_string(shape.embedding_rank) : "dense";
   if (s.embedding_init.empty()) {
-    const bool is_large = vocabulary >= kLargeVocabulary * shape.channels;
-    s.embedding_init = started_from(origin, shape.is_reduced() || is_large ? "corpus" : "random");
+    s.embedding_init = started_from(origin, starts_from_corpus(shape) ? "corpus" : "random");
   }
   if (shape.is_reduced() && app.count("--embedding-rate") == 0) {
     s.optimizer.table_rate = kCodesRate * static_cast<double>(shape.channels) /
@@ -210,6 +216,11 @@ void check_table_start(const Origin& origin, const TrainSettings& s, const CLI::
       if (then != before.end()) require(option, now, then->second);
     };
     as_before("--embedding-basis", s.embedding_basis);
+    if (app.count("--embedding-sample") > 0) {
+      const auto then = before.find("--embedding-sample");
+      require("--embedding-sample", std::to_string(s.embedding_sample),
+              then == before.end() ? "what its steps left room for" : then->second);
+    }
     as_before("--rare-tokens", std::to_string(s.rare_tokens));
     return;
   }
@@ -226,6 +237,9 @@ void check_table_start(const Origin& origin, const TrainSettings& s, const CLI::
     refuse(fmt::format("--rare-tokens {}", s.rare_tokens));
   }
   if (!in_lattice && !(is_new && from_corpus)) refuse("--embedding-basis orthonormal");
+  if (app.count("--embedding-sample") > 0 && !(is_new && from_corpus)) {
+    refuse(fmt::format("--embedding-sample {}", s.embedding_sample));
+  }
   if (!in_lattice && !s.shape.is_reduced()) {
     fail("--embedding-basis orthonormal: the token table is dense; leave it out");
   }

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "cllm/base/error.h"
+#include "cllm/data/cooccurrence.h"
 #include "cllm/train/batch.h"
 #include "cllm/train/replicas.h"
 
@@ -120,6 +121,10 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
         "corpus|random: where the token table starts [corpus where it is reduced or the vocabulary "
         "is at least eight times the channels]")
       ->type_name("KIND");
+  model("--embedding-sample", s.embedding_sample,
+        "tokens of the data, evenly spaced, that a start from the corpus reads, at most "
+        "[100000000; fewer where the run is short]")
+      ->type_name("N");
   model("--embedding-basis", s.embedding_basis,
         "lattice|orthonormal: the basis of codes from the corpus")
       ->type_name("KIND")
@@ -266,6 +271,11 @@ void resolve(const CLI::App& app, TrainSettings& s) {
   shape.vocabulary = 1;  // is known once the data is
   if (given("--embedding-rank")) shape.embedding_rank = parse_embedding_rank(s.embedding_rank);
   if (given("--embedding-init")) parse_corpus_init(s.embedding_init);
+  if (given("--embedding-sample") &&
+      (s.embedding_sample < 1 || s.embedding_sample > data::kMostPlaces)) {
+    fail("--embedding-sample {}: give a number of tokens from 1 to {}", s.embedding_sample,
+         data::kMostPlaces);
+  }
   parse_lattice_basis(s.embedding_basis);
   parse_ulam_order(s.row_order);
   model::validate(shape);
@@ -348,9 +358,11 @@ train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
 
 std::string config_toml(const CLI::App& app) {
   // What follows from other options is to follow from them again when one of those is changed.
-  std::vector<std::string> derived = {
-      "layers", "heads",  "channels",   "context",        "micro-batch",    "row-block",
-      "min-lr", "warmup", "eval-every", "embedding-rank", "embedding-init", "embedding-rate"};
+  std::vector<std::string> derived = {"layers",         "heads",          "channels",
+                                      "context",        "micro-batch",    "row-block",
+                                      "min-lr",         "warmup",         "eval-every",
+                                      "embedding-rank", "embedding-init", "embedding-sample",
+                                      "embedding-rate"};
   if (app.count("--epochs") > 0) derived.emplace_back("steps");
   std::erase_if(derived, [&](const std::string& name) { return app.count("--" + name) > 0; });
   std::vector<std::string> omitted = {"help",      "version",  "config",   "out",  "resume",

@@ -102,23 +102,25 @@ std::vector<std::uint32_t> rows_of_tokens(const TrainSettings& s, const data::Da
   std::vector<std::uint32_t> rows(data.vocabulary);
   const std::string bytes = on_rank_0(collective, [&] {
     Crew crew(threads);
-    rows = data::ulam_rows(data::count_tokens(data.train.tokens, data.vocabulary, crew));
+    const data::TokenSample sample(data.train.tokens, kSampleTokens);
+    rows = data::ulam_rows(data::count_tokens(sample, data.vocabulary, crew));
     return std::string(reinterpret_cast<const char*>(rows.data()), rows.size() * sizeof(rows[0]));
   });
   std::memcpy(rows.data(), bytes.data(), bytes.size());
   return rows;
 }
 
-/// The state that a run begins with.
+/// The state that a run begins with. All ranks call it.
 void fill_state(const Origin& origin, const model::Layout& layout, std::uint64_t seed, int threads,
-                train::State& state) {
+                train::State& state, Collective& collective) {
   switch (origin.kind) {
     case Origin::Kind::kNew:
-      return model::initialize(layout, seed, state.parameters.span(), threads);
+      return in_agreement(
+          collective, [&] { model::initialize(layout, seed, state.parameters.span(), threads); });
     case Origin::Kind::kInitial:
-      return io::read_parameters(origin.checkpoint, layout, state.parameters.span());
+      return train::read_parameters(origin.checkpoint, layout, state.parameters.span(), collective);
     case Origin::Kind::kResumed:
-      return train::restore(origin.checkpoint, layout, state);
+      return train::restore(origin.checkpoint, layout, state, collective);
   }
 }
 
@@ -181,14 +183,28 @@ int train_command(const Arguments& command_line, Collective& collective, const S
   in_agreement(collective, [&] { data = data::open_dataset(prepared, threads); });
   require_same_data(data, collective);
   std::optional<data::WindowSampler> sampler;
+  std::string table_note;
   in_agreement(collective, [&] {
     resolve_embedding(origin, request.app, data.vocabulary, s);
-    check_table_start(origin, s, request.app, data.tokenizer != nullptr);
     sampler.emplace(s.seed, data.train.tokens.size(), s.shape.context);
     resolve_epochs(request.app, s, sampler->windows_per_epoch());
+    table_note = plan_table_start(origin, request.app, data.train.tokens.size(), s);
+    check_table_start(origin, s, request.app, data.tokenizer != nullptr);
   });
 
   const auto row_of = rows_of_tokens(s, data, threads, collective);
+
+  // What the corpus says of its tokens: as far as it tells how much memory that takes.
+  Crew crew(threads);
+  std::optional<train::CorpusStudy> study;
+  if (origin.kind == Origin::Kind::kNew && parse_corpus_init(s.embedding_init)) {
+    const train::Doing doing("looking at the corpus");
+    study.emplace(collective, crew, machine.kernels,
+                  data::TokenSample(data.train.tokens, s.embedding_sample), data.vocabulary,
+                  train::CorpusOptions{
+                      .rank = s.shape.table_width(), .seed = s.seed, .cache = cache_of(directory)},
+                  say);
+  }
 
   // The model, from its first bits or from a checkpoint, and what trains it.
   const bool background = parse_background(s.checkpoint_write);
@@ -201,23 +217,22 @@ int train_command(const Arguments& command_line, Collective& collective, const S
     model::validate(s.shape);
     train::TrainerOptions options = trainer_options(s, threads);
     options.row_of = row_of;
-    const std::uint64_t statistics =
-        origin.kind == Origin::Kind::kNew && parse_corpus_init(s.embedding_init)
-            ? train::corpus_bytes(data.train.tokens.size(), data.vocabulary, s.shape.table_width(),
-                                  collective.size())
-            : 0;
     const train::MemoryBudget wanted =
-        train::memory_budget(s.shape, options, background, statistics, collective);
+        train::memory_budget(s.shape, options, background, study ? study->bytes() : 0, collective);
     check_memory(wanted, sites, collective.rank());
     budget = wanted.text();
     gpt.emplace(s.shape, machine.kernels);
-    check_agrees(origin, s, prepared);
-    state.emplace(gpt->layout());
-    fill_state(origin, gpt->layout(), s.seed, threads, *state);
+    if (speaks) check_agrees(origin, s, prepared);
+    state.emplace(gpt->layout(), threads);
     trainer.emplace(*gpt, machine.kernels, options, data.train.tokens, *sampler, collective);
     evaluator.emplace(*gpt, data.validation.tokens,
                       parse_evaluation_sequences(s.evaluation_sequences), threads, collective);
   });
+
+  {
+    const train::Doing doing("reading the checkpoint");
+    fill_state(origin, gpt->layout(), s.seed, threads, *state, collective);
+  }
 
   // What is told before the first step.
   const std::string config = config_toml(request.app);
@@ -228,6 +243,7 @@ int train_command(const Arguments& command_line, Collective& collective, const S
     if (!is_locked) {
       say("note    the file system of this directory cannot lock: see that no other job uses it");
     }
+    if (!table_note.empty()) say(table_note);
     for (const std::string& note : origin.notes) say(note);
     if (origin.resumes()) {
       say(fmt::format("resumed from {} at step {}{}{}", origin.checkpoint, state->step,
@@ -274,9 +290,10 @@ int train_command(const Arguments& command_line, Collective& collective, const S
   TableHistory table;
   if (origin.kind == Origin::Kind::kNew) {
     const train::Doing doing("starting the token table");
-    table = start_table({s, data, cache_of(directory), machine.kernels, gpt->layout(),
-                         trainer->crew(), train::ranks_beside(sites, collective.rank()), say},
-                        collective, state->parameters.span());
+    table =
+        start_table({s, data, machine.kernels, gpt->layout(), crew, study ? &*study : nullptr, say},
+                    collective, state->parameters.span());
+    study.reset();
   } else {
     in_agreement(collective, [&] {
       if (speaks) table = table_history(origin);

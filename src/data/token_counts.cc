@@ -4,7 +4,8 @@
 
 namespace cllm::data {
 
-std::vector<std::uint64_t> count_tokens(TokenView tokens, std::uint64_t vocabulary, Crew& crew) {
+std::vector<std::uint64_t> count_tokens(const TokenSample& tokens, std::uint64_t vocabulary,
+                                        Crew& crew) {
   const auto parts = static_cast<std::size_t>(crew.size());
   std::vector<std::vector<std::uint64_t>> counts(parts, std::vector<std::uint64_t>(vocabulary));
   crew.share(parts, [&](std::size_t part, Recorder&) {

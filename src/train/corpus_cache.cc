@@ -17,7 +17,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "the files are little-endian");
 
 /// To be raised with every change that gives other vectors.
-constexpr int kAlgorithm = 1;
+constexpr int kAlgorithm = 2;
 
 constexpr std::array<char, 8> kMagic = {'C', 'L', 'L', 'M', 'V', 'E', 'C', '\n'};
 constexpr std::uint64_t kVersion = 1;
@@ -68,12 +68,13 @@ void take(std::string_view& bytes, std::span<T> values) {
 
 }  // namespace
 
-std::string corpus_key(data::TokenView tokens, std::uint64_t vocabulary,
+std::string corpus_key(const data::TokenSample& sample, std::uint64_t vocabulary,
                        const CorpusOptions& options) {
   Digest digest;
-  digest.update(fmt::format("{} {} {} {} {:a} {} {}\n", kAlgorithm, tokens.size(), vocabulary,
-                            options.window, options.smoothing, options.rank, options.seed));
-  digest.update(tokens.bytes());
+  digest.update(fmt::format("{} {} {} {} {} {:a} {} {} {}\n", kAlgorithm, sample.size(),
+                            sample.stretches(), vocabulary, options.window, options.smoothing,
+                            options.rank, options.seed, options.most_pairs));
+  for (std::size_t i = 0; i < sample.stretches(); ++i) digest.update(sample.stretch(i).bytes());
   return digest.hex();
 }
 

@@ -1,7 +1,10 @@
 #include "cllm/train/evaluator.h"
 
 #include <algorithm>
+#include <atomic>
+#include <new>
 
+#include "cllm/base/memory.h"
 #include "cllm/base/parallel.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/train/batch.h"
@@ -15,32 +18,39 @@ constexpr model::Purpose kPurpose = model::Purpose::kEvaluation;
 
 Evaluator::Evaluator(const model::Gpt& gpt, data::TokenView tokens, std::uint64_t sequences,
                      int threads, Collective& collective)
-    : gpt_(gpt), units_(tokens, gpt.layout().config().context, sequences), collective_(collective) {
-  const model::ModelConfig& config = gpt.layout().config();
-  for (int i = 0; i < threads; ++i) {
-    workers_.push_back({.workspace = model::Workspace(config, units_.shape(), kPurpose),
-                        .scratch = model::Scratch(config.context, 0, kPurpose),
-                        .tokens = units_.make_room()});
-  }
-}
+    : gpt_(gpt),
+      units_(tokens, gpt.layout().config().context, sequences),
+      collective_(collective),
+      threads_(static_cast<std::size_t>(threads)) {}
 
 template <typename Add>
 std::vector<Evaluation> Evaluator::evaluate(const float* parameters, std::size_t sums,
                                             const Add& add) {
   Stopwatch clock;
+  const model::ModelConfig& config = gpt_.layout().config();
   const Share share = share_of(units_.size(), static_cast<std::size_t>(collective_.rank()),
                                static_cast<std::size_t>(collective_.size()));
-  std::vector<std::vector<LossSum>> losses(workers_.size(), std::vector<LossSum>(sums));
-  parallel(static_cast<int>(workers_.size()), [&](int thread) {
+  std::vector<std::vector<LossSum>> losses(threads_, std::vector<LossSum>(sums));
+  std::atomic<bool> short_of_memory = false;
+  parallel(static_cast<int>(threads_), [&](int thread) {
     const auto w = static_cast<std::size_t>(thread);
-    Worker& worker = workers_[w];
-    const Share mine = share_of(share.count, w, workers_.size());
-    for (std::size_t i = 0; i < mine.count; ++i) {
-      const model::Unit unit = units_.read(share.first + mine.first + i, worker.tokens);
-      const double loss = gpt_.loss(parameters, unit, worker.workspace, worker.scratch);
-      add(losses[w], unit, worker.workspace.losses, loss);
+    const Share mine = share_of(share.count, w, threads_);
+    if (mine.count == 0) return;
+    try {
+      Worker worker{.workspace = model::Workspace(config, units_.shape(), kPurpose),
+                    .scratch = model::Scratch(config.context, 0, kPurpose),
+                    .tokens = units_.make_room()};
+      for (std::size_t i = 0; i < mine.count; ++i) {
+        const model::Unit unit = units_.read(share.first + mine.first + i, worker.tokens);
+        const double loss = gpt_.loss(parameters, unit, worker.workspace, worker.scratch);
+        add(losses[w], unit, worker.workspace.losses, loss);
+      }
+    } catch (const std::bad_alloc&) {  // an exception must not leave the thread that threw it
+      short_of_memory = true;
     }
   });
+  return_free_memory();  // to what comes until the next evaluation
+  if (short_of_memory) throw std::bad_alloc();
   std::vector<Evaluation> result;
   for (std::size_t i = 0; i < sums; ++i) {
     LossSum sum;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -43,27 +42,6 @@ std::string others_text(const std::vector<std::string>& digests, const std::stri
     text += fmt::format("{}rank {} (host {})", text.empty() ? "" : ", ", rank, hosts[rank]);
   }
   return text;
-}
-
-/// Gives rank 0's slab to all: its bits and zeros add up to its bits.
-void take_rank_0s(Slab<float>& slab, Collective& collective) {
-  Slab<std::int32_t> bits(std::min(slab.size(), kChunkFloats));
-  for (std::size_t first = 0; first < slab.size(); first += bits.size()) {
-    const std::size_t count = std::min(bits.size(), slab.size() - first);
-    bits.fill(0);
-    if (collective.rank() == 0) std::memcpy(bits.data(), &slab[first], count * sizeof(float));
-    collective.sum(bits.span().first(count));
-    std::memcpy(&slab[first], bits.data(), count * sizeof(float));
-  }
-}
-
-void take_rank_0s(State& state, const model::Layout& layout, Collective& collective) {
-  for (Slab<float>* slab : {&state.parameters, &state.m, &state.v}) take_rank_0s(*slab, collective);
-  const std::string values = collective.broadcast(values_of(state));
-  const nlohmann::json counts = nlohmann::json::parse(values);
-  state.step = counts.at("step");
-  state.tokens_seen = counts.at("seen");
-  state_from_json(values, "rank 0", layout, state);
 }
 
 }  // namespace
@@ -108,7 +86,7 @@ std::string check_replicas(State& state, const model::Layout& layout, OnMismatch
     throw ReplicatedError(found +
                           "; test the memory of these hosts, and go on from the last checkpoint");
   }
-  take_rank_0s(state, layout, collective);
+  share_rank_0s(collective, layout, state);
   return found + "; they now have rank 0's";
 }
 

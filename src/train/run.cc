@@ -63,6 +63,7 @@ class Runner {
       const bool due = state_.step > 0 && is_multiple(state_.step, schedule_.checkpoint_steps);
       if (ends || due || wishes[kSave] > 0) save();
       if (ends) {
+        report_trace(parts_.trace.end(parts_.trainer, parts_.collective));
         remove_stop_file();
         finish();
         return state_.step >= schedule_.steps ? "" : why;
@@ -122,17 +123,20 @@ class Runner {
       outputs_->metrics.step(state_.step, state_.tokens_seen, state_.tokens_seen - seen, report);
       outputs_->progress.step(state_.step, report);
       report_metrics_problem();
-      if (traced) {
-        outputs_->progress.line(
-            fmt::format("trace   {}{}", parts_.trace.file().string(),
-                        parts_.trace.dropped() > 0 ? "; it ends early, give fewer steps" : ""));
-      }
     }
+    report_trace(traced);
     if (is_multiple(state_.step, schedule_.replicas_every)) check_replicas();
     if (state_.step == schedule_.steps || is_multiple(state_.step, schedule_.evaluate_every)) {
       evaluate();
     }
     longest_step_ = std::max(longest_step_, clock.elapsed());
+  }
+
+  void report_trace(bool written) {
+    if (!written) return;
+    outputs_->progress.line(
+        fmt::format("trace   {}{}", parts_.trace.file().string(),
+                    parts_.trace.dropped() > 0 ? "; it ends early, give fewer steps" : ""));
   }
 
   void evaluate() {
@@ -198,11 +202,13 @@ class Runner {
   }
 
   [[noreturn]] void give_up_saving() {
+    report_trace(parts_.trace.end(parts_.trainer, parts_.collective));
     throw ReplicatedError(on_rank_0(parts_.collective, [&] { return save_problem_; }));
   }
 
   /// A gradient that can't be used, and is not to be skipped.
   void recover(const StepReport& report) {
+    report_trace(parts_.trace.end(parts_.trainer, parts_.collective));
     const std::string found = fmt::format(
         "at step {} the loss is {:.6g} and the norm of its gradient {:.6g}, where {:.6g} was usual",
         state_.step + 1, report.loss, report.gradient_norm,
@@ -249,7 +255,7 @@ class Runner {
       }
       return newest_;
     });
-    in_agreement(parts_.collective, [&] { restore(checkpoint, parts_.layout, state_); });
+    restore(checkpoint, parts_.layout, state_, parts_.collective);
     saved_step_ = state_.step;
     newest_ = checkpoint;
   }

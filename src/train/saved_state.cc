@@ -57,13 +57,39 @@ void state_from_json(const std::string& text, const std::string& origin,
   }
 }
 
-void restore(const std::filesystem::path& checkpoint, const model::Layout& layout, State& state) {
-  const io::RunState run = io::read_run_state(checkpoint);
-  io::read_parameters(checkpoint, layout, state.parameters.span());
-  io::read_optimizer(checkpoint, layout, state.m.span(), state.v.span());
-  state.step = run.step;
-  state.tokens_seen = run.tokens_seen;
-  state_from_json(run.state, checkpoint.string(), layout, state);
+void share_rank_0s(Collective& collective, const model::Layout& layout, State& state) {
+  if (collective.size() == 1) return;
+  for (Slab<float>* slab : {&state.parameters, &state.m, &state.v}) {
+    share_rank_0s(collective, slab->span());
+  }
+  const nlohmann::json counts = {{"step", state.step}, {"seen", state.tokens_seen}};
+  const std::string values = collective.broadcast(state_to_json(state, counts.dump()));
+  const nlohmann::json object = nlohmann::json::parse(values);
+  state.step = object.at("step");
+  state.tokens_seen = object.at("seen");
+  state_from_json(values, "rank 0", layout, state);
+}
+
+void restore(const std::filesystem::path& checkpoint, const model::Layout& layout, State& state,
+             Collective& collective) {
+  in_agreement(collective, [&] {
+    if (collective.rank() != 0) return;
+    const io::RunState run = io::read_run_state(checkpoint);
+    io::read_parameters(checkpoint, layout, state.parameters.span());
+    io::read_optimizer(checkpoint, layout, state.m.span(), state.v.span());
+    state.step = run.step;
+    state.tokens_seen = run.tokens_seen;
+    state_from_json(run.state, checkpoint.string(), layout, state);
+  });
+  share_rank_0s(collective, layout, state);
+}
+
+void read_parameters(const std::filesystem::path& checkpoint, const model::Layout& layout,
+                     std::span<float> parameters, Collective& collective) {
+  in_agreement(collective, [&] {
+    if (collective.rank() == 0) io::read_parameters(checkpoint, layout, parameters);
+  });
+  share_rank_0s(collective, parameters);
 }
 
 }  // namespace cllm::train

@@ -15,38 +15,45 @@ constexpr std::size_t kPanel = 64;
 
 void SparseBlock::end_row(std::size_t row) {
   const std::size_t begin = rows_.empty() ? 0 : rows_.back().end;
-  if (begin < values_.size()) rows_.push_back({row, begin, values_.size()});
+  if (begin < places()) rows_.push_back({row, begin, places()});
 }
 
-void SparseBlock::finish() {
-  columns_.shrink_to_fit();
-  values_.shrink_to_fit();
+void SparseBlock::clear() {
+  rows_.clear();
+  columns_.clear();
+  for (std::vector<float>& values : values_) values.clear();
+}
+
+std::size_t SparseBlock::nonzeros() const {
+  return places() - static_cast<std::size_t>(std::ranges::count(values_[0], 0.0f));
 }
 
 void SparseBlock::add_squares(std::span<double> squares) const {
   for (const Row& row : rows_) {
     for (std::size_t e = row.begin; e < row.end; ++e) {
-      const auto value = static_cast<double>(values_[e]);
+      const auto value = static_cast<double>(values_[0][e]);
       squares[row.index] += value * value;
     }
   }
 }
 
-void SparseBlock::multiply(const kernels::Kernels& kernels, const float* x, float* y,
+void SparseBlock::multiply(const kernels::Kernels& kernels, Side side, const float* x, float* y,
                            std::size_t ld, std::size_t first, std::size_t count) const {
+  const std::vector<float>& values = values_[side == Side::kMatrix ? 0 : 1];
   for (const Row& row : rows_) {
-    kernels.sparse_row(columns_.data() + row.begin, values_.data() + row.begin, row.end - row.begin,
+    kernels.sparse_row(columns_.data() + row.begin, values.data() + row.begin, row.end - row.begin,
                        x + first, ld, y + row.index * ld + first, count);
   }
 }
 
 void multiply(Collective& collective, Crew& crew, const kernels::Kernels& kernels,
-              const SparseRows& share, const Slab<float>& x, Slab<float>& y, std::size_t columns) {
+              const SparseRows& share, Side side, const Slab<float>& x, Slab<float>& y,
+              std::size_t columns) {
   y.fill(0);
   const std::size_t panels = (columns + kPanel - 1) / kPanel;
   crew.deal(panels * share.size(), [&](std::size_t task, std::size_t) {
     const std::size_t first = task / share.size() * kPanel;
-    share[task % share.size()].multiply(kernels, x.data(), y.data(), columns, first,
+    share[task % share.size()].multiply(kernels, side, x.data(), y.data(), columns, first,
                                         std::min(kPanel, columns - first));
   });
   merge(collective, y.span());

@@ -224,9 +224,12 @@ int degree_of(double ratio, int most) {
 
 }  // namespace
 
+int most_products(const SubspaceOptions& options) {
+  return 2 + 2 * options.filters * options.degree;
+}
+
 Subspace leading_subspace(Collective& collective, Crew& crew, const kernels::Kernels& kernels,
-                          const SparseMatrix& matrix, const SubspaceOptions& options,
-                          const std::function<void(int done, int products)>& told) {
+                          const SparseMatrix& matrix, const SubspaceOptions& options) {
   const std::size_t v = matrix.size, k = std::min(v, options.rank + options.oversampling);
   Subspace result;
   result.singular_values.resize(options.rank);
@@ -237,18 +240,16 @@ Subspace leading_subspace(Collective& collective, Crew& crew, const kernels::Ker
     iteration.emplace(collective, crew, v, k);
     for (Slab<float>* slab : {&x, &y, &last, &product}) *slab = Slab<float>(v * k);
   });
-  int done = 0;
-  const auto multiply_by = [&](const SparseRows& factor, const Slab<float>& from, Slab<float>& to) {
-    multiply(collective, crew, kernels, factor, from, to, k);
-    if (told) told(++done, 2 + 2 * options.filters * options.degree);
+  const auto multiply_by = [&](Side side, const Slab<float>& from, Slab<float>& to) {
+    multiply(collective, crew, kernels, matrix.rows, side, from, to, k);
   };
   iteration->sample(options.seed, x);
-  multiply_by(matrix.rows, x, y);
+  multiply_by(Side::kMatrix, x, y);
   std::vector<double> values;
   for (int filter = 0;; ++filter) {
     iteration->orthonormalise(y);
     iteration->orthonormalise(y);  // now to float's precision
-    multiply_by(matrix.transposed, y, x);
+    multiply_by(Side::kTransposed, y, x);
     values = iteration->rotate(x, y);
     if (filter == options.filters || values[0] == 0) break;
     // y = T_degree(2/bound M Mᵀ - 1) · y, by the recurrence of Chebyshev's polynomials.
@@ -258,8 +259,8 @@ Subspace leading_subspace(Collective& collective, Crew& crew, const kernels::Ker
     const int degree = degree_of(values[0] * values[0] / bound, options.degree);
     last.fill(0);
     for (int d = 1; d <= degree; ++d) {
-      if (d > 1) multiply_by(matrix.transposed, y, x);
-      multiply_by(matrix.rows, x, product);
+      if (d > 1) multiply_by(Side::kTransposed, y, x);
+      multiply_by(Side::kMatrix, x, product);
       iteration->recur(d == 1 ? 1 : 2, factor, product, y, last);
       std::swap(y, last);
     }

@@ -3,9 +3,14 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
 #include <iterator>
-#include <vector>
+#include <string_view>
+#include <utility>
 
+#include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/base/processors.h"
 
@@ -53,21 +58,35 @@ void Trace::before(std::uint64_t step, Trainer& trainer, Collective& collective)
   collective.sum(meeting);
   zero_ = Recorder::Clock::now();
   set_tracing(trainer, true);
+  is_recording_ = true;
 }
 
 bool Trace::after(std::uint64_t step, Trainer& trainer, Collective& collective) {
-  if (step != last_ || last_ == 0) return false;
+  return step >= last_ && end(trainer, collective);
+}
+
+bool Trace::end(Trainer& trainer, Collective& collective) {
+  if (!is_recording_) return false;
+  is_recording_ = false;
   set_tracing(trainer, false);
-  const std::vector<std::string> parts =
-      collective.all_gather(events_of(trainer, collective.rank()));
-  if (collective.rank() != 0) return false;
-  for (const Recorder& recorder : trainer.crew().recorders()) dropped_ += recorder.dropped();
-  std::string text = R"({"displayTimeUnit":"ms","traceEvents":[)";
-  for (std::size_t rank = 0; rank < parts.size(); ++rank) {
-    text += (rank == 0 ? "" : ",\n") + parts[rank];
+  const std::string mine = events_of(trainer, collective.rank());
+  if (collective.rank() != 0) {
+    collective.gather(mine, {});
+    return false;
   }
-  text += "]}\n";
-  write_atomically(file_, std::as_bytes(std::span(text)));
+  dropped_ = 0;
+  for (const Recorder& recorder : trainer.crew().recorders()) dropped_ += recorder.dropped();
+  write_atomically(file_, [&](const std::filesystem::path& temporary) {
+    std::ofstream file(temporary, std::ios::binary);
+    file << R"({"displayTimeUnit":"ms","traceEvents":[)";
+    int last = 0;
+    collective.gather(mine, [&](int rank, std::string_view piece) {
+      if (std::exchange(last, rank) != rank) file << ",\n";
+      file << piece;
+    });
+    file << "]}\n" << std::flush;
+    if (!file) fail("cannot write {}: {}", file_.string(), std::strerror(errno));
+  });
   return true;
 }
 

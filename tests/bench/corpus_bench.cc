@@ -1,10 +1,10 @@
 // How long the vectors of a corpus take, and how much memory:
 //
-//   corpus_bench [RANK [THREADS [FILE]]]    r = 256 and 2 threads, without a cache
+//   corpus_bench [RANK [THREADS [FILE|- [TOKENS]]]]    r = 256 and 2 threads, without a cache
 //
-// FILE is a token file. Without one, 10 million tokens of a vocabulary of 32,768 are drawn from a
-// chain: frequencies are Zipf's (Mandelbrot's form), and half of the tokens are among those that
-// often follow the one before.
+// FILE is a token file, of which an evenly spaced sample of TOKENS is read. Without one, 10 million
+// tokens of a vocabulary of 32,768 are drawn from a chain: frequencies are Zipf's (Mandelbrot's
+// form), and half of the tokens are among those that often follow the one before.
 
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -78,13 +79,13 @@ std::string load() {
   return fmt::format("{:.2f} {:.2f} {:.2f}", averages[0], averages[1], averages[2]);
 }
 
-void run(std::size_t rank, int threads, const std::string& path) {
+void run(std::size_t rank, int threads, const std::string& path, std::uint64_t most) {
   kernels::prepare_blas(threads);
   std::vector<std::uint32_t> drawn;
   data::TokenFile file;
   data::TokenView tokens;
   std::uint64_t vocabulary = kVocabulary;
-  if (path.empty()) {
+  if (path.empty() || path == "-") {
     drawn = chain();
     tokens = data::TokenView(std::span<const std::uint32_t>(drawn));
   } else {
@@ -92,25 +93,24 @@ void run(std::size_t rank, int threads, const std::string& path) {
     tokens = file.tokens();
     vocabulary = file.info().vocabulary;
   }
-  const double before = static_cast<double>(peak_resident_memory());
+  const double before = static_cast<double>(resident_memory());
   const double processors_before = processor_seconds();
   Crew crew(threads);
   SoloCollective collective;
+  const data::TokenSample sample(tokens, most);
   const Stopwatch watch;
-  const CorpusVectors vectors =
-      corpus_vectors(collective, crew, kernels::select_kernels(), tokens, vocabulary,
-                     {.rank = rank}, [&](const std::string& message) {
-                       fmt::print("{:6.2f} s  {}\n", watch.elapsed(), message);
-                       std::fflush(stdout);
-                     });
+  CorpusStudy study(collective, crew, kernels::select_kernels(), sample, vocabulary,
+                    {.rank = rank});
+  const double surveyed = watch.elapsed(), bytes = static_cast<double>(study.bytes());
+  const CorpusVectors vectors = study.vectors();
   fmt::print(
-      "{} tokens, V {}, r {}, {} threads: {:.1f} s, {:.1f} s of processors; {:.1f} M non-zeros; "
-      "peak {:.2f} GB, {:.2f} "
-      "before; energy kept {:.4f}; load {}\n",
-      tokens.size(), vocabulary, rank, threads, vectors.seconds,
+      "{} of {} tokens, V {}, r {}, {} threads: {:.1f} s ({:.1f} to survey), {:.1f} s of "
+      "processors; {:.1f} M non-zeros; peak {:.3f} GB above {:.3f}, {:.3f} expected; energy kept "
+      "{:.4f}; work {:.1f} TFLOP; load {}\n",
+      sample.size(), tokens.size(), vocabulary, rank, threads, vectors.seconds, surveyed,
       processor_seconds() - processors_before, static_cast<double>(vectors.nonzeros) / 1e6,
-      static_cast<double>(peak_resident_memory()) / 1e9, before / 1e9, vectors.energy_kept(),
-      load());
+      (static_cast<double>(peak_resident_memory()) - before) / 1e9, before / 1e9, bytes / 1e9,
+      vectors.energy_kept(), corpus_work(sample.size(), vocabulary, rank) / 1e12, load());
 }
 
 }  // namespace
@@ -122,7 +122,8 @@ int main(int argc, char** argv) {
   }
   try {
     cllm::train::run(argc > 1 ? std::stoul(argv[1]) : 256, argc > 2 ? std::stoi(argv[2]) : 2,
-                     argc > 3 ? argv[3] : "");
+                     argc > 3 ? argv[3] : "-",
+                     argc > 4 ? std::stoull(argv[4]) : std::numeric_limits<std::uint64_t>::max());
   } catch (const std::exception& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 1;

@@ -11,7 +11,9 @@ using testing::Not;
 
 class EmbeddingTest : public ProgramTest {
  protected:
-  const Arguments reduced_ = {"--embedding-rank", "16", "--batch", "6", "--micro-batch", "1"};
+  const Arguments corpus_ = {"--embedding-init", "corpus"};
+  const Arguments reduced_ =
+      corpus_ + Arguments{"--embedding-rank", "16", "--batch", "6", "--micro-batch", "1"};
 
   /// After a run that nothing interrupted.
   std::vector<std::string> undisturbed(int steps) {
@@ -62,9 +64,9 @@ TEST_F(EmbeddingTest, OtherStartsAreOptions) {
   EXPECT_THAT(orthonormal, HasSubstr("table   from the corpus in"));
   EXPECT_THAT(succeed({"inspect", "orthonormal"}).out, Not(HasSubstr("lattice  ")));
   const std::string random =
-      succeed(tiny("random", 2, reduced_ + Arguments{"--embedding-init", "random"})).out;
+      succeed(tiny("random", 2, {"--embedding-rank", "16", "--embedding-init", "random"})).out;
   EXPECT_THAT(random, Not(HasSubstr("table   from")));
-  const std::string dense = succeed(tiny("dense", 2, {"--embedding-init", "corpus"})).out;
+  const std::string dense = succeed(tiny("dense", 2, corpus_)).out;
   EXPECT_THAT(dense, HasSubstr("table   from the corpus in"));
   EXPECT_NE(digests("orthonormal"), digests("random"));
   EXPECT_THAT(succeed(tiny("rare", 2, reduced_ + Arguments{"--rare-tokens", "2000"})).out,
@@ -73,12 +75,47 @@ TEST_F(EmbeddingTest, OtherStartsAreOptions) {
 
 TEST_F(EmbeddingTest, LargeVocabulariesStartFromTheCorpus) {
   const Arguments narrow = {"--channels", "32"};  // and 256 tokens
-  EXPECT_THAT(succeed(tiny("large", 2, narrow)).out, HasSubstr("table   from the corpus in"));
+  const std::string text = succeed(tiny("large", 6, narrow + Arguments{"--batch", "512"})).out;
+  EXPECT_THAT(text, HasSubstr(" % of the corpus in ")) << "as much as the run has time for";
+  EXPECT_EQ(count_lines(text, "table   "), 2) << "the only lines of it";
   EXPECT_THAT(digests("large"), Not(testing::Contains(testing::StartsWith("/params/wte.codes "))));
-  EXPECT_THAT(succeed({"--resume", "large", "--steps", "4"}).out, Not(HasSubstr("embedding")));
+  EXPECT_THAT(succeed({"--resume", "large", "--steps", "7"}).out, Not(HasSubstr("embedding")));
   EXPECT_THAT(succeed(tiny("random", 2, narrow + Arguments{"--embedding-init", "random"})).out,
               Not(HasSubstr("table   from")));
   EXPECT_THAT(succeed(tiny("small", 2)).out, Not(HasSubstr("table   from")));
+}
+
+/// What a run is too short for is said, and the run goes on from its checkpoint as it began.
+TEST_F(EmbeddingTest, ShortRunsStartAtRandomUnlessToldOtherwise) {
+  const Arguments narrow = {"--channels", "32", "--batch", "2"};
+  const std::string text = succeed(tiny("short", 2, narrow)).out;
+  EXPECT_THAT(text, HasSubstr("table   random: a start from the corpus would take"));
+  EXPECT_THAT(text, Not(HasSubstr("table   from")));
+  EXPECT_THAT(read("short/config.toml"), HasSubstr("# embedding-init = \"random\""));
+  EXPECT_THAT(succeed({"--resume", "short", "--steps", "500"}).out, Not(HasSubstr("table ")));
+  EXPECT_THAT(succeed(tiny("told", 2, narrow + corpus_)).out, HasSubstr("table   from"));
+}
+
+TEST_F(EmbeddingTest, ASampleOfTheCorpusIsReadAndItsShareSaid) {
+  const Arguments sampled = corpus_ + Arguments{"--embedding-sample", "100000"};
+  const std::string text = succeed(tiny("alone", 2, sampled)).out;
+  EXPECT_THAT(text, HasSubstr("within 4 tokens of each other in 100000 of 3775070 (2.65 %)"));
+  EXPECT_THAT(text, HasSubstr("table   from 2."));
+  EXPECT_THAT(text, HasSubstr(" % of the corpus in"));
+  EXPECT_THAT(read("alone/config.toml"), HasSubstr("\nembedding-sample = 100000\n"));
+  std::filesystem::remove_all(path("token-cache"));
+  succeed_on(2, tiny("two", 2, sampled));
+  EXPECT_EQ(digests("two"), digests("alone"));
+  succeed(tiny("whole", 2, corpus_));
+  EXPECT_NE(digests("whole"), digests("alone"));
+  expect_one_sentence(program({"--resume", "alone", "--steps", "4", "--embedding-sample", "5000"}),
+                      "--embedding-sample 5000: the token table of");
+  expect_one_sentence(program({"--resume", "whole", "--steps", "4", "--embedding-sample", "5000"}),
+                      "--embedding-sample 5000: the token table of");
+  expect_one_sentence(program(tiny("no", 2, {"--embedding-sample", "5000"})),
+                      "--embedding-sample 5000: the token table doesn't start from the corpus");
+  expect_one_sentence(program(tiny("no", 2, corpus_ + Arguments{"--embedding-sample", "0"})),
+                      "--embedding-sample 0: give a number of tokens from 1 to 4000000000");
 }
 
 TEST_F(EmbeddingTest, CodesLearnFasterUnlessToldOtherwise) {

@@ -1,6 +1,7 @@
 // What a user sees of the engine: bench, trace, memory budget, and its options.
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <set>
 
 #include "program_fixture.h"
@@ -68,6 +69,34 @@ TEST_F(EngineTest, ATraceHasARowForEachThreadOfEachRank) {
 TEST_F(EngineTest, TheMemoryBudgetIsRight) {
   const ChildResult result = succeed({"--preset", "medium", "--batch", "4", "--steps", "4",
                                       "--threads", "1", "--eval-sequences", "4", "--out", "run"});
+  double budget = 0, peak = 0;
+  for (const std::string& line : lines_of(result.out)) {
+    if (line.starts_with("memory ")) budget = std::stod(line.substr(7));
+    if (line.starts_with("peak ")) peak = std::stod(line.substr(5));
+  }
+  EXPECT_GT(peak, 0.1);
+  EXPECT_NEAR(budget / peak, 1, 0.1) << result.out;
+}
+
+/// A nanoGPT token file: few tokens are frequent, most are rare.
+std::string token_bytes(std::size_t count) {
+  std::string bytes;
+  std::uint64_t state = 1;
+  for (std::size_t i = 0; i < count; ++i) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    const double at = static_cast<double>(state >> 33) / 0x1p31;
+    const auto token = static_cast<std::uint16_t>(50'000 * at * at * at * at);
+    bytes.push_back(static_cast<char>(token & 255));
+    bytes.push_back(static_cast<char>(token >> 8));
+  }
+  return bytes;
+}
+
+TEST_F(EngineTest, TheMemoryBudgetIsRightWhereTheCorpusIsStudied) {
+  write("tokens.bin", token_bytes(400'000));
+  const ChildResult result =
+      succeed({"--preset", "tiny", "--data", "tokens.bin", "--embedding-init", "corpus", "--batch",
+               "1", "--steps", "1", "--threads", "1", "--eval-sequences", "4", "--out", "run"});
   double budget = 0, peak = 0;
   for (const std::string& line : lines_of(result.out)) {
     if (line.starts_with("memory ")) budget = std::stod(line.substr(7));

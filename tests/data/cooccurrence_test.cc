@@ -21,17 +21,22 @@ struct Corpus {
 };
 
 /// The counts as the rows of every share say, put into a dense array.
-std::vector<std::uint64_t> counted(TokenView tokens, std::size_t vocabulary, int window,
+std::vector<std::uint64_t> counted(const TokenSample& tokens, std::size_t vocabulary, int window,
                                    std::size_t shares, int threads) {
   Crew crew(threads);
   const WindowWeights weights(window);
   std::vector<std::uint64_t> counts(vocabulary * vocabulary);
   for (std::size_t share = 0; share < shares; ++share) {
-    const TokenPositions positions(tokens, vocabulary, share, shares, crew);
-    RowCounter counter(tokens, vocabulary, weights);
+    std::vector<std::uint32_t> wanted;
     for (std::size_t token = share; token < vocabulary; token += shares) {
+      wanted.push_back(static_cast<std::uint32_t>(token));
+    }
+    const TokenPositions positions(tokens, vocabulary, wanted, crew);
+    RowCounter counter(tokens, vocabulary, weights);
+    for (std::size_t row = 0; row < wanted.size(); ++row) {
+      const std::size_t token = wanted[row];
       std::size_t next = 0;
-      counter.count(positions[token], [&](std::size_t context, std::uint64_t count) {
+      counter.count(positions[row], [&](std::size_t context, std::uint64_t count) {
         EXPECT_GE(context, next) << "contexts ascend, and each comes once";
         EXPECT_GT(count, 0u);
         next = context + 1;
@@ -87,6 +92,48 @@ TEST(CooccurrenceTest, TokenCountsAndTotals) {
           << c.tokens << " tokens, token " << i;
     }
   }
+}
+
+TEST(CooccurrenceTest, PairsStayWithinAStretchOfASample) {
+  constexpr std::size_t kVocabulary = 40;
+  const std::vector<std::uint32_t> tokens = uneven_tokens(5000, kVocabulary, 4);
+  const TokenView view(std::span<const std::uint32_t>{tokens});
+  const TokenSample sample(view, 1003);
+  ASSERT_EQ(sample.stretches(), 10u);
+  ASSERT_EQ(sample.size(), 1000u);
+  EXPECT_DOUBLE_EQ(sample.share(), 0.2);
+  std::vector<std::uint64_t> reference(kVocabulary * kVocabulary), totals(kVocabulary);
+  std::vector<std::uint32_t> read;
+  for (std::size_t i = 0; i < sample.stretches(); ++i) {
+    // Evenly spaced, from the first token to the last.
+    const std::span stretch = std::span(tokens).subspan(4900 * i / 9, 100);
+    read.insert(read.end(), stretch.begin(), stretch.end());
+    const auto counts = reference_cooccurrence(stretch, kVocabulary, 4);
+    std::ranges::transform(reference, counts, reference.begin(), std::plus());
+  }
+  for (std::size_t i = 0; i < reference.size(); ++i) totals[i / kVocabulary] += reference[i];
+  EXPECT_EQ(counted(sample, kVocabulary, 4, 2, 3), reference);
+  Crew crew(3);
+  const auto counts = count_tokens(sample, kVocabulary, crew);
+  EXPECT_EQ(cooccurrence_totals(sample, counts, WindowWeights(4)), totals);
+  std::size_t next = 0;
+  sample.for_each(0, sample.size(), [&](std::size_t place, std::uint32_t token) {
+    ASSERT_EQ(place, next++);
+    EXPECT_EQ(token, read[place]);
+  });
+  EXPECT_EQ(next, read.size());
+}
+
+TEST(CooccurrenceTest, SamplesTakeWhatTheyMay) {
+  const std::vector<std::uint32_t> tokens = uneven_tokens(300'000, 40, 5);
+  const TokenView view(std::span<const std::uint32_t>{tokens});
+  for (const std::uint64_t most : {1u, 9u, 10u, 99u, 1000u, 299'999u, 300'000u, 300'001u}) {
+    const TokenSample sample(view, most);
+    EXPECT_LE(sample.size(), most);
+    EXPECT_GE(10 * sample.size(), 9 * std::min<std::uint64_t>(most, tokens.size())) << most;
+  }
+  EXPECT_EQ(TokenSample(view, 300'000).stretches(), 1u);
+  EXPECT_EQ(TokenSample(TokenView(), 5).size(), 0u);
 }
 
 TEST(CooccurrenceTest, WeightsAreInverseDistances) {

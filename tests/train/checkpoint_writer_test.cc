@@ -13,8 +13,10 @@
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/io/run_directory.h"
+#include "cllm/train/replicas.h"
 #include "cllm/train/saved_state.h"
 #include "support/scratch_directory.h"
+#include "support/thread_ranks.h"
 
 namespace cllm::train {
 namespace {
@@ -86,11 +88,36 @@ TEST_P(CheckpointWriterTest, WritesTheStateAsItWas) {
   EXPECT_GT(reports[0].seconds, reports[0].write_seconds);
   EXPECT_EQ(announced_, 1);
   State read(layout_);
-  restore(reports[0].path, layout_, read);
+  SoloCollective alone;
+  restore(reports[0].path, layout_, read, alone);
   EXPECT_EQ(read.parameters[0], 5);
   EXPECT_EQ(read.step, 5u);
   EXPECT_EQ(read_file(scratch_.path() / io::kLatestName), "step-00000005.h5\n");
   EXPECT_THAT(checkpoints.take_reports(), testing::IsEmpty());
+}
+
+// Of many ranks only one reads a large file, and only one has to see it.
+TEST_P(CheckpointWriterTest, AllRanksRestoreWhatRank0Reads) {
+  CheckpointWriter checkpoints = writer(0);
+  state_.gradient_norms = {0.5, 1.0 / 3};
+  state_.v[3] = 0.5f;
+  save(checkpoints, 5, 2.25);
+  checkpoints.wait();
+  const fs::path path = checkpoints.take_reports()[0].path;
+  support::ThreadRanks(3).run([&](Collective& collective) {
+    const auto here = [&](const fs::path& file) {
+      return collective.rank() == 0 ? file : fs::path("nowhere");
+    };
+    Crew crew(1);
+    State read(layout_, 2);
+    restore(here(path), layout_, read, collective);
+    EXPECT_EQ(digest_of(read, crew), digest_of(state_, crew));
+    Slab<float> parameters(layout_.slab_size());
+    read_parameters(here(path), layout_, parameters.span(), collective);
+    EXPECT_EQ(parameters[0], 5);
+    EXPECT_THROW(restore(here(scratch_.path() / "none.h5"), layout_, read, collective),
+                 ReplicatedError);
+  });
 }
 
 TEST_P(CheckpointWriterTest, KeepsTheNewestAndTheBest) {

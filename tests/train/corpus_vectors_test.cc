@@ -170,7 +170,9 @@ class CorpusCacheTest : public testing::Test {
 TEST_F(CorpusCacheTest, IsReadByTheNextRun) {
   const Outcome first = again(2);
   EXPECT_FALSE(first.vectors.from_cache);
-  EXPECT_THAT(first.messages, Contains(HasSubstr("written to " + file().string())));
+  EXPECT_THAT(first.messages,
+              ElementsAre(HasSubstr("within 4 tokens of each other in 500 of 500")));
+  EXPECT_TRUE(std::filesystem::exists(file()));
   for (const int ranks : {1, 2}) {
     const Outcome second = again(ranks);
     EXPECT_TRUE(second.vectors.from_cache);
@@ -245,7 +247,8 @@ TEST_F(CorpusCacheTest, SizesThatOverflowAreRefused) {
 
 TEST_F(CorpusCacheTest, WithoutACacheNothingIsWritten) {
   options_.cache.clear();
-  EXPECT_THAT(again().messages, Not(Contains(HasSubstr("written"))));
+  again();
+  EXPECT_FALSE(std::filesystem::exists(scratch_.path() / "token-cache"));
   EXPECT_FALSE(again().vectors.from_cache);
 }
 
@@ -256,17 +259,76 @@ TEST_F(CorpusCacheTest, WhereItCannotBeWrittenTheRunGoesOn) {
   EXPECT_GT(outcome.vectors.energy_kept(), 0.1);
 }
 
-// A host without memory would kill the process where it touches what it was given.
-TEST(CorpusVectorsTest, EndWhereTheHostHasNoMemoryLeft) {
-  const std::vector<std::uint32_t> tokens = uneven_tokens(3000, kVocabulary, 1);
-  const std::uint64_t needed = 5 * sizeof(float) * kVocabulary * (12 + 16);
-  const auto error_with = [&](std::uint64_t free) {
-    return vectors_of(tokens, kVocabulary, {.rank = 12, .free_bytes = [&] { return free; }}, 2, 2)
-        .error;
+TEST(CorpusVectorsTest, ASampleHasTheSameBitsForAnyRanksAndThreads) {
+  const std::vector<std::uint32_t> tokens = uneven_tokens(4000, 300, 2);
+  const data::TokenView all{std::span<const std::uint32_t>(tokens)};
+  const data::TokenSample sample(all, 1000);
+  EXPECT_EQ(sample.size(), 1000u);
+  const CorpusOptions options{.window = 3, .rank = 20};
+  const auto vectors_on = [&](int ranks, int threads) {
+    std::string result;
+    kernels::prepare_blas(threads);
+    support::ThreadRanks(ranks).run([&](Collective& collective) {
+      Crew crew(threads);
+      const CorpusVectors vectors =
+          corpus_vectors(collective, crew, kernels::select_kernels(), sample, 300, options);
+      if (collective.rank() == ranks - 1) result = bits(vectors);
+    });
+    return result;
   };
-  EXPECT_EQ(error_with(needed), "");
-  EXPECT_THAT(error_with(needed - 1), HasSubstr("--embedding-init corpus: host "));
-  EXPECT_EQ(corpus_bytes(3000, kVocabulary, 12, 2), needed + 3000 * 8 / 2);
+  const std::string reference = vectors_on(1, 1);
+  EXPECT_TRUE(vectors_on(3, 2) == reference);
+  EXPECT_FALSE(bits(vectors_of(tokens, 300, options).vectors) == reference);
+}
+
+TEST(CorpusVectorsTest, KeepAsManyPairsAsThereIsRoomFor) {
+  const std::vector<std::uint32_t> tokens = uneven_tokens(60'000, 300, 5);
+  const CorpusOptions all{.rank = 20}, some{.rank = 20, .most_pairs = 4000};
+  const Outcome whole = vectors_of(tokens, 300, all), pruned = vectors_of(tokens, 300, some);
+  ASSERT_GT(whole.vectors.nonzeros, 2 * some.most_pairs);
+  EXPECT_LE(pruned.vectors.nonzeros, some.most_pairs);
+  EXPECT_GT(pruned.vectors.nonzeros, some.most_pairs / 2);
+  for (const auto& [ranks, threads] : {std::pair{1, 3}, {2, 2}, {3, 1}}) {
+    EXPECT_TRUE(bits(vectors_of(tokens, 300, some, ranks, threads).vectors) == bits(pruned.vectors))
+        << ranks << " × " << threads;
+  }
+  // Every token that has a neighbour keeps one, however rare it is.
+  for (std::size_t token = 0; token < 300; ++token) {
+    const auto row = pruned.vectors.vectors.span().subspan(token * 20, 20);
+    EXPECT_EQ(std::ranges::any_of(row, [](float x) { return x != 0; }),
+              pruned.vectors.token_counts[token] > 0)
+        << token;
+  }
+}
+
+TEST(CorpusVectorsTest, KnowWhatTheyTakeBeforeAllPairsAreCounted) {
+  constexpr std::size_t kWide = 20'000;  // of which one row in nine is surveyed
+  const std::vector<std::uint32_t> tokens = uneven_tokens(200'000, kWide, 6);
+  kernels::prepare_blas(2);
+  std::vector<std::uint64_t> bytes(2);
+  std::vector<std::uint64_t> nonzeros(2);
+  support::ThreadRanks(2).run([&](Collective& collective) {
+    Crew crew(1);
+    CorpusStudy study(collective, crew, kernels::select_kernels(),
+                      data::TokenView(std::span<const std::uint32_t>(tokens)), kWide, {.rank = 2});
+    const auto rank = static_cast<std::size_t>(collective.rank());
+    bytes[rank] = study.bytes();
+    nonzeros[rank] = study.vectors().nonzeros;
+  });
+  EXPECT_EQ(bytes[0], bytes[1]);
+  const double without = static_cast<double>(corpus_bytes(tokens.size(), 0, kWide, 2, 2, 1));
+  // An element of the matrix or of its transpose is 12 bytes, on one of both ranks.
+  const double pairs = (static_cast<double>(bytes[0]) - without) / 6;
+  EXPECT_GT(pairs, 0.95 * static_cast<double>(nonzeros[0]));
+  EXPECT_LT(pairs, 1.25 * static_cast<double>(nonzeros[0]));
+}
+
+TEST(CorpusVectorsTest, WorkGrowsWithTheSampleUntilThePairsAreAllThatAreKept) {
+  const double few = corpus_work(1'000'000, 50'000, 64),
+               many = corpus_work(100'000'000, 50'000, 64);
+  EXPECT_GT(many, 2 * few);
+  EXPECT_LT(many, 100 * few);
+  EXPECT_GT(corpus_work(1'000'000, 50'000, 768), 5 * few);
 }
 
 }  // namespace

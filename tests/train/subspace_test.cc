@@ -39,27 +39,24 @@ Dense random_matrix(std::size_t size, std::uint64_t sparsity, double decay, std:
   return matrix;
 }
 
-/// The rows of a rank, some to a block; of the matrix or of its transpose.
-SparseRows share_of(const Dense& matrix, bool transposed, std::size_t rank, std::size_t ranks) {
+/// The rows of a rank, some to a block.
+SparseRows share_of(const Dense& matrix, std::size_t rank, std::size_t ranks) {
   constexpr std::size_t kRowsOfBlock = 5;
   SparseRows blocks(1);
   std::size_t rows = 0;
   for (std::size_t i = rank; i < matrix.size; i += ranks) {
     for (std::size_t j = 0; j < matrix.size; ++j) {
-      const float value = transposed ? matrix.at(j, i) : matrix.at(i, j);
-      if (value != 0) blocks.back().add(j, value);
+      const float value = matrix.at(i, j), transposed = matrix.at(j, i);
+      if (value != 0 || transposed != 0) blocks.back().add(j, value, transposed);
     }
     blocks.back().end_row(i);
-    if (++rows % kRowsOfBlock == 0) {
-      blocks.back().finish();
-      blocks.emplace_back();
-    }
+    if (++rows % kRowsOfBlock == 0) blocks.emplace_back();
   }
   return blocks;
 }
 
 SparseMatrix sparse(const Dense& matrix, std::size_t rank = 0, std::size_t ranks = 1) {
-  return {matrix.size, share_of(matrix, false, rank, ranks), share_of(matrix, true, rank, ranks)};
+  return {matrix.size, share_of(matrix, rank, ranks)};
 }
 
 Subspace subspace_of(const Dense& matrix, const SubspaceOptions& options, int ranks = 1,

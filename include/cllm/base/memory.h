@@ -33,4 +33,7 @@ std::uint64_t address_space_left();
 std::uint64_t resident_memory();
 std::uint64_t peak_resident_memory();
 
+/// Gives back to the system what the program has freed but its allocator keeps.
+void return_free_memory();
+
 }  // namespace cllm

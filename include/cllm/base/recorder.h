@@ -61,7 +61,14 @@ class Recorder {
     }
   }
 
-  void trace(bool on) { tracing_ = on; }
+  /// From now on, or no more. What was recorded stays until it is begun anew.
+  void trace(bool on) {
+    if (on && !tracing_) {
+      events_.clear();
+      dropped_ = 0;
+    }
+    tracing_ = on;
+  }
   const std::vector<Event>& events() const { return events_; }
   std::size_t dropped() const { return dropped_; }
 

@@ -9,6 +9,7 @@
 #include "cllm/io/checkpoint.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/gpt.h"
+#include "cllm/train/collective.h"
 
 namespace cllm::cli {
 
@@ -19,10 +20,23 @@ std::filesystem::path find_checkpoint(const std::filesystem::path& path);
 /// Throws Error where `data`, the value of `option`, is a directory, and --out `out` lies in it.
 void require_outside(const std::string& out, const char* option, const std::string& data);
 
+/// All of a checkpoint but its tensors.
+struct CheckpointHead {
+  std::filesystem::path path;
+  io::RunState run;
+};
+
+/// Of the checkpoint that `path` means, which rank 0 alone reads; of `run` the other ranks have the
+/// model, the tokenizer and the configuration. All ranks call it alike. Throws Error naming the
+/// file, on all alike.
+CheckpointHead read_head(const std::filesystem::path& path, train::Collective& collective);
+
 /// A trained model, ready to use.
 struct LoadedModel {
-  /// Throws Error naming the file where it isn't whole.
+  /// Reads it all. Throws Error naming the file where it isn't whole.
   explicit LoadedModel(const std::filesystem::path& checkpoint);
+  /// Without the parameters, which are still to be read. Throws Error naming the file.
+  explicit LoadedModel(CheckpointHead head);
 
   /// Throws Error where there is none, so that tokens have no text.
   const data::Tokenizer& require_tokenizer() const;

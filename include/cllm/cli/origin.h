@@ -19,6 +19,7 @@ struct Origin {
   std::string checkpoint;          ///< absolute; empty for a new run
   std::string config;              ///< the checkpoint's
   std::string state = "{}";        ///< the checkpoint's, as a JSON object; empty for a new run
+  std::size_t embedding_rank = 0;  ///< the checkpoint's
   std::string why;                 ///< this one: "the newest of 3"; empty where it was named
   std::vector<std::string> notes;  ///< on others that were passed over
 
@@ -49,10 +50,14 @@ Origin origin_from_json(const std::string& text);
 /// of shape and tokenizer.
 Arguments inherited(const Arguments& stored);
 
+/// Whether a table of this shape starts from the corpus if nothing else was asked for: where it is
+/// reduced or the vocabulary is at least eight times the channels.
+bool starts_from_corpus(const model::ModelConfig& shape);
+
 /// Completes the model's shape once the vocabulary is known, and puts in what follows from it: the
 /// rank of the token table is the one asked for, else that of the origin's checkpoint, else it is
-/// dense; it starts from the corpus where it is reduced or the vocabulary is at least eight times
-/// the channels, and codes learn 2 C / r times as fast as the rest, if nothing else was asked for.
+/// dense; how it starts is by `starts_from_corpus`, and codes learn 2 C / r times as fast as the
+/// rest, if nothing else was asked for.
 void resolve_embedding(const Origin& origin, const CLI::App& app, std::size_t vocabulary,
                        TrainSettings& settings);
 
@@ -61,7 +66,8 @@ void resolve_embedding(const Origin& origin, const CLI::App& app, std::size_t vo
 void check_table_start(const Origin& origin, const TrainSettings& settings, const CLI::App& app,
                        bool has_tokenizer);
 
-/// What the origin's checkpoint must agree with. Throws Error that has both values.
+/// What the origin's checkpoint must agree with; on rank 0 alone. Throws Error that has both
+/// values.
 void check_agrees(const Origin& origin, const TrainSettings& settings,
                   const data::PreparedData& data);
 

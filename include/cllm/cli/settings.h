@@ -24,9 +24,10 @@ struct TrainSettings {
   std::string tokenizer;  ///< empty: bytes, or what a token file carries
 
   std::string preset = "mini";
-  model::ModelConfig shape;    ///< the preset's where no option says otherwise
-  std::string embedding_rank;  ///< "dense" or a number; empty: dense, or the checkpoint's
-  std::string embedding_init;  ///< "corpus" or "random"; empty: by rank and vocabulary
+  model::ModelConfig shape;            ///< the preset's where no option says otherwise
+  std::string embedding_rank;          ///< "dense" or a number; empty: dense, or the checkpoint's
+  std::string embedding_init;          ///< "corpus" or "random"; empty: by rank and vocabulary
+  std::uint64_t embedding_sample = 0;  ///< tokens; 0: from the run's length
   std::string embedding_basis = "lattice";
   std::uint64_t rare_tokens = 0;
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cllm/base/crew.h"
-#include "cllm/data/token_file.h"
+#include "cllm/data/token_sample.h"
 
 /// Note [Co-occurrence]
 ///
@@ -20,7 +20,7 @@
 /// over its token's positions of what stands around them, in an array of V counts that stays in a
 /// cache. Each row needs the tokens alone, so rows may be dealt to ranks and threads at will, and
 /// no counts are ever sent. The sum of a row follows from how often its token occurs, and from what
-/// the two ends of the corpus lack.
+/// the two ends of each stretch of the corpus lack.
 namespace cllm::data {
 
 /// The longest window; with it, a corpus of 2^40 tokens can't overflow 64 bits.
@@ -42,40 +42,45 @@ class WindowWeights {
 
 /// The row sums of the co-occurrence matrix, which are its column sums as well, from the tokens'
 /// counts.
-std::vector<std::uint64_t> cooccurrence_totals(TokenView tokens,
+std::vector<std::uint64_t> cooccurrence_totals(const TokenSample& tokens,
                                                std::span<const std::uint64_t> token_counts,
                                                const WindowWeights& weights);
 
-/// Where each token of a share of the vocabulary stands. Takes 8 bytes for each place. Reading is
-/// thread-safe.
+/// Tokens of a sample, at most: a place is 4 bytes.
+inline constexpr std::uint64_t kMostPlaces = 4'000'000'000;
+
+/// Where each of some tokens stands. Takes 4 bytes for each place. Reading is thread-safe.
 class TokenPositions {
  public:
-  /// Of the tokens t with t mod shares = share. Every token of `tokens` is below `vocabulary`.
-  TokenPositions(TokenView tokens, std::size_t vocabulary, std::size_t share, std::size_t shares,
-                 Crew& crew);
+  /// Of the vocabulary's tokens `wanted`, each once, which are its rows in this order. Every token
+  /// of `tokens` is below `vocabulary`; there are at most kMostPlaces.
+  TokenPositions(const TokenSample& tokens, std::size_t vocabulary,
+                 std::span<const std::uint32_t> wanted, Crew& crew);
 
-  /// Of a token of the share, ascending.
-  std::span<const std::uint64_t> operator[](std::size_t token) const {
-    const std::size_t row = token / shares_;
+  /// Of a row's token, ascending.
+  std::span<const std::uint32_t> operator[](std::size_t row) const {
     return std::span(positions_).subspan(starts_[row], starts_[row + 1] - starts_[row]);
   }
 
+  /// Bytes that one takes while it is made; `places` of the tokens that are wanted.
+  static std::uint64_t bytes_for(std::uint64_t places, std::uint64_t wanted,
+                                 std::uint64_t vocabulary, int threads);
+
  private:
-  std::size_t shares_;
   std::vector<std::size_t> starts_;
-  std::vector<std::uint64_t> positions_;
+  std::vector<std::uint32_t> positions_;
 };
 
 /// Counts rows of the co-occurrence matrix, one after the other. Each thread has its own; it takes
 /// about 8 bytes per token of the vocabulary. `tokens` and `weights` must outlive it.
 class RowCounter {
  public:
-  RowCounter(TokenView tokens, std::size_t vocabulary, const WindowWeights& weights);
+  RowCounter(const TokenSample& tokens, std::size_t vocabulary, const WindowWeights& weights);
 
   /// visit(context, count) for every token that occurs around the positions of one token, with
   /// count > 0, contexts ascending.
   template <typename Visit>
-  void count(std::span<const std::uint64_t> positions, const Visit& visit) {
+  void count(std::span<const std::uint32_t> positions, const Visit& visit) {
     accumulate(positions);
     for (std::size_t word = 0; word < touched_.size(); ++word) {
       for (; touched_[word] != 0; touched_[word] &= touched_[word] - 1) {
@@ -90,9 +95,9 @@ class RowCounter {
   static std::size_t lowest_bit(std::uint64_t word) {
     return static_cast<std::size_t>(std::countr_zero(word));
   }
-  void accumulate(std::span<const std::uint64_t> positions);
+  void accumulate(std::span<const std::uint32_t> positions);
 
-  TokenView tokens_;
+  TokenSample tokens_;
   const WindowWeights& weights_;
   std::vector<std::uint64_t> counts_;   // all 0 between two rows
   std::vector<std::uint64_t> touched_;  // a bit for each count; all 0 between two rows

@@ -4,14 +4,14 @@
 #include <string>
 #include <string_view>
 
-#include "cllm/data/token_file.h"
+#include "cllm/data/token_sample.h"
 #include "cllm/train/corpus_vectors.h"
 
 namespace cllm::train {
 
-/// Digest of all that corpus vectors depend on: the tokens, the vocabulary, the options but for the
-/// cache, and the version of the algorithm.
-std::string corpus_key(data::TokenView tokens, std::uint64_t vocabulary,
+/// Digest of all that corpus vectors depend on: the sample's tokens, the vocabulary, the options
+/// but for the cache, and the version of the algorithm.
+std::string corpus_key(const data::TokenSample& sample, std::uint64_t vocabulary,
                        const CorpusOptions& options);
 
 /// Where the vectors of a key lie in the cache.

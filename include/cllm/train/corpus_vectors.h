@@ -3,18 +3,20 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <functional>
+#include <string>
 #include <vector>
 
 #include "cllm/base/crew.h"
-#include "cllm/base/memory.h"
 #include "cllm/base/slab.h"
 #include "cllm/data/dataset.h"
-#include "cllm/data/token_file.h"
+#include "cllm/data/token_sample.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/train/collective.h"
 
 namespace cllm::train {
+
+/// Pairs of tokens that are kept, at most but for a few per cent; Note [Bounded pairs].
+inline constexpr std::uint64_t kMostPairs = std::uint64_t{1} << 25;
 
 struct CorpusOptions {
   int window = 4;           ///< tokens on either side that count as near; see Note [Co-occurrence]
@@ -22,7 +24,7 @@ struct CorpusOptions {
   std::size_t rank = 0;     ///< r: components of a vector
   std::uint64_t seed = 0;
   std::filesystem::path cache = {};  ///< directory where results are kept; empty: nowhere
-  std::function<std::uint64_t()> free_bytes = available_memory;  ///< for this rank, now
+  std::uint64_t most_pairs = kMostPairs;
 };
 
 /// What a corpus says about its tokens before anything was trained.
@@ -36,32 +38,79 @@ struct CorpusVectors {
   std::vector<double> singular_values;      ///< (r): σ, descending
   double energy = 0;                        ///< ‖M‖² (Frobenius)
   std::uint64_t nonzeros = 0;               ///< of M
-  std::vector<std::uint64_t> token_counts;  ///< (V)
-  double seconds = 0;                       ///< that this call took
+  std::vector<std::uint64_t> token_counts;  ///< (V), in the sample
+  double seconds = 0;                       ///< that it took
   bool from_cache = false;
 
   /// Σσ² / ‖M‖², in [0, 1] but for rounding; 1 where M is 0.
   double energy_kept() const;
 };
 
-/// Co-occurrence, PPMI and its leading subspace, of `tokens`, which every rank has and which are
-/// all below `vocabulary`; every rank gets the same bits, whatever the number of ranks and threads.
-/// Rows of M are dealt to the ranks; memory is that of M's non-zeros (16 bytes each, dealt), 8
-/// bytes per token (dealt), and five arrays of V·(r+16) floats on each rank. How many non-zeros
-/// there are nobody knows beforehand, so that free memory is looked at while they are counted.
+/// How a sample's pairs were found to lie before all of them are counted.
+struct PairSurvey {
+  std::vector<std::uint64_t> token_counts;  ///< (V)
+  std::uint64_t pairs = 0;                  ///< that are kept, of all ranks, but for a few per cent
+  std::size_t least_class = 0;              ///< of a pair that is kept; 0: any
+};
+
+/// Co-occurrence, PPMI and its leading subspace, of a sample of a corpus that every rank has and
+/// whose tokens are all below `vocabulary`; every rank gets the same bits, whatever the number of
+/// ranks and threads. Rows of M are dealt to the ranks.
 ///
 /// Where rank 0 finds in the cache what was made before from the same tokens and options, it reads
 /// that; else it writes it. A file that is damaged, or of something else, is told of and made anew;
 /// one that can't be written is told of. `progress` is called on rank 0.
 ///
-/// To be called by all ranks, once `kernels::prepare_blas` was. Throws Error, on all ranks alike,
-/// where an option is out of range or memory is short.
+/// All ranks call the same functions in the same order, once `kernels::prepare_blas` was. What goes
+/// wrong throws Error on all ranks alike.
+class CorpusStudy {
+ public:
+  /// Looks into the cache; where it has nothing, counts some of the pairs, to know what all of them
+  /// take. The references and the sample's tokens must outlive it. Throws Error where an option is
+  /// out of range.
+  CorpusStudy(Collective& collective, Crew& crew, const kernels::Kernels& kernels,
+              const data::TokenSample& sample, std::uint64_t vocabulary, CorpusOptions options,
+              const data::Progress& progress = {});
+
+  const data::TokenSample& sample() const { return sample_; }
+
+  /// Bytes that `vectors` will take on this rank, and give back.
+  std::uint64_t bytes() const;
+
+  /// To be called once.
+  CorpusVectors vectors();
+
+ private:
+  CorpusVectors compute();
+  std::string find_cached(const std::string& key) const;
+  void store(const std::string& bytes) const;
+  void say(const std::string& message) const;
+
+  Collective& collective_;
+  Crew& crew_;
+  const kernels::Kernels& kernels_;
+  data::TokenSample sample_;
+  std::size_t vocabulary_;
+  CorpusOptions options_;
+  data::Progress progress_;
+  std::string key_;     // on all ranks
+  std::string cached_;  // on rank 0: what the cache has
+  bool is_cached_ = false;
+  PairSurvey survey_;
+  double seconds_ = 0;
+};
+
+/// All of it at once.
 CorpusVectors corpus_vectors(Collective& collective, Crew& crew, const kernels::Kernels& kernels,
-                             data::TokenView tokens, std::uint64_t vocabulary,
+                             const data::TokenSample& sample, std::uint64_t vocabulary,
                              const CorpusOptions& options, const data::Progress& progress = {});
 
-/// Bytes of a rank that `corpus_vectors` takes beside the non-zeros; `ranks` in all.
-std::uint64_t corpus_bytes(std::uint64_t tokens, std::uint64_t vocabulary, std::size_t rank,
-                           int ranks);
+/// Bytes of one of `ranks` for so many pairs of so many tokens, the sample's pages included.
+std::uint64_t corpus_bytes(std::uint64_t tokens, std::uint64_t pairs, std::uint64_t vocabulary,
+                           std::size_t rank, int ranks, int threads);
+
+/// What the vectors take at most, over all ranks, in floating-point operations of training in the
+/// same time (measured: docs/lattice.md).
+double corpus_work(std::uint64_t tokens, std::uint64_t vocabulary, std::size_t rank);
 
 }  // namespace cllm::train

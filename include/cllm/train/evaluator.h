@@ -18,11 +18,12 @@ namespace cllm::train {
 class Evaluator {
  public:
   /// All ranks alike; `threads` of this rank. The references and the tokens must outlive it.
-  /// `sequences` as in data::EvaluationWindows. Throws std::bad_alloc.
+  /// `sequences` as in data::EvaluationWindows.
   Evaluator(const model::Gpt& gpt, data::TokenView tokens, std::uint64_t sequences, int threads,
             Collective& collective);
 
-  /// All ranks together. `parameters`, a slab of the layout, is the same on all.
+  /// All ranks together. `parameters`, a slab of the layout, is the same on all. Takes memory for
+  /// as long as it goes on. Throws std::bad_alloc.
   Evaluation evaluate(const float* parameters);
 
   /// The same apart by what is predicted: an evaluation for each class, over the targets t with
@@ -31,7 +32,7 @@ class Evaluator {
                                              std::span<const std::uint8_t> class_of,
                                              std::size_t classes);
 
-  /// Bytes that one with so many threads allocates.
+  /// Bytes that an evaluation on so many threads takes.
   static std::uint64_t bytes_for(const model::ModelConfig& config, int threads);
 
  private:
@@ -49,7 +50,7 @@ class Evaluator {
   const model::Gpt& gpt_;
   WindowUnits units_;
   Collective& collective_;
-  std::vector<Worker> workers_;
+  std::size_t threads_;
 };
 
 }  // namespace cllm::train

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -15,19 +16,21 @@ struct MemoryBudget {
   std::uint64_t optimizer;      ///< m and v
   std::uint64_t sums;           ///< of gradients
   std::uint64_t threads;        ///< activations and scratch of all teams, and BLAS' buffers
-  std::uint64_t evaluation;     ///< the same of evaluations
+  std::uint64_t evaluation;     ///< the same while there is an evaluation
   std::uint64_t communication;  ///< buffers for messages
   std::uint64_t checkpoint;     ///< the copy of the state that is written; on rank 0
-  std::uint64_t statistics;     ///< of the corpus, but for its co-occurrences
+  std::uint64_t statistics;     ///< of the corpus, before the first step and so before any copy
   std::uint64_t program;        ///< what was resident before: code, libraries, MPI
 
-  /// What is still to be allocated.
+  /// What is still to be allocated for all of the run.
+  std::uint64_t lasting() const { return parameters + optimizer + sums + threads + communication; }
+  /// The most that is still to be allocated at one time.
   std::uint64_t to_allocate() const {
-    return parameters + optimizer + sums + threads + evaluation + communication + checkpoint +
-           statistics;
+    return lasting() + std::max(statistics, evaluation + checkpoint);
   }
   std::uint64_t total() const { return to_allocate() + program; }
-  /// "2.31 GB a rank: parameters 0.50, optimizer 1.00, …"
+  /// "2.31 GB a rank: parameters 0.50, optimizer 1.00, …, and statistics 0.78 before the first
+  /// step, …"
   std::string text() const;
 };
 

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <filesystem>
+#include <span>
 #include <string>
 
 #include "cllm/model/layout.h"
+#include "cllm/train/collective.h"
 #include "cllm/train/state.h"
 
 namespace cllm::train {
@@ -17,8 +19,18 @@ std::string state_to_json(const StateValues& state, const std::string& more);
 void state_from_json(const std::string& text, const std::string& origin,
                      const model::Layout& layout, StateValues& state);
 
-/// Reads a state. Throws Error that names the checkpoint where it isn't whole, or of another model
-/// than `layout`; the state may then hold anything.
-void restore(const std::filesystem::path& checkpoint, const model::Layout& layout, State& state);
+/// Gives rank 0's state to all. All ranks call it alike, as they do what follows.
+void share_rank_0s(Collective& collective, const model::Layout& layout, State& state);
+
+/// Reads a state on rank 0, and gives it to all: a checkpoint is read once, however many ranks
+/// there are, and only rank 0 has to see it. Throws Error that names the checkpoint, on all ranks
+/// alike, where it isn't whole, or of another model than `layout`; the state may then hold
+/// anything.
+void restore(const std::filesystem::path& checkpoint, const model::Layout& layout, State& state,
+             Collective& collective);
+
+/// The same of a model's parameters alone, a slab of `layout`.
+void read_parameters(const std::filesystem::path& checkpoint, const model::Layout& layout,
+                     std::span<float> parameters, Collective& collective);
 
 }  // namespace cllm::train

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "cllm/base/crew.h"
@@ -13,11 +12,10 @@
 
 namespace cllm::train {
 
-/// A sparse matrix (V, V), its rows dealt to ranks, and the same of its transpose.
+/// A sparse matrix (V, V), its rows, and those of its transpose, dealt to ranks.
 struct SparseMatrix {
   std::size_t size = 0;  ///< V
   SparseRows rows;
-  SparseRows transposed;
 };
 
 struct SubspaceOptions {
@@ -56,10 +54,12 @@ struct Subspace {
 ///
 /// The same bits for any number of ranks and threads: rows of sparse products are summed in one
 /// order; sums over rows are taken in double, in blocks of fixed shape and order; matrices of k × k
-/// are decomposed by rank 0. After each sparse product, told(done, at most so many). To be called
-/// by all ranks, once `kernels::prepare_blas` was. Throws Error where memory is short.
+/// are decomposed by rank 0. To be called by all ranks, once `kernels::prepare_blas` was. Throws
+/// Error where memory is short.
 Subspace leading_subspace(Collective& collective, Crew& crew, const kernels::Kernels& kernels,
-                          const SparseMatrix& matrix, const SubspaceOptions& options,
-                          const std::function<void(int done, int products)>& told = {});
+                          const SparseMatrix& matrix, const SubspaceOptions& options);
+
+/// Sparse products that it takes at most, each of two operations for every element and column.
+int most_products(const SubspaceOptions& options);
 
 }  // namespace cllm::train

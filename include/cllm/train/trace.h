@@ -22,6 +22,9 @@ class Trace {
   /// on rank 0, and returns true there. Throws Error that names the file.
   void before(std::uint64_t step, Trainer& trainer, Collective& collective);
   bool after(std::uint64_t step, Trainer& trainer, Collective& collective);
+  /// Where the run goes no further: as after the last step, with what there is; does nothing where
+  /// no step is being recorded. On all ranks alike.
+  bool end(Trainer& trainer, Collective& collective);
 
   const std::filesystem::path& file() const { return file_; }
   /// What rank 0's threads did that had no room in their recorders.
@@ -32,6 +35,7 @@ class Trace {
 
   std::filesystem::path file_;
   std::uint64_t first_, last_;
+  bool is_recording_ = false;
   Recorder::Clock::time_point zero_{};
   std::size_t dropped_ = 0;
 };

@@ -190,10 +190,10 @@ void compress_command(const CompressSettings& settings, train::Collective& colle
     }
     const model::Layout& layout = loaded.gpt.layout();
     const data::DataPart text = loaded.load_part(settings.calibrate, options.threads);
-    fmt::print("calibrates  on {} ({})\n", settings.calibrate, text.format);
+    put(stdout, fmt::format("calibrates  on {} ({})\n", settings.calibrate, text.format));
     if (text.lost_bytes > 0) {
-      fmt::print("note        {}: {}\n", settings.calibrate,
-                 data::lost_text(text.lost_bytes, text.source_bytes));
+      put(stdout, fmt::format("note        {}: {}\n", settings.calibrate,
+                              data::lost_text(text.lost_bytes, text.source_bytes)));
     }
     require_memory(layout);
     require_room(settings.out,

@@ -39,7 +39,8 @@ void tokenize_command(const TokenizeSettings& settings, train::Collective& colle
     // Of bytes, each is a token of two; of other tokenizers nobody knows how many there will be.
     std::error_code no_file;
     const std::uint64_t bytes = std::filesystem::file_size(settings.data, no_file);
-    if (settings.tokenizer == "bytes" && !no_file) require_room(settings.out, 2 * bytes);
+    const bool is_bytes = settings.tokenizer.empty() || settings.tokenizer == "bytes";
+    if (is_bytes && !no_file) require_room(settings.out, 2 * bytes);
     data::tokenize_data(options, settings.out,
                         [](const std::string& message) { put(stdout, message + "\n"); });
     const data::TokenFile file =

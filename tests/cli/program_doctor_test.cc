@@ -68,7 +68,7 @@ TEST_F(DoctorTest, FindsWhatARunRefuses) {
   expect_refused(run(doctor({"--threads", "65"})), "--threads 65: OpenBLAS has buffers for 64");
   write("file", "not a directory");
   expect_refused(run(doctor({"--out", "file/run"})), "cannot create the directory file/run");
-  expect_one_sentence(run(doctor({"--batch", "3", "--micro-batch", "2"})), "--micro-batch 2");
+  expect_one_sentence(run(doctor({"--batch", "3", "--micro-batch", "4"})), "--micro-batch 4");
 }
 
 TEST_F(DoctorTest, FindsRanksThatSeeNotTheSame) {

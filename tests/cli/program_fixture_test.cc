@@ -25,8 +25,11 @@ TEST_F(ProgramTest, AChildThatHangsIsKilledWithItsOwnChildren) {
   EXPECT_EQ(result.exit_code, 128 + SIGTERM);
   // Gone, or a zombie that nobody waits for.
   const std::string process = "/proc/" + result.out.substr(0, result.out.find('\n')) + "/exe";
-  std::error_code absent;
-  EXPECT_TRUE(std::filesystem::read_symlink(process, absent).empty());
+  const auto is_gone = [&] {
+    std::error_code absent;
+    return std::filesystem::read_symlink(process, absent).empty();
+  };
+  EXPECT_TRUE(wait_until(is_gone, kPatience));
 }
 
 TEST_F(ProgramTest, AChildThatStopsItselfIsFoundAndGoesOn) {

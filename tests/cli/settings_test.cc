@@ -148,7 +148,8 @@ TEST(ResolveTest, RefusesValuesThatMakeNoSense) {
   EXPECT_THAT(refusal({"--batch=0"}), HasSubstr("--batch 0"));
   EXPECT_THAT(refusal({"--threads=0"}), HasSubstr("--threads 0"));
   EXPECT_THAT(refusal({"--threads=-1"}), HasSubstr("--threads -1"));
-  EXPECT_THAT(refusal({"--batch=6", "--micro-batch=4"}), HasSubstr("use one of 1, 2, 3, 6"));
+  EXPECT_THAT(refusal({"--batch=6", "--micro-batch=7"}),
+              HasSubstr("from 1 to those of --batch, 6"));
   EXPECT_THAT(refusal({"--micro-batch=0"}), HasSubstr("--micro-batch 0"));
   for (const char* rate : {"0", "-1", "nan", "inf"}) {
     EXPECT_THAT(refusal({"--lr", rate}), HasSubstr("--lr"));

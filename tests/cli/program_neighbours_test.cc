@@ -63,7 +63,7 @@ TEST_F(NeighboursTest, AreRefusedForWhatIsNotOneToken) {
     expect_one_sentence(neighbours(arguments), regex);
   };
   refused({}, "token is required");
-  refused({""}, "TOKEN: give the text of a token, or #ID");
+  refused({""}, "token: give a value \\(");
   refused({"qzqz"}, "TOKEN \"qzqz\" is \\d tokens: .* \\(#\\d+\\), .*; give one of them, as #ID");
   refused({"#330"}, "TOKEN #330: there is no such token; give #0 to #329");
   refused({"#99999999999"}, "TOKEN \"#99999999999\" is");

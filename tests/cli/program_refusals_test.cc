@@ -32,7 +32,8 @@ class RefusalTest : public ProgramTest, public testing::WithParamInterface<Refus
     write("odd.bin", "abc");
     // nanoGPT's: 16-bit tokens of GPT-2's 50257.
     write("range.bin.model", "no SentencePiece model");
-    std::string range(4002, '\0');
+    std::string range;  // tokens 0x0701
+    for (int token = 0; token < 2001; ++token) range += "\x01\x07";
     write("range.bin", range.replace(2000, 2, "\xff\xff"));
     std::filesystem::create_directory(path("empty"));
   }

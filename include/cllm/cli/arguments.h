@@ -27,7 +27,12 @@ template <typename T>
 CLI::Option* add_option(CLI::App& app, const char* name, T& variable, const std::string& help) {
   CLI::Option* option =
       app.add_option(name, variable, help)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  option->check([](const std::string& text) { return text.empty() ? kNoValue : ""; }, "");
+  option->check(
+      [option](const std::string& text) {
+        if (!text.empty()) return "";
+        return option->get_required() ? "give a value" : kNoValue;
+      },
+      "");
   if constexpr (std::is_unsigned_v<T>) {
     option->check(
         [](const std::string& text) -> std::string {

@@ -38,9 +38,13 @@ bool refuses(const fs::path& directory, std::uint64_t bytes) {
 }  // namespace
 
 std::string bytes_text(double bytes) {
-  if (bytes < 1e6) return fmt::format("{:.0f} kB", bytes / 1e3);
-  if (bytes < 1e9) return fmt::format("{:.3g} MB", bytes / 1e6);
-  return fmt::format("{:.3g} GB", bytes / 1e9);
+  // Three figures, and never an exponent.
+  const auto figures = [](double x) {
+    return fmt::format("{:.{}f}", x, x < 9.995 ? 2 : x < 99.95 ? 1 : 0);
+  };
+  if (bytes < 0.9995e6) return fmt::format("{:.0f} kB", bytes / 1e3);
+  if (bytes < 0.9995e9) return figures(bytes / 1e6) + " MB";
+  return figures(bytes / 1e9) + " GB";
 }
 
 std::uint64_t free_bytes(const fs::path& directory) {

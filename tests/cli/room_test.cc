@@ -45,6 +45,8 @@ TEST(Room, BytesAsPeopleWriteThem) {
   EXPECT_EQ(bytes_text(250e3), "250 kB");
   EXPECT_EQ(bytes_text(12.34e6), "12.3 MB");
   EXPECT_EQ(bytes_text(1.481e9), "1.48 GB");
+  EXPECT_EQ(bytes_text(999.9e6), "1.00 GB");
+  EXPECT_EQ(bytes_text(431e12), "431000 GB");
 }
 
 }  // namespace

@@ -88,9 +88,9 @@ std::string plan_table_start(const Origin& origin, const CLI::App& app, std::uin
   s.embedding_init = "random";
   s.embedding_sample = 0;
   return fmt::format(
-      "table   random: a start from the corpus would take {:.0f} % of the time of {} steps; give "
+      "table   random: a start from the corpus would take {:.2g} times the time of {} steps; give "
       "--embedding-init corpus to have it all the same",
-      100 * share(least), s.steps);
+      share(most), s.steps);
 }
 
 std::uint64_t usual_statistics(const model::ModelConfig& shape, int ranks, int threads) {

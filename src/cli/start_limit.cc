@@ -39,9 +39,12 @@ void set_timer(time_t seconds) {
   ::setitimer(ITIMER_PROF, &timer, nullptr);
 }
 
+bool is_limited = false;
+
 void begin_start_limit(int, char**, char**) {
   rlimit limit{};
   if (::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+  is_limited = true;
   ::signal(SIGPROF, say_and_end);
   set_timer(kSeconds);
 }
@@ -53,6 +56,7 @@ void begin_start_limit(int, char**, char**) {
 }  // namespace
 
 void end_start_limit() {
+  if (!is_limited) return;
   set_timer(0);
   ::signal(SIGPROF, SIG_DFL);
 }

@@ -33,14 +33,14 @@ void require_text(std::string_view text, const fs::path& path) {
 /// Where runs keep tokens; a run's directory is known by its log and its checkpoints, which are
 /// named so.
 constexpr std::string_view kCacheName = "token-cache";
-constexpr std::string_view kLogName = "metrics.jsonl";
+constexpr std::string_view kLogName = "metrics.jsonl", kConfigName = "config.toml";
 constexpr std::string_view kCheckpointPrefix = "step-", kCheckpointSuffix = ".h5";
 
 bool holds_a_run(const fs::path& directory) {
+  if (fs::exists(directory / kLogName) && fs::exists(directory / kConfigName)) return true;
   return std::ranges::any_of(fs::directory_iterator(directory), [](const auto& entry) {
     const std::string name = entry.path().filename().string();
-    return name == kLogName ||
-           (name.starts_with(kCheckpointPrefix) && name.ends_with(kCheckpointSuffix));
+    return name.starts_with(kCheckpointPrefix) && name.ends_with(kCheckpointSuffix);
   });
 }
 

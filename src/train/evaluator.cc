@@ -1,9 +1,11 @@
 #include "cllm/train/evaluator.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <new>
 
+#include "cllm/base/error.h"
 #include "cllm/base/memory.h"
 #include "cllm/base/parallel.h"
 #include "cllm/base/stopwatch.h"
@@ -50,7 +52,14 @@ std::vector<Evaluation> Evaluator::evaluate(const float* parameters, std::size_t
     }
   });
   return_free_memory();  // to what comes until the next evaluation
-  if (short_of_memory) throw std::bad_alloc();
+  std::array<std::int64_t, 1> ranks_short = {short_of_memory ? 1 : 0};
+  collective_.sum(ranks_short);
+  if (ranks_short[0] > 0) {
+    throw ReplicatedError(
+        "there is not enough memory for an evaluation; give fewer --threads, or use a smaller "
+        "model "
+        "or fewer ranks per host");
+  }
   std::vector<Evaluation> result;
   for (std::size_t i = 0; i < sums; ++i) {
     LossSum sum;

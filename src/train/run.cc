@@ -134,6 +134,10 @@ class Runner {
 
   void report_trace(bool written) {
     if (!written) return;
+    if (!parts_.trace.problem().empty()) {
+      outputs_->progress.line("trace   not written: " + parts_.trace.problem());
+      return;
+    }
     outputs_->progress.line(
         fmt::format("trace   {}{}", parts_.trace.file().string(),
                     parts_.trace.dropped() > 0 ? "; it ends early, give fewer steps" : ""));

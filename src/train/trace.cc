@@ -76,17 +76,24 @@ bool Trace::end(Trainer& trainer, Collective& collective) {
   }
   dropped_ = 0;
   for (const Recorder& recorder : trainer.crew().recorders()) dropped_ += recorder.dropped();
-  write_atomically(file_, [&](const std::filesystem::path& temporary) {
-    std::ofstream file(temporary, std::ios::binary);
-    file << R"({"displayTimeUnit":"ms","traceEvents":[)";
-    int last = 0;
-    collective.gather(mine, [&](int rank, std::string_view piece) {
-      if (std::exchange(last, rank) != rank) file << ",\n";
-      file << piece;
+  bool is_gathered = false;
+  try {
+    write_atomically(file_, [&](const std::filesystem::path& temporary) {
+      std::ofstream file(temporary, std::ios::binary);
+      file << R"({"displayTimeUnit":"ms","traceEvents":[)";
+      int last = 0;
+      is_gathered = true;
+      collective.gather(mine, [&](int rank, std::string_view piece) {
+        if (std::exchange(last, rank) != rank) file << ",\n";
+        file << piece;
+      });
+      file << "]}\n" << std::flush;
+      if (!file) fail("cannot write {}: {}", file_.string(), std::strerror(errno));
     });
-    file << "]}\n" << std::flush;
-    if (!file) fail("cannot write {}: {}", file_.string(), std::strerror(errno));
-  });
+  } catch (const Error& error) {  // a run is worth more than its trace
+    problem_ = error.what();
+    if (!is_gathered) collective.gather(mine, [](int, std::string_view) {});
+  }
   return true;
 }
 

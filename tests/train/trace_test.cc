@@ -62,5 +62,22 @@ TEST(Trace, AWindowThatEndsEarlyHasWhatThereIs) {
   });
 }
 
+// A run goes on without it, and no rank is left waiting.
+TEST(Trace, AFileThatCantBeWrittenIsAProblemOfTheTraceAlone) {
+  const support::ScratchDirectory scratch;
+  support::ThreadRanks(2).run([&](Collective& collective) {
+    TrainerOptions options = support::trainer_options(4, 1, 1);
+    options.trace_events = 10'000;
+    support::TrainingBench bench(support::random_tokens(2000, 3), options, collective);
+    Trace trace(scratch.path() / "nowhere" / "trace.json", 1, 1);
+    trace.before(1, bench.trainer, collective);
+    bench.trainer.step(bench.state);
+    const bool is_first = collective.rank() == 0;
+    EXPECT_EQ(trace.after(1, bench.trainer, collective), is_first);
+    EXPECT_EQ(trace.problem().empty(), !is_first) << trace.problem();
+    bench.trainer.step(bench.state);
+  });
+}
+
 }  // namespace
 }  // namespace cllm::train

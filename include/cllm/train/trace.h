@@ -19,7 +19,7 @@ class Trace {
       : file_(std::move(file)), first_(first), last_(last) {}
 
   /// Before and after each step of that number, on all ranks alike. The last one writes the file,
-  /// on rank 0, and returns true there. Throws Error that names the file.
+  /// on rank 0, and returns true there. Where it can't be written, `problem` says so.
   void before(std::uint64_t step, Trainer& trainer, Collective& collective);
   bool after(std::uint64_t step, Trainer& trainer, Collective& collective);
   /// Where the run goes no further: as after the last step, with what there is; does nothing where
@@ -27,6 +27,8 @@ class Trace {
   bool end(Trainer& trainer, Collective& collective);
 
   const std::filesystem::path& file() const { return file_; }
+  /// What went wrong with the file; empty where nothing did.
+  const std::string& problem() const { return problem_; }
   /// What rank 0's threads did that had no room in their recorders.
   std::size_t dropped() const { return dropped_; }
 
@@ -38,6 +40,7 @@ class Trace {
   bool is_recording_ = false;
   Recorder::Clock::time_point zero_{};
   std::size_t dropped_ = 0;
+  std::string problem_;
 };
 
 }  // namespace cllm::train

@@ -73,13 +73,17 @@ test_clusters_see_nothing_of_each_other() {
   on n0 test -e /dev/shm/here
 }
 
+gone() { ! is_running "$1"; }
+
 test_what_runs_ends_with_its_cluster_also_where_a_host_lost_its_keeper() {
-  local other=$cluster/broken process
+  local other=$cluster/broken process keeper
   CLUSTER_STATE=$other hosts up 1
   CLUSTER_STATE=$other on n0 sleep 1000 &
   CLUSTER_STATE=$other wait_until "it runs" hosts pids n0 -x sleep
   process=$(CLUSTER_STATE=$other hosts pids n0 -x sleep)
-  kill -KILL "$(<"$other/hosts/n0.pid")"
+  keeper=$(<"$other/hosts/n0.pid")
+  kill -KILL "$keeper"
+  wait_until "its keeper is gone" gone "$keeper"
   expect_match "what exec says" "$(CLUSTER_STATE=$other expect_failure on n0 true)" "n0 is gone"
   CLUSTER_STATE=$other hosts down
   if is_running "$process"; then fail "it survived its cluster"; fi

@@ -45,11 +45,13 @@ std::vector<Bucket> buckets_of(const model::Layout& layout, const model::Tiling&
     buckets.back().end_group = g + 1;
     buckets.back().size += group.size;
   }
-  const std::vector<SumRow> rows = rows_of(layout, tiling);
   for (Bucket& bucket : buckets) {
     const auto before = [&](std::size_t at) {
-      return static_cast<std::size_t>(
-          std::ranges::count_if(rows, [=](const SumRow& row) { return row.at < at; }));
+      std::size_t rows = 0;
+      for (const model::Tile& tile : tiling.tiles()) {
+        if (layout[tile.tensor].offset < at) rows += tile.rows;
+      }
+      return rows;
     };
     bucket.first_row = before(bucket.offset);
     bucket.end_row = before(bucket.offset + bucket.size);

@@ -120,7 +120,7 @@ void IntegerSums::reduce(std::span<const SumRow> rows, std::size_t at, std::size
   // decide, the sum itself is looked at.
   const std::uint64_t small = kMostNarrow / static_cast<std::uint64_t>(collective.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    std::uint64_t& bound = bounds_[rows[i].index];
+    const std::uint64_t bound = bounds_[rows[i].index];
     const std::uint64_t most = bound <= small ? bound : largest(rows[i]);
     bounds[i] = static_cast<std::int32_t>(
         std::min((std::min(most, kMostBound) + ((1U << kCommonUnitBits) - 1)) >> kCommonUnitBits,

@@ -22,7 +22,8 @@ void declare_sample_options(CLI::App& app, SampleSettings& s) {
   add_option(app, "--checkpoint", s.checkpoint, "checkpoint FILE, or DIR of a run")
       ->type_name("PATH")
       ->required();
-  add_option(app, "--prompt", s.prompt, "text to continue [a new line]")->type_name("TEXT");
+  add_option(app, "--prompt", s.prompt, "text to continue [a new line]", Blank::kText)
+      ->type_name("TEXT");
   add_option(app, "--tokens", s.tokens, "tokens to make")->type_name("N")->capture_default_str();
   add_option(app, "--temperature", s.options.temperature,
              "below 1 is more careful, 0 takes the likeliest token")

@@ -256,6 +256,9 @@ void resolve_steps(const CLI::App& app, TrainSettings& s) {
   if (!is_given(app, "--warmup")) s.warmup = std::min<std::uint64_t>(100, s.steps / 10);
   if (!is_given(app, "--eval-every")) s.evaluate_every = std::max<std::uint64_t>(1, s.steps / 10);
   train::validate(trainer_options(s, s.threads).schedule);
+  if (parse_trace(s.trace).last > s.steps) {
+    fail("--trace {}: this run takes {} steps; give steps of it", s.trace, s.steps);
+  }
 }
 
 }  // namespace

@@ -270,9 +270,9 @@ int train_command(const Arguments& command_line, Collective& collective, const S
   }
 
   const StepRange traced = parse_trace(s.trace);
-  if (traced.last > 0 && (traced.first <= state->step || traced.last > s.steps)) {
-    throw ReplicatedError(fmt::format("--trace {}: this run takes steps {} to {}", s.trace,
-                                      state->step + 1, s.steps));
+  if (traced.last > 0 && traced.first <= state->step) {
+    throw ReplicatedError(
+        fmt::format("--trace {}: this run goes on with step {}", s.trace, state->step + 1));
   }
 
   const Interval interval = parse_interval(s.checkpoint_every);

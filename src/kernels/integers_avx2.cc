@@ -50,29 +50,15 @@ struct RunningLargest {
   });
 }
 
-/// All bits where a < b, taken as unsigned integers, or none.
-template <std::size_t kCount>
-Pack<kCount> below_unsigned(const Pack<kCount>& a, const Pack<kCount>& b) {
-  const auto ordered = [](const __m256& x) {  // as signed integers
-    return _mm256_add_epi32(_mm256_castps_si256(x), _mm256_set1_epi32(1 << 31));
-  };
-  return Pack<kCount>::map([&](std::size_t k) {
-    return _mm256_castsi256_ps(_mm256_cmpgt_epi32(ordered(b.v[k]), ordered(a.v[k])));
-  });
-}
-
-/// low and high += the product, rounded. It is upper * 2^32 + rest with |rest| <= 2^31, exactly;
-/// the low word is rest modulo 2^32, and the high word lends 1 where rest is negative. A rest of
-/// 2^31 has the same word as -2^31, and is not.
+/// low + high 2^30 += the product, rounded. All steps are exact but the last rounding: the upper
+/// part and what it leaves have no more digits than the product.
 template <std::size_t kCount>
 void add_product(const Pack<kCount>& product, Pack<kCount>& low, Pack<kCount>& high) {
   using Value = Pack<kCount>;
-  const Value upper = round_to_bits(product * Value(0x1p-32f));
-  const Value rest = subtract_product(bits_to_float(upper), Value(0x1p32f), product);
-  const Value word = round_to_bits(rest);
-  const Value lent = and_not(not_less(rest, Value(0x1p31f)), shift_bits_right(word, 31));
-  low = add_bits(low, word);
-  high = add_bits(add_bits(high, upper), subtract_bits(lent, below_unsigned(low, word)));
+  const Value upper = round_to_bits(product * Value(0x1p-30f));
+  const Value rest = subtract_product(bits_to_float(upper), Value(0x1p30f), product);
+  low = add_bits(low, round_to_bits(rest));
+  high = add_bits(high, upper);
 }
 
 [[gnu::flatten]] void encode_add_wide(const float* x, float scale, std::int32_t* low,

@@ -117,11 +117,11 @@ void encode_add(const float* x, float scale, std::int32_t* sums, std::size_t n) 
 void encode_add_wide(const float* x, float scale, std::int32_t* low, std::int32_t* high,
                      std::size_t n) {
   for (std::size_t i = 0; i < n; ++i) {
-    const std::uint64_t before = std::uint64_t{static_cast<std::uint32_t>(high[i])} << 32 |
-                                 static_cast<std::uint32_t>(low[i]);
-    const std::uint64_t sum = before + static_cast<std::uint64_t>(round_product(x[i], scale));
-    low[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(sum));
-    high[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(sum >> 32));
+    const double product = x[i] * scale;
+    const double upper = std::nearbyint(product * 0x1p-30);
+    low[i] =
+        add_modulo(low[i], static_cast<std::int32_t>(std::nearbyint(product - upper * 0x1p30)));
+    high[i] = add_modulo(high[i], static_cast<std::int32_t>(upper));
   }
 }
 

@@ -10,22 +10,49 @@ constexpr std::size_t kTileColumns = 768;
 constexpr std::size_t kTileFloats = 384 * kTileColumns;
 constexpr std::size_t kTileRowsMultiple = 16;
 
+/// A tensor as it is cut: tiles of height x width, smaller ones at its ends.
+struct Cut {
+  std::size_t rows, columns;
+  std::size_t height, width;
+
+  std::size_t across() const { return (columns + width - 1) / width; }
+};
+
+Cut cut_of(const Tensor& tensor) {
+  Cut cut{.rows = 1, .columns = tensor.size(), .height = 0, .width = tensor.size()};
+  if (tensor.is_matrix) {
+    cut.rows = tensor.rows;
+    cut.columns = tensor.columns;
+    cut.width = std::min(tensor.columns, kTileColumns);
+  }
+  cut.height =
+      std::max(kTileFloats / cut.width / kTileRowsMultiple, std::size_t{1}) * kTileRowsMultiple;
+  return cut;
+}
+
 }  // namespace
 
-Tiling::Tiling(const Layout& layout) : scratch_(kLayerVectors * layout.config().channels) {
+TilingSizes tiling_sizes(const Layout& layout) {
+  TilingSizes sizes{.rows = 0, .scratch = kLayerVectors * layout.config().channels, .longest = 0};
+  for (const Tensor& tensor : layout.tensors()) {
+    const Cut cut = cut_of(tensor);
+    sizes.rows += cut.rows * cut.across();
+    sizes.scratch = std::max(sizes.scratch, std::min(cut.height, cut.rows) * cut.width);
+    sizes.longest = std::max(sizes.longest, cut.width);
+  }
+  return sizes;
+}
+
+std::size_t tiles_across(const Tensor& tensor) { return cut_of(tensor).across(); }
+
+Tiling::Tiling(const Layout& layout) : sizes_(tiling_sizes(layout)) {
   for (std::size_t index = 0; index < layout.tensors().size(); ++index) {
-    const Tensor& tensor = layout[index];
+    const Cut cut = cut_of(layout[index]);
     first_.push_back(tiles_.size());
-    const std::size_t rows = tensor.is_matrix ? tensor.rows : 1;
-    const std::size_t columns = tensor.is_matrix ? tensor.columns : tensor.size();
-    const std::size_t width = tensor.is_matrix ? std::min(columns, kTileColumns) : columns;
-    const std::size_t height =
-        std::max(kTileFloats / width / kTileRowsMultiple, std::size_t{1}) * kTileRowsMultiple;
-    for (std::size_t row = 0; row < rows; row += height) {
-      for (std::size_t column = 0; column < columns; column += width) {
-        tiles_.push_back({index, row, column, std::min(height, rows - row),
-                          std::min(width, columns - column), 0});
-        scratch_ = std::max(scratch_, tiles_.back().size());
+    for (std::size_t row = 0; row < cut.rows; row += cut.height) {
+      for (std::size_t column = 0; column < cut.columns; column += cut.width) {
+        tiles_.push_back({index, row, column, std::min(cut.height, cut.rows - row),
+                          std::min(cut.width, cut.columns - column), 0});
       }
     }
   }
@@ -34,10 +61,11 @@ Tiling::Tiling(const Layout& layout) : scratch_(kLayerVectors * layout.config().
   std::vector<std::size_t> in_slabs(layout.tensors().size());
   std::iota(in_slabs.begin(), in_slabs.end(), std::size_t{0});
   std::ranges::sort(in_slabs, {}, [&](std::size_t tensor) { return layout[tensor].offset; });
+  std::size_t row = 0;
   for (const std::size_t tensor : in_slabs) {
     for (std::size_t tile = first_of(tensor); tile < end_of(tensor); ++tile) {
-      tiles_[tile].first_row = rows_;
-      rows_ += tiles_[tile].rows;
+      tiles_[tile].first_row = row;
+      row += tiles_[tile].rows;
     }
   }
 }

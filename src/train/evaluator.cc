@@ -6,6 +6,7 @@
 #include <new>
 
 #include "cllm/base/error.h"
+#include "cllm/base/fail_point.h"
 #include "cllm/base/memory.h"
 #include "cllm/base/parallel.h"
 #include "cllm/base/stopwatch.h"
@@ -39,6 +40,7 @@ std::vector<Evaluation> Evaluator::evaluate(const float* parameters, std::size_t
     const Share mine = share_of(share.count, w, threads_);
     if (mine.count == 0) return;
     try {
+      fail_point("evaluation.begins");
       Worker worker{.workspace = model::Workspace(config, units_.shape(), kPurpose),
                     .scratch = model::Scratch(config.context, 0, kPurpose),
                     .tokens = units_.make_room()};

@@ -21,16 +21,9 @@ std::size_t elements_for(const model::Layout& layout, std::size_t batch_tokens) 
   return layout.slab_size() + most_token_rows(layout, batch_tokens) * layout.config().table_width();
 }
 
-std::size_t longest_of(const model::Tiling& tiling) {
-  std::size_t longest = 0;
-  for (const model::Tile& tile : tiling.tiles()) longest = std::max(longest, tile.columns);
-  return longest;
-}
-
 /// Tiles that lie beside each other in the token table.
-std::size_t table_width(const model::Layout& layout, const model::Tiling& tiling) {
-  const std::size_t columns = tiling[tiling.first_of(layout.table())].columns;
-  return (layout.config().table_width() + columns - 1) / columns;
+std::size_t table_width(const model::Layout& layout) {
+  return model::tiles_across(layout[layout.table()]);
 }
 
 }  // namespace
@@ -71,7 +64,7 @@ GradientSums::GradientSums(const model::Gpt& gpt, const kernels::Kernels& kernel
       tiles_(gpt.tiling().tiles().size()),
       ranges_(model::kTokenRanges),
       sizes_(tiles_.size()),
-      table_width_(table_width(gpt.layout(), gpt.tiling())),
+      table_width_(table_width(gpt.layout())),
       token_row_(gpt.layout().config().vocabulary),
       rows_(rows_of(gpt.layout(), gpt.tiling())) {
   const model::Layout& layout = gpt.layout();
@@ -94,7 +87,7 @@ GradientSums::GradientSums(const model::Gpt& gpt, const kernels::Kernels& kernel
       rows_.size() + most_token_rows(layout, shape.batch_tokens) * table_width_;
   rows_.reserve(rows);
   if (reduce == Reduce::kExact) {
-    integers_ = IntegerSums(kernels, elements, rows, longest_of(gpt.tiling()));
+    integers_ = IntegerSums(kernels, elements, rows, gpt.tiling().longest_row());
   } else {
     floats_ = Slab<float>(elements);
   }
@@ -104,9 +97,8 @@ std::size_t GradientSums::bytes_for(const model::Layout& layout, Reduce reduce, 
                                     std::size_t units) {
   const std::size_t elements = elements_for(layout, shape.batch_tokens);
   if (reduce == Reduce::kFp32) return elements * sizeof(float);
-  const model::Tiling tiling(layout);
-  const std::size_t rows =
-      tiling.rows() + most_token_rows(layout, shape.batch_tokens) * table_width(layout, tiling);
+  const std::size_t rows = model::tiling_sizes(layout).rows +
+                           most_token_rows(layout, shape.batch_tokens) * table_width(layout);
   // Where all elements are sums like a random walk's, of this rank's share of its steps.
   const double largest = kUsualLargest / std::sqrt(static_cast<double>(units));
   const bool high_words = largest * static_cast<double>(shape.local_units) > 0x1p31;
@@ -177,7 +169,7 @@ void GradientSums::UnitSink::add_token(std::uint32_t token, const float* row) {
   const std::size_t tile = sums_.tile_of(token);
   const std::size_t place = tiling.rows() + sums_.token_row_[token] * sums_.table_width_;
   for (std::size_t j = 0; j < sums_.table_width_; ++j) {
-    const std::size_t index = tiling[tile + j].first_row + token - tiling[tile + j].row;
+    const std::size_t index = tiling[tile + j].index_of(token);
     const std::int64_t size = sums_.put(index, sums_.rows_[place + j], row, false);
     sums_.sizes_[tile + j].fetch_add(size, std::memory_order_relaxed);
     row += tiling[tile + j].columns;
@@ -255,7 +247,7 @@ void GradientSums::fold_tokens(int index, int threads) {
     const std::size_t tile = tile_of(tokens_[i]);
     for (std::size_t j = 0; j < table_width_; ++j) {
       const SumRow& from = rows_[tiling.rows() + i * table_width_ + j];
-      const SumRow& to = rows_[tiling[tile + j].first_row + tokens_[i] - tiling[tile + j].row];
+      const SumRow& to = rows_[tiling[tile + j].index_of(tokens_[i])];
       if (reduce_ == Reduce::kExact) {
         integers_.fold(from, to);
       } else {

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
+
+#include "cllm/base/error.h"
 
 namespace cllm::train {
 namespace {
@@ -10,10 +13,11 @@ namespace {
 /// Bounds above this are alike, so that two can be added without wrapping.
 constexpr std::uint64_t kMostBound = std::uint64_t{1} << 62;
 
-/// Between ranks, bounds are in units of 2^16, and this stands for 2^31 and all that is larger:
-/// sums of it are good for 65,535 ranks.
+/// Between ranks, bounds are in units of 2^16, and this stands for 2^31 and all that is larger: so
+/// that the bounds of many ranks add up in 32 bits.
 constexpr int kCommonUnitBits = 16;
 constexpr std::int32_t kCommonWide = std::int32_t{1} << (31 - kCommonUnitBits);
+constexpr int kMostRanks = std::numeric_limits<std::int32_t>::max() / kCommonWide;
 
 /// Integers that are reduced in 64 bits at a time.
 constexpr std::size_t kPiece = std::size_t{1} << 16;
@@ -23,7 +27,27 @@ float power_of_two(std::int32_t exponent) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(exponent + 127) << 23);
 }
 
+std::int64_t join(std::int32_t high, std::int32_t low) {
+  return static_cast<std::int64_t>(std::uint64_t{static_cast<std::uint32_t>(high)} << 32 |
+                                   static_cast<std::uint32_t>(low));
+}
+
+std::int64_t add_modulo(std::int64_t a, std::int64_t b) {
+  return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+}
+
+std::int32_t high_word(std::int64_t value) { return static_cast<std::int32_t>(value >> 32); }
+std::int32_t low_word(std::int64_t value) { return static_cast<std::int32_t>(value); }
+
 }  // namespace
+
+void check_ranks(int ranks) {
+  if (ranks <= kMostRanks) return;
+  fail(
+      "--reduce exact adds up {} ranks, and these are {}; give each rank more threads, or --reduce "
+      "fp32",
+      kMostRanks, ranks);
+}
 
 std::vector<SumRow> rows_of(const model::Layout& layout, const model::Tiling& tiling) {
   std::vector<SumRow> rows(tiling.rows());
@@ -44,12 +68,14 @@ IntegerSums::IntegerSums(const kernels::Kernels& kernels, std::size_t elements, 
       low_(elements),
       high_(elements),
       bounds_(rows),
+      low_bounds_(rows),
       common_bounds_(rows),
       piece_(std::max(kPiece, longest)) {}
 
 std::size_t IntegerSums::bytes_for(std::size_t elements, std::size_t rows, bool with_high_words) {
   return elements * sizeof(std::int32_t) * (with_high_words ? 2 : 1) +
-         rows * (sizeof(std::uint64_t) + sizeof(std::int32_t)) + kPiece * sizeof(std::int64_t);
+         rows * (sizeof(std::uint64_t) + sizeof(std::uint32_t) + sizeof(std::int32_t)) +
+         kPiece * sizeof(std::int64_t);
 }
 
 void IntegerSums::clear(std::size_t begin, std::size_t end) {
@@ -69,21 +95,61 @@ std::int64_t IntegerSums::add(const SumRow& row, const float* values, std::int32
     (first ? kernels_->encode : kernels_->encode_add)(values, scale, low, row.size);
   } else {
     if (first) std::fill_n(low, row.size, 0);
-    if (is_narrow(row)) widen(row);
-    kernels_->encode_add_wide(values, scale, low, high_.data() + row.at, row.size);
+    if (size <= kMostNarrow - kLeft) {
+      make_room(row, static_cast<std::uint32_t>(size));
+      kernels_->encode_add(values, scale, low, row.size);
+    } else {
+      make_room(row, kLeft);
+      kernels_->encode_add_wide(values, scale, low, high_.data() + row.at, row.size);
+    }
   }
   bound = std::min(bound + size, kMostBound);
   return static_cast<std::int64_t>(std::ceil(largest / kSizeUnit));
 }
 
-void IntegerSums::widen(const SumRow& row) {
-  for (std::size_t i = row.at; i < row.at + row.size; ++i) high_[i] = low_[i] >> 31;
+/// For a row with high words, or one that gets them: makes room in its low words for what changes
+/// them by at most `size`.
+void IntegerSums::make_room(const SumRow& row, std::uint32_t size) {
+  std::uint32_t& low_bound = low_bounds_[row.index];
+  if (is_narrow(row)) {
+    std::fill_n(high_.data() + row.at, row.size, 0);
+    carry(row);
+  } else if (low_bound + std::uint64_t{size} > kMostNarrow) {
+    carry(row);
+  }
+  low_bound += size;
 }
 
-std::int64_t IntegerSums::wide(std::size_t element, bool is_narrow) const {
-  if (is_narrow) return low_[element];
-  return static_cast<std::int64_t>(std::uint64_t{static_cast<std::uint32_t>(high_[element])} << 32 |
-                                   static_cast<std::uint32_t>(low_[element]));
+/// Leaves at most kLeft in each low word.
+void IntegerSums::carry(const SumRow& row) {
+  std::int32_t* const low = low_.data() + row.at;
+  std::int32_t* const high = high_.data() + row.at;
+  for (std::size_t i = 0; i < row.size; ++i) {
+    const std::int32_t carried = ((low[i] >> (kCarryBits - 1)) + 1) >> 1;
+    low[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(low[i]) -
+                                       (static_cast<std::uint32_t>(carried) << kCarryBits));
+    high[i] += carried;
+  }
+  low_bounds_[row.index] = kLeft;
+}
+
+/// From high words that count 2^30 to the halves of integers of 64 bits.
+void IntegerSums::join_words(const SumRow& row) {
+  if (is_carried(row)) {
+    for (std::size_t i = 0; i < row.size; ++i) {
+      const std::int64_t sum = value(row, i);
+      low_[row.at + i] = low_word(sum);
+      high_[row.at + i] = high_word(sum);
+    }
+  }
+  low_bounds_[row.index] = 0;
+}
+
+std::int64_t IntegerSums::value(const SumRow& row, std::size_t i) const {
+  const std::int32_t low = low_[row.at + i];
+  if (is_narrow(row)) return low;
+  const std::int32_t high = high_[row.at + i];
+  return is_carried(row) ? (std::int64_t{high} << kCarryBits) + low : join(high, low);
 }
 
 void IntegerSums::fold(const SumRow& from, const SumRow& to) {
@@ -91,13 +157,12 @@ void IntegerSums::fold(const SumRow& from, const SumRow& to) {
   if (bound <= kMostNarrow) {
     kernels_->add_integers(low_.data() + from.at, low_.data() + to.at, to.size);
   } else {
-    const bool from_narrow = is_narrow(from), to_narrow = is_narrow(to);
     for (std::size_t i = 0; i < to.size; ++i) {
-      const auto sum = static_cast<std::uint64_t>(wide(from.at + i, from_narrow)) +
-                       static_cast<std::uint64_t>(wide(to.at + i, to_narrow));
-      low_[to.at + i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(sum));
-      high_[to.at + i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(sum >> 32));
+      const std::int64_t sum = add_modulo(value(from, i), value(to, i));
+      low_[to.at + i] = low_word(sum);
+      high_[to.at + i] = high_word(sum);
     }
+    low_bounds_[to.index] = 0;
   }
   bounds_[to.index] = bound;
 }
@@ -105,10 +170,10 @@ void IntegerSums::fold(const SumRow& from, const SumRow& to) {
 std::uint64_t IntegerSums::largest(const SumRow& row) const {
   if (is_narrow(row)) return kernels_->integer_norm(low_.data() + row.at, row.size).largest;
   std::uint64_t largest = 0;
-  for (std::size_t i = row.at; i < row.at + row.size; ++i) {
-    const std::int64_t value = wide(i, false);
-    const auto bits = static_cast<std::uint64_t>(value);
-    largest = std::max(largest, value < 0 ? 0 - bits : bits);
+  for (std::size_t i = 0; i < row.size; ++i) {
+    const std::int64_t sum = value(row, i);
+    const auto bits = static_cast<std::uint64_t>(sum);
+    largest = std::max(largest, sum < 0 ? 0 - bits : bits);
   }
   return largest;
 }
@@ -120,6 +185,7 @@ void IntegerSums::reduce(std::span<const SumRow> rows, std::size_t at, std::size
   // decide, the sum itself is looked at.
   const std::uint64_t small = kMostNarrow / static_cast<std::uint64_t>(collective.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {
+    join_words(rows[i]);
     const std::uint64_t bound = bounds_[rows[i].index];
     const std::uint64_t most = bound <= small ? bound : largest(rows[i]);
     bounds[i] = static_cast<std::int32_t>(
@@ -146,7 +212,7 @@ void IntegerSums::reduce_wide(std::span<const SumRow> rows, std::span<const std:
       const SumRow& row = rows[end];
       if (filled + row.size > piece_.size()) break;
       for (std::size_t i = 0; i < row.size; ++i) {
-        piece_[filled++] = wide(row.at + i, is_narrow(row));
+        piece_[filled++] = value(row, i);
       }
     }
     if (filled > 0) collective.sum(std::span(piece_).first(filled));
@@ -155,19 +221,20 @@ void IntegerSums::reduce_wide(std::span<const SumRow> rows, std::span<const std:
       if (bounds[first] < kCommonWide) continue;
       const SumRow& row = rows[first];
       for (std::size_t i = 0; i < row.size; ++i) {
-        high_[row.at + i] = static_cast<std::int32_t>(piece_[filled++] >> 32);
+        high_[row.at + i] = high_word(piece_[filled++]);
       }
     }
   }
 }
 
 double IntegerSums::settle(const SumRow& row) {
+  join_words(row);
   if (!is_narrow(row)) bounds_[row.index] = largest(row);
   if (is_narrow(row)) return kernels_->integer_norm(low_.data() + row.at, row.size).squares;
   double squares = 0;
-  for (std::size_t i = row.at; i < row.at + row.size; ++i) {
-    const auto value = static_cast<double>(wide(i, false));
-    squares += value * value;
+  for (std::size_t i = 0; i < row.size; ++i) {
+    const auto sum = static_cast<double>(value(row, i));
+    squares += sum * sum;
   }
   return squares;
 }
@@ -177,9 +244,8 @@ const std::int32_t* IntegerSums::narrow(const SumRow& row) const {
 }
 
 void IntegerSums::to_floats(const SumRow& row, std::size_t first, std::span<float> values) const {
-  const bool narrow = is_narrow(row);
   for (std::size_t i = 0; i < values.size(); ++i) {
-    values[i] = static_cast<float>(wide(row.at + first + i, narrow));
+    values[i] = static_cast<float>(value(row, first + i));
   }
 }
 

@@ -221,9 +221,10 @@ std::vector<std::string> placement_notes(const std::vector<Site>& sites) {
     const auto used = static_cast<double>(reach.used.size());
     const Site& first = host.front();
     if (first.bound_to > 0 && first.bound_to < processors) {
-      say_of(name, fmt::format("the launcher bound a rank to {} of {} processors without being "
-                               "asked, and ranks now share all of them; --bind-to core prevents it",
-                               first.bound_to, processors));
+      say_of(name,
+             fmt::format("the launcher bound a rank to {} of {} processors without being "
+                         "asked, and the ranks use all of them now; --bind-to core prevents it",
+                         first.bound_to, processors));
     } else if (reach.leaves_idle() && (first.quota == 0 || first.quota > used)) {
       say_of(name, fmt::format("ranks may run on {} of {} processors; {} gives them more",
                                reach.used.size(), processors, first.remedy));

@@ -145,7 +145,14 @@ class Runner {
 
   void evaluate() {
     const Doing doing("evaluating");
-    const Evaluation evaluation = parts_.evaluator.evaluate(state_.parameters.data());
+    Evaluation evaluation;
+    try {
+      evaluation = parts_.evaluator.evaluate(state_.parameters.data());
+    } catch (const ReplicatedError&) {  // there is no memory for it; the steps are not lost
+      save();
+      finish();
+      throw;
+    }
     state_.validation.reset();
     if (std::isfinite(evaluation.loss)) state_.validation = Score{state_.step, evaluation.loss};
     if (!state_.best || evaluation.loss < state_.best->loss) state_.best = state_.validation;

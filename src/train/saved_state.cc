@@ -50,7 +50,7 @@ void state_from_json(const std::string& text, const std::string& origin,
     fail("{}: its /run/state is not what a run writes; use another checkpoint", origin);
   }
   // Checkpoints of before have "scales", one for each tensor: the next step finds those of rows.
-  const std::size_t rows = model::Tiling(layout).rows();
+  const std::size_t rows = model::tiling_sizes(layout).rows;
   if (!state.scale_exponents.empty() && state.scale_exponents.size() != rows) {
     fail("{}: its /run/state has scales for {} rows, and the model has {}; use another checkpoint",
          origin, state.scale_exponents.size(), rows);

@@ -11,7 +11,7 @@ namespace {
 /// Of the root mean square of a row's sum.
 constexpr int kTargetBits = 25;
 /// How much smaller a row may be than its tensor's largest, in bits, and have as many. A row that
-/// becomes as large as that one then has 49, and room for 2^11 times more.
+/// becomes as large as that one then has 49, and room for 2^9 times more.
 constexpr int kMostSpread = 24;
 
 /// For gradients up to 2^18, and rows whose root mean square is 2^-44 or more.

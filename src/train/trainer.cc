@@ -81,6 +81,7 @@ Trainer::Trainer(const model::Gpt& gpt, const kernels::Kernels& kernels,
       input_rows_(options.row_of.size() * gpt.layout().config().table_width()),
       batch_tokens_(gpt.layout().config().vocabulary),
       totals_(LossSum().values().size() + gpt.tiling().tiles().size()) {
+  if (options.reduce == Reduce::kExact) check_ranks(collective.size());
   const model::ModelConfig& config = gpt.layout().config();
   std::vector<std::pair<std::size_t, int>> places;  // team and index of each thread
   const std::vector<int> sizes = teams_of(config, options, units_.count);
@@ -329,7 +330,7 @@ std::uint64_t Trainer::thread_bytes(const model::Layout& layout, const TrainerOp
   const std::uint64_t workspace =
       model::Workspace::bytes_for(config, unit_shape(config, options), Purpose::kTraining);
   const std::uint64_t scratch = model::Scratch::bytes_for(
-      config.context, model::Tiling(layout).scratch(), Purpose::kTraining);
+      config.context, model::tiling_sizes(layout).scratch, Purpose::kTraining);
   const std::vector<int> teams = teams_of(config, options, units_of(options, collective).count);
   std::uint64_t bytes = workspace * teams.size();
   bytes += options.row_of.size() * config.table_width() * sizeof(float);

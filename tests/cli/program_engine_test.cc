@@ -114,6 +114,7 @@ TEST_F(EngineTest, OptionsThatMakeNoSenseAreNamed) {
                                       {"--row-block", "0"},
                                       {"--trace", "5"},
                                       {"--trace", "5:4"},
+                                      {"--trace", "5:99999"},
                                       {"--trace", "0:4"}}) {
     expect_one_sentence(program({option, value}), fmt::format("{} {}", option, value));
   }

@@ -139,6 +139,14 @@ TEST_F(FaultsTest, LackOfMemoryInAComputeThreadEndsAllInWords) {
   }
 }
 
+TEST_F(FaultsTest, AnEvaluationWithoutMemoryEndsAllAndLosesNoStep) {
+  const ChildResult result =
+      run_to_fault(1, "evaluation.begins:2:memory", {"--threads", "1", "--eval-every", "3"});
+  EXPECT_EQ(result.exit_code, 1);
+  expect_one_sentence(result, "there is not enough memory for an evaluation");
+  EXPECT_THAT(files_in("run"), testing::Contains("step-00000006.h5"));
+}
+
 TEST_F(FaultsTest, ClocksOfRanksMayDiffer) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer wants to be loaded first";
   const Arguments limits = {"--max-time", "1h", "--checkpoint-every", "1h"};

@@ -53,7 +53,7 @@ TEST(IntegersTest, TwinsOfEncode) {
                             (k.*entry)(p[0], 0x1p27f, integers(p[1]), n);
                           }});
     }
-    for (const float scale : {1.0f, 0x1p20f, 0x1p31f, 0x1p59f}) {
+    for (const float scale : {1.0f, 0x1p20f, 0x1p31f, 0x1p57f}) {
       expect_twins_agree({.name = "encode_add_wide",
                           .arrays = {normal_array(n, 1, 1), bits_of(any_integers(n, 2)),
                                      bits_of(any_integers(n, 3))},
@@ -155,7 +155,11 @@ constexpr Case kCases[] = {
     {-kSubnormal, 0x1p127f, 0},
     {0x1.8p-127f, 0x1p127f, 2},
     {0x1p-100f, 0x1p-100f, 0},
-    // What needs more than 32 bits: around multiples of 2^31 words change and high words lend.
+    // What high words get a part of, around multiples of 2^29.
+    {1, 0x1p29f, 1 << 29},
+    {-1, 0x1p29f, -(1 << 29)},
+    {0x1.000002p0f, 0x1p29f, (1 << 29) + 64},
+    {-0x1.000002p0f, 0x1p29f, -(1 << 29) - 64},
     {1, 0x1p31f, std::int64_t{1} << 31},
     {-1, 0x1p31f, -(std::int64_t{1} << 31)},
     {0x1.000002p0f, 0x1p31f, (std::int64_t{1} << 31) + 256},
@@ -167,17 +171,13 @@ constexpr Case kCases[] = {
     {-1, 0x1p32f, -(std::int64_t{1} << 32)},
     {0x1.fffffep0f, 0x1p32f, (std::int64_t{1} << 33) - 512},
     {-0x1.fffffep0f, 0x1p32f, -(std::int64_t{1} << 33) + 512},
-    {0x1.fffffep0f, 0x1p60f, (std::int64_t{1} << 61) - (std::int64_t{1} << 37)},
-    {-0x1.fffffep0f, 0x1p61f, -(std::int64_t{1} << 62) + (std::int64_t{1} << 38)},
+    {0x1.fffffep0f, 0x1p58f, (std::int64_t{1} << 59) - (std::int64_t{1} << 35)},
+    {-0x1.fffffep0f, 0x1p59f, -(std::int64_t{1} << 60) + (std::int64_t{1} << 36)},
+    {1, 0x1p60f, std::int64_t{1} << 60},
 };
 
 std::int64_t joined(std::int32_t low, std::int32_t high) {
-  return static_cast<std::int64_t>(std::uint64_t{static_cast<std::uint32_t>(high)} << 32 |
-                                   static_cast<std::uint32_t>(low));
-}
-
-std::int64_t wrapped_sum(std::int64_t a, std::int64_t b) {
-  return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+  return (std::int64_t{high} << 30) + low;
 }
 
 /// The case at each position of rows of several lengths, so that no lane is overlooked.
@@ -187,16 +187,16 @@ void check_everywhere(const Kernels& kernels, const Case& one) {
       Array x(n, 0.0f);
       x[at] = one.x;
       const auto coordinate = [&](std::size_t i) { return i == at ? one.coordinate : 0; };
-      // Words that carry, lend, do neither, and wrap around.
-      for (const std::int64_t before :
-           {std::int64_t{0}, std::int64_t{-1}, std::int64_t{kLeast}, std::int64_t{kMost} + 1,
-            std::int64_t{1} << 40, std::numeric_limits<std::int64_t>::max()}) {
-        Integers low(n, static_cast<std::int32_t>(before));
-        Integers high(n, static_cast<std::int32_t>(before >> 32));
-        kernels.encode_add_wide(x.data(), one.scale, low.data(), high.data(), n);
-        for (std::size_t i = 0; i < n; ++i) {
-          ASSERT_EQ(joined(low[i], high[i]), wrapped_sum(before, coordinate(i)))
-              << kernels.name << " " << one.x << " times " << one.scale << " to " << before;
+      for (const std::int32_t low_before : {0, 1, -1, (3 << 29) - 1, -(3 << 29)}) {
+        for (const std::int32_t high_before : {0, 77, -(1 << 29), 1 << 29}) {
+          Integers low(n, low_before), high(n, high_before);
+          kernels.encode_add_wide(x.data(), one.scale, low.data(), high.data(), n);
+          for (std::size_t i = 0; i < n; ++i) {
+            ASSERT_EQ(joined(low[i], high[i]), joined(low_before, high_before) + coordinate(i))
+                << kernels.name << " " << one.x << " times " << one.scale << " to " << low_before
+                << ", " << high_before;
+            ASSERT_LE(std::abs(std::int64_t{low[i]} - low_before), 1 << 29) << kernels.name;
+          }
         }
       }
       if (std::abs(one.x * one.scale) >= 0x1p31f) continue;

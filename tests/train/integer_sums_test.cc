@@ -14,12 +14,16 @@
 #include <string>
 #include <vector>
 
+#include "cllm/base/error.h"
 #include "cllm/base/random.h"
 #include "cllm/train/scales.h"
 #include "support/thread_ranks.h"
 
 namespace cllm::train {
 namespace {
+
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
 
 /// The rows of a small token table, which is all that is summed.
 struct Table {
@@ -107,6 +111,7 @@ struct Step {
 Step take_step(Table& table, const Contribution& contribution, std::size_t n,
                const std::vector<int>& away, std::uint64_t number) {
   IntegerSums sums = table.sums();
+  SoloCollective alone;
   std::vector<int> bits(table.tiling.rows(), kNoSize);
   std::vector<std::int64_t> sizes(n);  // of the tile's contributions
   Step step;
@@ -125,6 +130,7 @@ Step take_step(Table& table, const Contribution& contribution, std::size_t n,
         floats[c] += row[c];
       }
     }
+    sums.reduce({&place, 1}, place.at, place.size, alone);
     bits[place.index] = bits_of_row(sums.settle(place), place.size);
     Row integers(Table::kColumns);
     sums.to_floats(place, 0, integers);
@@ -213,7 +219,7 @@ std::vector<double> summed(int ranks, int exponent, const std::vector<Row>& cont
       touched[k] = true;
     }
     const std::size_t at = table.rows.front().at;
-    if (ranks > 1) sums.reduce(table.rows, at, Table::kRows * Table::kColumns, collective);
+    sums.reduce(table.rows, at, Table::kRows * Table::kColumns, collective);
     // Once more onto itself, as compact rows are.
     sums.fold(table.rows[0], table.rows[1]);
     std::vector<std::int64_t> total = {size};
@@ -268,22 +274,29 @@ TEST(IntegerSums, HighWordsThatCancelAreDropped) {
   EXPECT_EQ(summed(3, 40, contributions, 2), alone);
 }
 
+TEST(IntegerSums, MoreRanksThanTheirBoundsAddUpForAreRefused) {
+  EXPECT_NO_THROW(check_ranks(65'535));
+  EXPECT_THAT([] { check_ranks(65'536); }, ThrowsMessage<Error>(HasSubstr("adds up 65535 ranks")));
+}
+
 TEST(IntegerSums, ContributionsThatAreTooLargeAreSeen) {
   Table table;
   IntegerSums sums = table.sums();
   Row row(Table::kColumns, 0.0f);
-  for (const float value : {0x1p22f, -0x1p22f, std::numeric_limits<float>::infinity(),
+  for (const float value : {0x1p20f, -0x1p20f, std::numeric_limits<float>::infinity(),
                             std::numeric_limits<float>::quiet_NaN()}) {
     row[5] = value;
     EXPECT_GE(sums.add(table.rows[0], row.data(), 40, true), IntegerSums::kMostSize) << value;
   }
   // Two halves of what is too much, which must not wrap around.
-  row[5] = 0x1p21f;
+  row[5] = 0x1p19f;
   std::int64_t size = 0;
   for (int i = 0; i < 2; ++i) size += sums.add(table.rows[0], row.data(), 40, i == 0);
   EXPECT_GE(size, IntegerSums::kMostSize);
-  EXPECT_EQ(sums.settle(table.rows[0]), 0x1p124);
-  row[5] = 0x1.fffffep20f;
+  SoloCollective alone;
+  sums.reduce({&table.rows[0], 1}, table.rows[0].at, Table::kColumns, alone);
+  EXPECT_EQ(sums.settle(table.rows[0]), 0x1p120);
+  row[5] = 0x1.fffffep18f;
   size = 0;
   for (int i = 0; i < 2; ++i) size += sums.add(table.rows[0], row.data(), 40, i == 0);
   EXPECT_LT(size, IntegerSums::kMostSize);

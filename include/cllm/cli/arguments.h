@@ -19,17 +19,25 @@ using Arguments = std::vector<std::string>;
 /// option.
 inline constexpr const char* kNoValue = "give a value, or leave the option out";
 
+/// What a value of spaces alone is: a variable that wasn't set, as mostly, or a text like any
+/// other.
+enum class Blank { kRefused, kText };
+
 /// Adds an option. Of one that is given twice, the later counts; an empty value is refused, which
-/// CLI11 would take for none or for 0. Where the variable has no sign, it would take a negative
-/// number for a huge one and a huge one for the largest; a fraction it would write with six digits,
-/// which is not the number that was read.
+/// CLI11 would take for none or for 0, and so is a blank one. Where the variable has no sign, it
+/// would take a negative number for a huge one and a huge one for the largest; a fraction it would
+/// write with six digits, which is not the number that was read.
 template <typename T>
-CLI::Option* add_option(CLI::App& app, const char* name, T& variable, const std::string& help) {
+CLI::Option* add_option(CLI::App& app, const char* name, T& variable, const std::string& help,
+                        Blank blank = Blank::kRefused) {
   CLI::Option* option =
       app.add_option(name, variable, help)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   option->check(
-      [option](const std::string& text) {
-        if (!text.empty()) return "";
+      [option, blank](const std::string& text) {
+        const bool has_value = blank == Blank::kText
+                                   ? !text.empty()
+                                   : text.find_first_not_of(" \t\r\n") != std::string::npos;
+        if (has_value) return "";
         return option->get_required() ? "give a value" : kNoValue;
       },
       "");

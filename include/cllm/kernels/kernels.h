@@ -66,8 +66,8 @@ struct Kernels {
   void (*encode)(const float* x, float scale, std::int32_t* sums, std::size_t n);
   /// The same, added to `sums` modulo 2^32.
   void (*encode_add)(const float* x, float scale, std::int32_t* sums, std::size_t n);
-  /// The same, added modulo 2^64 to integers whose low and high words are low[i] and high[i]; every
-  /// |x[i] * scale| < 2^62.
+  /// The same, added to the integers high[i] 2^30 + low[i]: what low[i] changes by is at most 2^29,
+  /// and the rest goes to high[i], both modulo 2^32; every |x[i] * scale| <= 2^60.
   void (*encode_add_wide)(const float* x, float scale, std::int32_t* low, std::int32_t* high,
                           std::size_t n);
   /// y[i] += x[i] modulo 2^32.

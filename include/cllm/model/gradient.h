@@ -19,7 +19,19 @@ struct Tile {
   std::size_t first_row;  ///< of its rows among those of all tiles, in the order of slabs
 
   std::size_t size() const { return rows * columns; }
+  /// Of the tensor's row `tensor_row`, among the rows of all tiles.
+  std::size_t index_of(std::size_t tensor_row) const { return first_row + tensor_row - row; }
 };
+
+/// What a tiling comes to, counted without making it.
+struct TilingSizes {
+  std::size_t rows;     ///< of all tiles; each is a contiguous piece of a slab
+  std::size_t scratch;  ///< floats of the largest tile, and enough for all vectors of a layer
+  std::size_t longest;  ///< floats of the longest row
+};
+TilingSizes tiling_sizes(const Layout& layout);
+/// Tiles that lie beside each other in a tensor.
+std::size_t tiles_across(const Tensor& tensor);
 
 /// Note [Tiles]
 ///
@@ -40,16 +52,14 @@ class Tiling {
   /// The first tile of a tensor; those of the next tensor begin where its own end.
   std::size_t first_of(std::size_t tensor) const { return first_[tensor]; }
   std::size_t end_of(std::size_t tensor) const { return first_[tensor + 1]; }
-  /// Rows of all tiles. Each is a contiguous piece of a slab.
-  std::size_t rows() const { return rows_; }
-  /// Floats of the largest tile, and enough for all vectors of a layer.
-  std::size_t scratch() const { return scratch_; }
+  std::size_t rows() const { return sizes_.rows; }
+  std::size_t scratch() const { return sizes_.scratch; }
+  std::size_t longest_row() const { return sizes_.longest; }
 
  private:
   std::vector<Tile> tiles_;
   std::vector<std::size_t> first_;  // per tensor, and one past the last
-  std::size_t rows_ = 0;
-  std::size_t scratch_ = 0;
+  TilingSizes sizes_;
 };
 
 /// Parts of the vocabulary whose rows of the embedding gradient are handed over together.

@@ -19,19 +19,26 @@ struct SumRow {
   std::size_t size;
 };
 
+/// Throws Error where ranks are more than their common bounds can be added for.
+void check_ranks(int ranks);
+
 /// The rows of a tiling as they lie in a slab, by their number.
 std::vector<SumRow> rows_of(const model::Layout& layout, const model::Tiling& tiling);
 
 /// Note [Wide sums]
 ///
 /// Sums of integers of 64 bits, so that a row may have bits for its smallest contributions and room
-/// for one that is 2^30 times larger. Nearly all rows fit 32 bits nearly always, so the words lie
+/// for one that is 2^28 times larger. Nearly all rows fit 32 bits nearly always, so the words lie
 /// apart: low words are what is added, sent and updated with as if sums had 32 bits, and the high
 /// words of a row are touched only when the row needs them.
 ///
 /// Each row has a bound on the magnitude of its elements: the sum of its contributions' largest.
-/// While that is below 2^31 the low words are the sum; when it gets beyond, the high words begin as
-/// their sign. Between ranks the low words, modulo 2^32, are always added. The bounds go before
+/// While that is below 2^31 the low words are the sum. When it gets beyond, high words begin, which
+/// count 2^30: what low words hold is carried to them, and again whenever contributions since the
+/// last time come to 2^31. So most contributions still touch the low words alone, also where there
+/// are thousands. When all is added, words become halves of integers of 64 bits.
+///
+/// Between ranks the low words, modulo 2^32, are always added. The bounds go before
 /// them, as one integer for each row, and where they come to 2^31 or more, the row is first added
 /// up in 64 bits: its high words are kept of that, and its low words follow with all others.
 ///
@@ -40,11 +47,11 @@ std::vector<SumRow> rows_of(const model::Layout& layout, const model::Tiling& ti
 class IntegerSums {
  public:
   /// The most that a contribution may be, and that all contributions to a tile may come to.
-  static constexpr double kMost = 0x1p62;
+  static constexpr double kMost = 0x1p60;
   /// A contribution's size as `add` returns it is in units of this, rounded up.
   static constexpr double kSizeUnit = 0x1p24;
   /// Sums of sizes below this are sums of contributions below kMost.
-  static constexpr std::int64_t kMostSize = std::int64_t{1} << 38;
+  static constexpr std::int64_t kMostSize = std::int64_t{1} << 36;
 
   IntegerSums() = default;
   /// For so many elements and rows of at most `longest` elements. Throws std::bad_alloc.
@@ -56,14 +63,15 @@ class IntegerSums {
   void clear(std::size_t begin, std::size_t end);
   /// Adds round(values * 2^exponent). `first`: nothing was added to the row before. Returns the
   /// size of the contribution; one that is too large, or not finite, is not added. Rows are
-  /// independent: distinct ones may be added to at once.
+  /// independent: distinct ones may be added to at once. Nothing is added to a row after what
+  /// follows here.
   std::int64_t add(const SumRow& row, const float* values, std::int32_t exponent, bool first);
-  /// to += from.
-  void fold(const SumRow& from, const SumRow& to);
   /// Adds the other ranks' sums to the rows, which make up the elements from `at` to `at + size`,
   /// and sizes of rows alike. All ranks call it alike.
   void reduce(std::span<const SumRow> rows, std::size_t at, std::size_t size,
               Collective& collective);
+  /// to += from.
+  void fold(const SumRow& from, const SumRow& to);
 
   /// Drops high words that the row doesn't need. Returns the sum of its squares, in double and in
   /// an order fixed by its size.
@@ -78,18 +86,25 @@ class IntegerSums {
 
  private:
   bool is_narrow(const SumRow& row) const { return bounds_[row.index] <= kMostNarrow; }
-  void widen(const SumRow& row);
-  std::int64_t wide(std::size_t element, bool is_narrow) const;
+  bool is_carried(const SumRow& row) const { return !is_narrow(row) && low_bounds_[row.index] > 0; }
+  void make_room(const SumRow& row, std::uint32_t size);
+  void carry(const SumRow& row);
+  void join_words(const SumRow& row);
+  std::int64_t value(const SumRow& row, std::size_t i) const;
   std::uint64_t largest(const SumRow& row) const;
   void reduce_wide(std::span<const SumRow> rows, std::span<const std::int32_t> bounds,
                    Collective& collective);
 
   static constexpr std::uint64_t kMostNarrow = 0x7fffffff;
+  static constexpr int kCarryBits = 30;
+  /// The most that is left in a low word when it was carried.
+  static constexpr std::uint32_t kLeft = std::uint32_t{1} << (kCarryBits - 1);
 
   const kernels::Kernels* kernels_ = nullptr;
   Slab<std::int32_t> low_;
   Slab<std::int32_t> high_;
   std::vector<std::uint64_t> bounds_;        // per row
+  std::vector<std::uint32_t> low_bounds_;    // of carried rows' low words; 0 for halves of 64 bits
   std::vector<std::int32_t> common_bounds_;  // of the rows that are being reduced
   std::vector<std::int64_t> piece_;          // of rows that are reduced in 64 bits
 };

@@ -36,7 +36,7 @@ Reduce parse_reduce(std::string_view name);
 /// the token comes. So the exponent fits the smallest of a row's recent sums: it goes up at once,
 /// down by one bit in eight steps. What is larger has bits to spare (Note [Wide sums]), and costs
 /// only more words. An exponent stays so near to that of its tensor's largest row that any row may
-/// become a good deal larger than that one. Only where contributions to a tile come to 2^62 all the
+/// become a good deal larger than that one. Only where contributions to a tile come to 2^60 all the
 /// same, which all ranks learn with the loss, is the step taken again, with exponents of the tile
 /// that are smaller. That depends on the contributions alone: every split of a batch over ranks and
 /// threads does the same.

@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "cllm/mpi/checked.h"
-#include "cllm/train/heartbeat.h"
+#include "cllm/ranks/heartbeat.h"
 
 namespace cllm::mpi {
 
@@ -80,7 +80,7 @@ class HostRing::Pass {
       const std::size_t moved = advance();
       moved_ += moved;
       if (moved > 0) {
-        train::heartbeat().progress();
+        ranks::heartbeat().progress();
         continue;
       }
       ring_.pace_.rest(moved_ > much);
@@ -249,9 +249,9 @@ std::size_t HostRing::bytes() const {
   return (ring_ ? ring_->bytes() : 0) + memory_->size() / ranks_;
 }
 
-void HostRing::sum(std::span<float> values) { Pass<float>(*this, values).run(); }
+void HostRing::all_reduce(std::span<float> values) { Pass<float>(*this, values).run(); }
 
-void HostRing::sum(std::span<std::int32_t> values) {
+void HostRing::all_reduce(std::span<std::int32_t> values) {
   const std::span<std::uint32_t> bits(reinterpret_cast<std::uint32_t*>(values.data()),
                                       values.size());
   Pass<std::uint32_t>(*this, bits).run();

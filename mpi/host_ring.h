@@ -59,9 +59,9 @@ class HostRing {
 
   /// In place: the sum over all ranks, the same bits on each. Any number of elements, but the same
   /// on all ranks. Throws Error when communication fails.
-  void sum(std::span<float> values);
+  void all_reduce(std::span<float> values);
   /// Wraps modulo 2^32.
-  void sum(std::span<std::int32_t> values);
+  void all_reduce(std::span<std::int32_t> values);
 
   int hosts() const { return hosts_; }
   int lanes() const { return static_cast<int>(lanes_); }

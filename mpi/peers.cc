@@ -50,7 +50,7 @@ Peers::Peers() : rank_(Communicator::rank_in(MPI_COMM_WORLD)), launcher_(::getpp
   if (size == 1 || threads < MPI_THREAD_MULTIPLE) return;
   communicator_ = Communicator::duplicate(MPI_COMM_WORLD);
   hosts_ = hosts_of_all(communicator_.get(), size);
-  const train::Watchdog whom(rank_, hosts_);
+  const ranks::Watchdog whom(rank_, hosts_);
   for (int rank = 0; rank < size; ++rank) {
     if (whom.watches(rank)) peers_.push_back({.rank = rank});
   }
@@ -69,7 +69,7 @@ Peers::~Peers() {
 
 void Peers::watch() {
   try {
-    train::Watchdog watchdog(rank_, hosts_);
+    ranks::Watchdog watchdog(rank_, hosts_);
     for (Peer& peer : peers_) {
       checked(MPI_Irecv(&peer.in, sizeof(peer.in), MPI_BYTE, peer.rank, kTag, communicator_.get(),
                         &peer.receive),
@@ -90,8 +90,8 @@ void Peers::watch() {
 }
 
 /// Hears and tells what there is. Returns whether no rank has anything more to say.
-bool Peers::turn(train::Watchdog& watchdog, bool leaves) {
-  train::Beat mine = train::heartbeat().beat();
+bool Peers::turn(ranks::Watchdog& watchdog, bool leaves) {
+  ranks::Beat mine = ranks::heartbeat().beat();
   mine.leaves = leaves;
   bool all_told = leaves;
   for (Peer& peer : peers_) {
@@ -107,14 +107,14 @@ bool Peers::turn(train::Watchdog& watchdog, bool leaves) {
                     "start again with --resume",
                     rank_, host_name(), launcher_));
   }
-  if (const auto fault = watchdog.look(seconds_now(), mine, train::heartbeat().patience())) {
+  if (const auto fault = watchdog.look(seconds_now(), mine, ranks::heartbeat().patience())) {
     end_job(*fault);
   }
   if (const auto note = watchdog.note()) put(stderr, *note + "\n");
   return false;
 }
 
-void Peers::listen(Peer& peer, train::Watchdog& watchdog) {
+void Peers::listen(Peer& peer, ranks::Watchdog& watchdog) {
   while (peer.receive != MPI_REQUEST_NULL && has_ended(peer.receive)) {
     watchdog.heard(peer.rank, peer.in);
     if (peer.in.leaves != 0) return;  // it was the last
@@ -125,7 +125,7 @@ void Peers::listen(Peer& peer, train::Watchdog& watchdog) {
 }
 
 /// Where the last that was told is still on its way, it is enough.
-void Peers::tell(Peer& peer, const train::Beat& beat) {
+void Peers::tell(Peer& peer, const ranks::Beat& beat) {
   if (!has_ended(peer.send) || peer.told_leaving) return;
   peer.out = beat;
   peer.told_leaving = beat.leaves != 0;

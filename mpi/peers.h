@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "cllm/mpi/communicator.h"
-#include "cllm/train/watchdog.h"
+#include "cllm/ranks/watchdog.h"
 
 namespace cllm::mpi {
 
@@ -35,15 +35,15 @@ class Peers {
   /// A rank that this one hears of, and tells.
   struct Peer {
     int rank;
-    train::Beat in = {}, out = {};
+    ranks::Beat in = {}, out = {};
     MPI_Request receive = MPI_REQUEST_NULL, send = MPI_REQUEST_NULL;
     bool told_leaving = false;
   };
 
   void watch();
-  bool turn(train::Watchdog& watchdog, bool leaves);
-  void listen(Peer& peer, train::Watchdog& watchdog);
-  void tell(Peer& peer, const train::Beat& beat);
+  bool turn(ranks::Watchdog& watchdog, bool leaves);
+  void listen(Peer& peer, ranks::Watchdog& watchdog);
+  void tell(Peer& peer, const ranks::Beat& beat);
   [[noreturn]] void end_job(const std::string& why) const;
 
   Communicator communicator_;

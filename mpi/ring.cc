@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "cllm/mpi/checked.h"
-#include "cllm/train/heartbeat.h"
+#include "cllm/ranks/heartbeat.h"
 
 namespace cllm::mpi {
 namespace {
@@ -136,7 +136,7 @@ bool Ring::Pass<T>::absorb_arrival(std::size_t offered) {
   absorbed_elements_ += target.size();
   proceed(kReceive, to_absorb_);
   ++absorbed_;
-  train::heartbeat().progress();
+  ranks::heartbeat().progress();
   return true;
 }
 
@@ -173,9 +173,9 @@ void Ring::sum_all(std::span<T> values) {
   }
 }
 
-void Ring::sum(std::span<float> values) { sum_all(values); }
+void Ring::all_reduce(std::span<float> values) { sum_all(values); }
 
-void Ring::sum(std::span<std::int32_t> values) {
+void Ring::all_reduce(std::span<std::int32_t> values) {
   sum_all(std::span(reinterpret_cast<std::uint32_t*>(values.data()), values.size()));
 }
 

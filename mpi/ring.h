@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "cllm/base/slab.h"
+#include "cllm/base/aligned_buffer.h"
 #include "cllm/mpi/communicator.h"
 #include "cllm/mpi/pace.h"
 #include "cllm/mpi/parts.h"
@@ -46,9 +46,9 @@ class Ring {
 
   /// In place: the sum over all ranks, the same bits on each. Any number of elements, but the same
   /// on all ranks. Throws Error when communication fails.
-  void sum(std::span<float> values);
+  void all_reduce(std::span<float> values);
   /// Wraps modulo 2^32.
-  void sum(std::span<std::int32_t> values);
+  void all_reduce(std::span<std::int32_t> values);
 
   /// One sum under way.
   template <typename T>
@@ -69,7 +69,7 @@ class Ring {
   int rank_;
   int size_;
   std::vector<MPI_Request> sends_, receives_;  ///< in_flight each, used in turn
-  Slab<std::byte> arrivals_;                   ///< a segment for each receive
+  AlignedBuffer<std::byte> arrivals_;          ///< a segment for each receive
 };
 
 /// One sum, for a caller that does other things between its steps and whose array may become known,

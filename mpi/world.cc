@@ -13,7 +13,8 @@
 #include "cllm/base/error.h"
 #include "cllm/base/output.h"
 #include "cllm/mpi/checked.h"
-#include "cllm/train/heartbeat.h"
+#include "cllm/ranks/agreement.h"
+#include "cllm/ranks/heartbeat.h"
 
 namespace cllm::mpi {
 namespace {
@@ -29,13 +30,13 @@ int checked_count(std::size_t count) {
 }
 
 template <typename T>
-void all_reduce(std::span<T> values, MPI_Datatype type) {
+void all_reduce_in_pieces(std::span<T> values, MPI_Datatype type) {
   for (std::size_t first = 0; first < values.size(); first += kMostElements) {
     const std::size_t count = std::min(kMostElements, values.size() - first);
     checked(MPI_Allreduce(MPI_IN_PLACE, values.data() + first, checked_count(count), type, MPI_SUM,
                           MPI_COMM_WORLD),
             "MPI_Allreduce");
-    train::heartbeat().progress();
+    ranks::heartbeat().progress();
   }
 }
 
@@ -44,12 +45,12 @@ void all_reduce(std::span<T> values, MPI_Datatype type) {
 World::World()
     : rank_(Communicator::rank_in(MPI_COMM_WORLD)), size_(Communicator::size_of(MPI_COMM_WORLD)) {}
 
-void World::use(train::Allreduce method) {
+void World::use(ranks::Allreduce method) {
   ring_.reset();
   host_ring_.reset();
   if (size_ == 1) return;
-  if (method == train::Allreduce::kRing) use_hosts();
-  if (method == train::Allreduce::kFlat) ring_.emplace(MPI_COMM_WORLD);
+  if (method == ranks::Allreduce::kRing) use_hosts();
+  if (method == ranks::Allreduce::kFlat) ring_.emplace(MPI_COMM_WORLD);
 }
 
 /// By hosts where a host has several ranks and they can share memory, else by one ring.
@@ -59,7 +60,7 @@ void World::use_hosts() {
   checked(MPI_Allreduce(&here, &most, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD), "MPI_Allreduce");
   if (most > 1) {
     try {
-      return train::in_agreement(*this, [&] { host_ring_.emplace(MPI_COMM_WORLD, beside.get()); });
+      return ranks::in_agreement(*this, [&] { host_ring_.emplace(MPI_COMM_WORLD, beside.get()); });
     } catch (const ReplicatedError& error) {
       if (rank_ == 0 && !has_warned_) {
         put(stderr, fmt::format("warning: {}; until then --allreduce is flat, which is slower\n",
@@ -77,29 +78,31 @@ std::uint64_t World::buffer_bytes() const {
 }
 
 template <typename T>
-void World::sum(std::span<T> values, MPI_Datatype type) {
-  const train::Exchange exchange("a sum");
+void World::all_reduce_by_method(std::span<T> values, MPI_Datatype type) {
+  const ranks::Exchange exchange("a sum");
   if (host_ring_) {
-    host_ring_->sum(values);
+    host_ring_->all_reduce(values);
   } else if (ring_) {
-    ring_->sum(values);
+    ring_->all_reduce(values);
   } else if (size_ > 1) {
-    all_reduce(values, type);
+    all_reduce_in_pieces(values, type);
   }
 }
 
-void World::sum(std::span<float> values) { sum(values, MPI_FLOAT); }
+void World::all_reduce(std::span<float> values) { all_reduce_by_method(values, MPI_FLOAT); }
 
 // Unsigned, because nobody promises how signed integers overflow.
-void World::sum(std::span<std::int32_t> values) { sum(values, MPI_UINT32_T); }
+void World::all_reduce(std::span<std::int32_t> values) {
+  all_reduce_by_method(values, MPI_UINT32_T);
+}
 
-void World::sum(std::span<std::int64_t> values) {
-  const train::Exchange exchange("a sum");
-  if (size_ > 1) all_reduce(values, MPI_INT64_T);
+void World::all_reduce(std::span<std::int64_t> values) {
+  const ranks::Exchange exchange("a sum");
+  if (size_ > 1) all_reduce_in_pieces(values, MPI_INT64_T);
 }
 
 std::string World::broadcast(std::string bytes) {
-  const train::Exchange exchange("what rank 0 tells all");
+  const ranks::Exchange exchange("what rank 0 tells all");
   if (size_ == 1) return bytes;
   std::uint64_t size = bytes.size();
   checked(MPI_Bcast(&size, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD), "MPI_Bcast");
@@ -108,13 +111,13 @@ std::string World::broadcast(std::string bytes) {
     const std::size_t count = std::min(kMostElements, size - first);
     checked(MPI_Bcast(bytes.data() + first, checked_count(count), MPI_CHAR, 0, MPI_COMM_WORLD),
             "MPI_Bcast");
-    train::heartbeat().progress();
+    ranks::heartbeat().progress();
   }
   return bytes;
 }
 
 std::vector<std::string> World::all_gather(const std::string& bytes) {
-  const train::Exchange exchange("what each rank tells all");
+  const ranks::Exchange exchange("what each rank tells all");
   if (size_ == 1) return {bytes};
   const auto ranks = static_cast<std::size_t>(size_);
   int size = checked_count(bytes.size());
@@ -135,12 +138,12 @@ std::vector<std::string> World::all_gather(const std::string& bytes) {
 }
 
 void World::gather(const std::string& bytes, const Take& take) {
-  const train::Exchange exchange("what each rank tells rank 0");
+  const ranks::Exchange exchange("what each rank tells rank 0");
   constexpr int kTag = 0;
   const auto for_each_piece = [](std::uint64_t size, const auto& visit) {
     for (std::uint64_t first = 0; first < size; first += kMostElements) {
       visit(first, static_cast<int>(std::min<std::uint64_t>(kMostElements, size - first)));
-      train::heartbeat().progress();
+      ranks::heartbeat().progress();
     }
   };
   if (rank_ != 0) {

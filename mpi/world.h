@@ -9,23 +9,23 @@
 #include "cllm/mpi/host_ring.h"
 #include "cllm/mpi/peers.h"
 #include "cllm/mpi/ring.h"
-#include "cllm/train/collective.h"
+#include "cllm/ranks/process_group.h"
 
 namespace cllm::mpi {
 
 /// All ranks of the job (MPI_COMM_WORLD), while an Environment lives.
-class World final : public train::Collective {
+class World final : public ranks::ProcessGroup {
  public:
   World();
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
-  void use(train::Allreduce method) override;
+  void use(ranks::Allreduce method) override;
   void watch() override { peers_.emplace(); }
   std::uint64_t buffer_bytes() const override;
-  void sum(std::span<float> values) override;
-  void sum(std::span<std::int32_t> values) override;
-  void sum(std::span<std::int64_t> values) override;
+  void all_reduce(std::span<float> values) override;
+  void all_reduce(std::span<std::int32_t> values) override;
+  void all_reduce(std::span<std::int64_t> values) override;
   std::string broadcast(std::string bytes) override;
   std::vector<std::string> all_gather(const std::string& bytes) override;
   void gather(const std::string& bytes, const Take& take) override;
@@ -33,7 +33,7 @@ class World final : public train::Collective {
  private:
   void use_hosts();
   template <typename T>
-  void sum(std::span<T> values, MPI_Datatype type);
+  void all_reduce_by_method(std::span<T> values, MPI_Datatype type);
 
   int rank_;
   int size_;

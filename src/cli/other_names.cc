@@ -104,7 +104,7 @@ const Reason kReasons[] = {
     {{"gradient-accumulation-steps", "gradient-accumulation", "grad-accum", "grad-accum-steps",
       "accumulate", "accumulate-grad-batches", "update-freq"},
      "nothing has to be accumulated: --batch is the whole step's, over all ranks and threads, in "
-     "units of --micro-batch"},
+     "micro-batches of --micro-batch"},
     {{"warmup-ratio", "warmup-fraction", "lr-warmup-fraction"}, "--warmup counts steps"},
     {{"optimizer", "optim"}, "the optimizer is AdamW"},
     {{"adam-epsilon", "adam-eps", "epsilon", "eps"}, "AdamW's epsilon is 1e-8"},

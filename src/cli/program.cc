@@ -8,8 +8,8 @@
 
 #include "cllm/base/error.h"
 #include "cllm/base/output.h"
-#include "cllm/cli/commands.h"
-#include "cllm/cli/launch.h"
+#include "cllm/cli/commands/commands.h"
+#include "cllm/cli/machine/launch.h"
 
 namespace cllm::cli {
 
@@ -33,10 +33,10 @@ void require_utf8(Arguments arguments) {
 
 std::string_view version() { return CLLM_VERSION; }
 
-int run_program(const Arguments& arguments, train::Collective& collective, StopSignals& signals,
-                const TimeLeft& job) {
-  require_same_start(arguments, program_digest(), collective);
-  collective.watch();
+int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
+                StopSignals& signals, const TimeLeft& job) {
+  require_same_start(arguments, program_digest(), process_group);
+  process_group.watch();
   require_utf8(arguments);
   CLI::App app(
       "Trains language models on CPU clusters.\n"
@@ -86,37 +86,37 @@ int run_program(const Arguments& arguments, train::Collective& collective, StopS
   try {
     parse(app, arguments);
   } catch (const CLI::Success& asked) {
-    if (collective.rank() == 0) app.exit(asked);
+    if (process_group.rank() == 0) app.exit(asked);
     return EXIT_SUCCESS;
   } catch (const Error& error) {
     throw ReplicatedError(error.what());  // every rank reads the same command line
   }
   const bool trains = app.get_subcommands().empty();
   const bool computes = trains || eval_app->parsed() || bench_app->parsed() || doctor_app->parsed();
-  if (computes && refuse_if_cut_off(read_launch(), collective.size())) {
+  if (computes && refuse_if_cut_off(read_launch(), process_group.size())) {
     return EXIT_FAILURE;
   }
   // What these write is read later, and elsewhere.
   if (trains || tokenize_app->parsed() || compress_app->parsed()) outlive_readers();
-  if (trains) return train_command(arguments, collective, signals, job);
+  if (trains) return train_command(arguments, process_group, signals, job);
   signals.give_up();
-  if (doctor_app->parsed()) return doctor_command(*doctor_app, doctor, collective);
+  if (doctor_app->parsed()) return doctor_command(*doctor_app, doctor, process_group);
   if (sample_app->parsed()) {
-    sample_command(sample, collective);
+    sample_command(sample, process_group);
   } else if (eval_app->parsed()) {
-    eval_command(eval, collective);
+    eval_command(eval, process_group);
   } else if (neighbours_app->parsed()) {
-    neighbours_command(neighbours, collective);
+    neighbours_command(neighbours, process_group);
   } else if (inspect_app->parsed()) {
-    inspect_command(inspect, collective);
+    inspect_command(inspect, process_group);
   } else if (verify_app->parsed()) {
-    verify_command(verify, collective);
+    verify_command(verify, process_group);
   } else if (tokenize_app->parsed()) {
-    tokenize_command(tokenize, collective);
+    tokenize_command(tokenize, process_group);
   } else if (compress_app->parsed()) {
-    compress_command(compress, collective);
+    compress_command(compress, process_group);
   } else {
-    bench_command(*bench_app, bench, collective);
+    bench_command(*bench_app, bench, process_group);
   }
   return EXIT_SUCCESS;
 }

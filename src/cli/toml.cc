@@ -66,10 +66,13 @@ Arguments read_arguments(const std::string& text, std::string_view origin, const
                          bool is_stored) {
   Arguments arguments;
   for (const auto& [key, value] : parsed(text, origin)) {
-    const std::string name = "--" + std::string(key.str());
-    const bool is_option =
-        name != "--help" && name != "--config" && app.get_option_no_throw(name) != nullptr;
-    if (!is_option && !value.is_table()) refuse_key(origin, key.str(), app);
+    const std::string key_name = "--" + std::string(key.str());
+    const CLI::Option* const option = key_name == "--help" || key_name == "--config"
+                                          ? nullptr
+                                          : app.get_option_no_throw(key_name);
+    if (option == nullptr && !value.is_table()) refuse_key(origin, key.str(), app);
+    // Of names that mean the same, the first stands for all.
+    const std::string name = option == nullptr ? key_name : "--" + option->get_lnames().front();
     try {
       const std::string argument = argument_of(value);
       if (argument.empty() && !is_stored) fail("has no value; give one, or leave the line out");

@@ -4,7 +4,7 @@
 
 #include "cllm/base/digest.h"
 #include "cllm/base/error.h"
-#include "cllm/data/builtin_corpus.h"
+#include "cllm/data/builtin/builtin_corpus.h"
 #include "text_source.h"
 
 namespace cllm::data {

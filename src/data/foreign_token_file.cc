@@ -10,7 +10,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
-#include "utf8.h"
+#include "cllm/base/utf8.h"
 
 namespace cllm::data {
 namespace {

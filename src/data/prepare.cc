@@ -6,7 +6,7 @@
 #include "cllm/base/digest.h"
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
-#include "cllm/data/builtin_corpus.h"
+#include "cllm/data/builtin/builtin_corpus.h"
 #include "cllm/data/dataset.h"
 #include "text_source.h"
 #include "token_survey.h"

@@ -6,8 +6,8 @@
 #include <set>
 
 #include "cllm/base/error.h"
+#include "cllm/base/utf8.h"
 #include "cllm/data/token_file.h"
-#include "utf8.h"
 
 namespace cllm::data {
 namespace {

@@ -10,8 +10,8 @@
 #include "cllm/base/digest.h"
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
+#include "cllm/base/utf8.h"
 #include "sentencepiece_tokenizer.h"
-#include "utf8.h"
 
 namespace cllm::data {
 namespace {

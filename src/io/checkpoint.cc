@@ -22,22 +22,22 @@ constexpr const char* kAdam = "/adam";
 constexpr const char* kFirstMoments = "/adam/m";
 constexpr const char* kSecondMoments = "/adam/v";
 
-void check_slab(std::string_view what, std::size_t size, const model::Layout& layout) {
-  if (size != layout.slab_size()) {
-    fail("the slab for {} has {} floats where the layout has {}; make it by the layout", what, size,
-         layout.slab_size());
+void check_flat_buffer(std::string_view what, std::size_t size, const model::Layout& layout) {
+  if (size != layout.flat_size()) {
+    fail("the flat buffer for {} has {} floats where the layout has {}; make it by the layout",
+         what, size, layout.flat_size());
   }
 }
 
 // --- Writing ------------------------------------------------------------------------------------
 
-void write_slab(Hdf5Writer& file, const char* group, const model::Layout& layout,
-                std::span<const float> slab) {
-  check_slab(group, slab.size(), layout);
+void write_flat_buffer(Hdf5Writer& file, const char* group, const model::Layout& layout,
+                       std::span<const float> buffer) {
+  check_flat_buffer(group, buffer.size(), layout);
   file.create_group(group);
   for (const model::Tensor& tensor : layout.tensors()) {
     file.write_floats(tensor_path(group, tensor), shape_of(tensor),
-                      slab.subspan(tensor.offset, tensor.size()));
+                      buffer.subspan(tensor.offset, tensor.size()));
   }
 }
 
@@ -82,14 +82,14 @@ void check_contents(const Hdf5Reader& file) {
   check_contents(file, groups);
 }
 
-void read_slab(const Hdf5Reader& file, const char* group, const model::Layout& layout,
-               std::span<float> slab) {
-  check_slab(group, slab.size(), layout);
+void read_flat_buffer(const Hdf5Reader& file, const char* group, const model::Layout& layout,
+                      std::span<float> buffer) {
+  check_flat_buffer(group, buffer.size(), layout);
   const std::vector<std::string> unexpected = unexpected_tensors(file, group, layout);
   if (!unexpected.empty()) fail("{}", unexpected_text(file, unexpected.front()));
   for (const model::Tensor& tensor : layout.tensors()) {
     file.read_floats(tensor_path(group, tensor), shape_of(tensor),
-                     slab.subspan(tensor.offset, tensor.size()));
+                     buffer.subspan(tensor.offset, tensor.size()));
   }
 }
 
@@ -139,10 +139,10 @@ double write_checkpoint(const std::filesystem::path& path, const RunState& run,
     Hdf5Writer file(temporary, path);
     write_run_state(file, kFormatAttribute, kFormatVersion, run);
     if (run.lattice) write_lattice(file, *run.lattice);
-    write_slab(file, kParameters, layout, parameters);
+    write_flat_buffer(file, kParameters, layout, parameters);
     file.create_group(kAdam);
-    write_slab(file, kFirstMoments, layout, m);
-    write_slab(file, kSecondMoments, layout, v);
+    write_flat_buffer(file, kFirstMoments, layout, m);
+    write_flat_buffer(file, kSecondMoments, layout, v);
     file.close();
   };
   double seconds = 0;
@@ -166,10 +166,10 @@ void read_parameters(const std::filesystem::path& path, const model::Layout& lay
                      std::span<float> parameters) {
   const Hdf5Reader file = open_checkpoint(path, layout);
   if (is_compressed(file)) {
-    check_slab(kParameters, parameters.size(), layout);
+    check_flat_buffer(kParameters, parameters.size(), layout);
     return read_compressed_parameters(file, layout, parameters);
   }
-  read_slab(file, kParameters, layout, parameters);
+  read_flat_buffer(file, kParameters, layout, parameters);
   check_contents(file);
 }
 
@@ -182,8 +182,8 @@ void read_optimizer(const std::filesystem::path& path, const model::Layout& layo
         "checkpoint that it was made of, or begin a new run with --init-from",
         path.string());
   }
-  read_slab(file, kFirstMoments, layout, m);
-  read_slab(file, kSecondMoments, layout, v);
+  read_flat_buffer(file, kFirstMoments, layout, m);
+  read_flat_buffer(file, kSecondMoments, layout, v);
   check_contents(file);
 }
 

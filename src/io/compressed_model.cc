@@ -7,9 +7,9 @@
 #include <iterator>
 #include <set>
 
+#include "cllm/base/aligned_buffer.h"
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
-#include "cllm/base/slab.h"
 #include "cllm/lattice/certificate_code.h"
 #include "cllm/lattice/coded_matrix.h"
 #include "compressed_reading.h"
@@ -140,7 +140,7 @@ CheckpointSummary describe_compressed(const Hdf5Reader& file) {
   CheckpointSummary summary{read_compressed_run(file), {}, {}};
   const model::Layout layout(summary.run.model);
   const lattice::Method method = method_of(file);
-  Slab<float> weights;
+  AlignedBuffer<float> weights;
   std::set<std::string> expected;
   for (const Entry& entry : list_entries(layout, method)) {
     expected.insert(entry.path);
@@ -150,7 +150,7 @@ CheckpointSummary describe_compressed(const Hdf5Reader& file) {
       found.shape = std::move(info.shape);
       found.type = std::move(info.type);
       found.digest = std::move(info.digest);
-      if (weights.size() < entry.tensor.size()) weights = Slab<float>(entry.tensor.size());
+      if (weights.size() < entry.tensor.size()) weights = AlignedBuffer<float>(entry.tensor.size());
       read_entry(file, entry, method, weights.span().first(entry.tensor.size()));
     } catch (const Error& error) {
       found.problem = error.what();

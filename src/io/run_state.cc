@@ -36,10 +36,10 @@ model::ModelConfig read_model(const Hdf5Reader& file, std::uint64_t most_weights
   } catch (const Error&) {
     refuse("there is no such model");
   }
-  // Nobody should make a layout or slabs for a model that cannot be in the file. `validate` keeps
-  // the sizes below 2^31, and the table, wpe and c_attn have these many weights at least.
+  // Nobody should make a layout or flat buffers for a model that cannot be in the file. `validate`
+  // keeps the sizes below 2^31, and the table, wpe and c_attn have these many weights at least.
   if (config.layers > file.count(kParameters) ||
-      config.table_width() * config.vocabulary > most_weights ||
+      config.embedding_width() * config.vocabulary > most_weights ||
       config.channels * std::max(config.context, config.channels) > most_weights) {
     refuse("the file is too small for it");
   }

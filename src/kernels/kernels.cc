@@ -52,7 +52,8 @@ const Kernels& select_kernels() {
   if (name == "portable") {
     return portable_kernels();
   }
-  fail("CLLM_KERNELS={}: there is no such twin; set it to portable or avx2, or unset it", name);
+  fail("CLLM_KERNELS={}: there is no such implementation; set it to portable or avx2, or unset it",
+       name);
 }
 
 }  // namespace cllm::kernels

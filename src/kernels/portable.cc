@@ -4,8 +4,8 @@
 
 #include "cllm/kernels/kernels.h"
 
-/// Every element and every sum along a row is computed in double and rounded once, so this twin is
-/// also what the other one is measured against.
+/// Every element and every sum along a row is computed in double and rounded once, so this
+/// implementation is also what the other one is measured against.
 namespace cllm::kernels {
 namespace {
 

@@ -150,12 +150,12 @@ void WeightLattice::choose_exponents(std::span<const double> lower) {
     std::ranges::fill(chosen, std::uint8_t{0});
     return std::exp2(-octaves_of_all / static_cast<double>(lengths.size())) / shortest;
   };
-  unit_ = choose(columns, shape_.columns) * choose(rows, shape_.rows);
+  micro_batch_ = choose(columns, shape_.columns) * choose(rows, shape_.rows);
 }
 
 MatrixSteps WeightLattice::steps(double side) const {
   MatrixSteps steps = shape_;
-  steps.step = static_cast<float>(unit_ * side);
+  steps.step = static_cast<float>(micro_batch_ * side);
   return steps;
 }
 

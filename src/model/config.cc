@@ -47,7 +47,7 @@ std::string shape_text(const ModelConfig& config) {
   std::string text =
       fmt::format("{} layers, {} heads, {} channels, context {}, vocabulary {}", config.layers,
                   config.heads, config.channels, config.context, config.vocabulary);
-  if (config.is_reduced()) text += fmt::format(", embedding rank {}", config.embedding_rank);
+  if (config.is_factorised()) text += fmt::format(", embedding rank {}", config.embedding_rank);
   return text;
 }
 

@@ -6,7 +6,7 @@ double training_flops_per_token(const Layout& layout) {
   const ModelConfig& c = layout.config();
   // A reduced table's basis is multiplied with twice: with codes and in the head.
   const std::size_t parameters = layout.parameter_count() - layout[layout.wpe()].size() +
-                                 (c.is_reduced() ? layout[layout.basis()].size() : 0);
+                                 (c.is_factorised() ? layout[layout.embedding_basis()].size() : 0);
   return 6.0 * static_cast<double>(parameters) +
          6.0 * static_cast<double>(c.layers * c.channels * c.context);
 }

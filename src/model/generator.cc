@@ -7,7 +7,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/kernels/blas.h"
-#include "cllm/model/attention.h"
+#include "cllm/model/attention_head.h"
 
 namespace cllm::model {
 
@@ -66,17 +66,17 @@ Generator::Generator(const Layout& layout, const kernels::Kernels& kernels,
     : layout_(layout), kernels_(kernels), parameters_(parameters.data()) {
   const ModelConfig& config = layout.config();
   const std::size_t t = config.context, c = config.channels;
-  qkv_ = Slab<float>(config.layers * t * 3 * c);
-  if (config.is_reduced()) codes_ = Slab<float>(t * config.embedding_rank);
-  x_ = Slab<float>(t * c);
-  norm_ = Slab<float>(t * c);
-  branch_ = Slab<float>(t * c);
-  hidden_ = Slab<float>(t * 4 * c);
-  gelu_ = Slab<float>(t * 4 * c);
-  mean_ = Slab<float>(t);
-  rstd_ = Slab<float>(t);
-  scores_ = Slab<float>(std::min(t, kQueryBlock) * t);
-  logits_ = Slab<float>(config.vocabulary);
+  qkv_ = AlignedBuffer<float>(config.layers * t * 3 * c);
+  if (config.is_factorised()) codes_ = AlignedBuffer<float>(t * config.embedding_rank);
+  x_ = AlignedBuffer<float>(t * c);
+  norm_ = AlignedBuffer<float>(t * c);
+  branch_ = AlignedBuffer<float>(t * c);
+  hidden_ = AlignedBuffer<float>(t * 4 * c);
+  gelu_ = AlignedBuffer<float>(t * 4 * c);
+  mean_ = AlignedBuffer<float>(t);
+  rstd_ = AlignedBuffer<float>(t);
+  scores_ = AlignedBuffer<float>(std::min(t, kQueryBlock) * t);
+  logits_ = AlignedBuffer<float>(config.vocabulary);
 }
 
 std::span<const float> Generator::advance(std::span<const std::uint32_t> tokens) {
@@ -105,14 +105,15 @@ void Generator::advance_within_context(std::span<const std::uint32_t> tokens) {
                    x, w.columns, p(weight), w.columns, 0.0f, y, w.rows);
   };
 
-  const std::size_t width = config.table_width();
-  float* const rows = config.is_reduced() ? codes_.data() : x_.data();
+  const std::size_t width = config.embedding_width();
+  float* const rows = config.is_factorised() ? codes_.data() : x_.data();
   for (std::size_t i = 0; i < n; ++i) {
-    std::memcpy(rows + i * width, p(layout_.table()) + tokens[i] * width, width * sizeof(float));
+    std::memcpy(rows + i * width, p(layout_.embedding()) + tokens[i] * width,
+                width * sizeof(float));
   }
-  if (config.is_reduced()) {
+  if (config.is_factorised()) {
     kernels::sgemm(kernels::Transpose::kNo, kernels::Transpose::kNo, n, c, width, 1.0f, rows, width,
-                   p(layout_.basis()), c, 0.0f, x_.data(), c);
+                   p(layout_.embedding_basis()), c, 0.0f, x_.data(), c);
   }
   k.add(p(layout_.wpe()) + past * c, x_.data(), n * c);
   for (std::size_t l = 0; l < config.layers; ++l) {
@@ -134,8 +135,9 @@ void Generator::advance_within_context(std::span<const std::uint32_t> tokens) {
   }
   k.layernorm(x_.data() + (n - 1) * c, p(layout_.ln_f_weight()), p(layout_.ln_f_bias()),
               norm_.data(), mean_.data(), rstd_.data(), 1, c);
-  if (config.is_reduced()) linear(norm_.data(), layout_.basis(), codes_.data(), 1);
-  linear(config.is_reduced() ? codes_.data() : norm_.data(), layout_.table(), logits_.data(), 1);
+  if (config.is_factorised()) linear(norm_.data(), layout_.embedding_basis(), codes_.data(), 1);
+  linear(config.is_factorised() ? codes_.data() : norm_.data(), layout_.embedding(), logits_.data(),
+         1);
   past_.insert(past_.end(), tokens.begin(), tokens.end());
 }
 

@@ -58,11 +58,11 @@ Tiling::Tiling(const Layout& layout) : sizes_(tiling_sizes(layout)) {
   }
   first_.push_back(tiles_.size());
 
-  std::vector<std::size_t> in_slabs(layout.tensors().size());
-  std::iota(in_slabs.begin(), in_slabs.end(), std::size_t{0});
-  std::ranges::sort(in_slabs, {}, [&](std::size_t tensor) { return layout[tensor].offset; });
+  std::vector<std::size_t> in_buffers(layout.tensors().size());
+  std::iota(in_buffers.begin(), in_buffers.end(), std::size_t{0});
+  std::ranges::sort(in_buffers, {}, [&](std::size_t tensor) { return layout[tensor].offset; });
   std::size_t row = 0;
-  for (const std::size_t tensor : in_slabs) {
+  for (const std::size_t tensor : in_buffers) {
     for (std::size_t tile = first_of(tensor); tile < end_of(tensor); ++tile) {
       tiles_[tile].first_row = row;
       row += tiles_[tile].rows;

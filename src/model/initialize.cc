@@ -54,7 +54,7 @@ void orthonormalise(std::size_t rows, std::size_t columns, float* values) {
 
 double code_deviation(const ModelConfig& config) {
   return kDeviation * std::sqrt(static_cast<double>(config.channels) /
-                                static_cast<double>(config.table_width()));
+                                static_cast<double>(config.embedding_width()));
 }
 
 void initialize(const Layout& layout, std::uint64_t seed, std::span<float> parameters,

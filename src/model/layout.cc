@@ -23,7 +23,7 @@ Layout::Layout(const ModelConfig& config) : config_(config) {
     return add(std::move(name), size, 1, false, initial);
   };
 
-  if (config.is_reduced()) {
+  if (config.is_factorised()) {
     matrix("wte.codes", config.vocabulary, config.embedding_rank, Initial::kCodes);
     matrix("wte.basis", config.embedding_rank, c, Initial::kBasis);
   } else {
@@ -51,14 +51,14 @@ Layout::Layout(const ModelConfig& config) : config_(config) {
   vector("ln_f.bias", c);
 
   begin_group("head");
-  place(table(), table() + 1);
+  place(embedding(), embedding() + 1);
   place(ln_f_weight(), tensors_.size());
   for (std::size_t l = config.layers; l-- > 0;) {
     begin_group(fmt::format("h.{}", l));
     place(layers_[l].ln_1_weight, layers_[l].mlp_proj_bias + 1);
   }
   begin_group("embeddings");
-  place(table() + 1, wpe() + 1);
+  place(embedding() + 1, wpe() + 1);
 }
 
 std::size_t Layout::add(std::string name, std::size_t rows, std::size_t columns, bool is_matrix,
@@ -68,14 +68,14 @@ std::size_t Layout::add(std::string name, std::size_t rows, std::size_t columns,
   return tensors_.size() - 1;
 }
 
-void Layout::begin_group(std::string name) { groups_.push_back({std::move(name), slab_size_, 0}); }
+void Layout::begin_group(std::string name) { groups_.push_back({std::move(name), flat_size_, 0}); }
 
 void Layout::place(std::size_t first_tensor, std::size_t end_tensor) {
   for (std::size_t index = first_tensor; index < end_tensor; ++index) {
-    tensors_[index].offset = slab_size_;
-    slab_size_ += (tensors_[index].size() + kAlign - 1) / kAlign * kAlign;
+    tensors_[index].offset = flat_size_;
+    flat_size_ += (tensors_[index].size() + kAlign - 1) / kAlign * kAlign;
   }
-  groups_.back().size = slab_size_ - groups_.back().offset;
+  groups_.back().size = flat_size_ - groups_.back().offset;
 }
 
 }  // namespace cllm::model

@@ -13,17 +13,18 @@ void Pass::embed() const {
   const LayerTensors& t = layout_.layer(0);
   const LayerActivations& a = w_.layers[0];
   for_own_rows([&](const Rows& rows) {
-    const bool reduced = layout_.config().is_reduced();
-    const InputTable* const copy = unit_.input_table;
-    const float* const table = copy == nullptr ? p(layout_.table()) : copy->rows;
+    const bool reduced = layout_.config().is_factorised();
+    const InputTable* const copy = micro_batch_.input_table;
+    const float* const table = copy == nullptr ? p(layout_.embedding()) : copy->rows;
     float* const table_rows = reduced ? w_.codes : a.input;
     for (std::size_t row = rows.first; row < rows.first + rows.count; ++row) {
-      std::memcpy(table_rows + row * width_, table + unit_.row_of(unit_.inputs[row]) * width_,
+      std::memcpy(table_rows + row * width_,
+                  table + micro_batch_.row_of(micro_batch_.inputs[row]) * width_,
                   width_ * sizeof(float));
     }
-    if (reduced) times(w_.codes, layout_.basis(), a.input, rows);
+    if (reduced) times(w_.codes, layout_.embedding_basis(), a.input, rows);
     for (std::size_t row = rows.first; row < rows.first + rows.count; ++row) {
-      k_.add(p(layout_.wpe()) + row % unit_.positions * c_, a.input + row * c_, c_);
+      k_.add(p(layout_.wpe()) + row % micro_batch_.positions * c_, a.input + row * c_, c_);
     }
     k_.layernorm(a.input + rows.first * c_, p(t.ln_1_weight), p(t.ln_1_bias),
                  a.ln_1 + rows.first * c_, a.mean_1 + rows.first, a.rstd_1 + rows.first, rows.count,
@@ -73,23 +74,25 @@ void Pass::forward() const {
 }
 
 void Pass::head() const {
-  const Span span(me_.recorder, Activity::kHead);
+  const Span span(me_.recorder, Activity::kLmHead);
   const std::size_t v = layout_.config().vocabulary;
   for (std::size_t first = 0; first < r_; first += w_.head_rows()) {
     const std::size_t count = std::min(w_.head_rows(), r_ - first);
     for_own_rows(first, count, w_.head_block(), [&](const Rows& rows) {
       float* logits = w_.logits + (rows.first - first) * v;
       predict(rows, logits);
-      k_.cross_entropy(logits, unit_.targets + rows.first, w_.losses + rows.first, rows.count, v);
+      k_.cross_entropy(logits, micro_batch_.targets + rows.first, w_.losses + rows.first,
+                       rows.count, v);
     });
   }
 }
 
 void Pass::predict(const Rows& rows, float* logits) const {
   const std::size_t v = layout_.config().vocabulary;
-  if (layout_.config().is_reduced()) linear(w_.ln_f, layout_.basis(), w_.projected, rows);
+  if (layout_.config().is_factorised())
+    linear(w_.ln_f, layout_.embedding_basis(), w_.projected, rows);
   sgemm(kNo, kYes, rows.count, v, width_, 1.0f, w_.projected + rows.first * width_, width_,
-        p(layout_.table()), width_, 0.0f, logits, v);
+        p(layout_.embedding()), width_, 0.0f, logits, v);
 }
 
 void Pass::attend(std::size_t l) const {
@@ -98,19 +101,19 @@ void Pass::attend(std::size_t l) const {
   const std::size_t d = layout_.config().head_size();
   for_own_heads([&](std::size_t s, std::size_t h) {
     attention_forward(k_, attention_head(a.qkv, s, h),
-                      a.attention + s * unit_.positions * c_ + h * d, c_,
-                      a.log_sum_exp + h * r_ + s * unit_.positions, s_.scores);
+                      a.attention + s * micro_batch_.positions * c_ + h * d, c_,
+                      a.log_sum_exp + h * r_ + s * micro_batch_.positions, s_.scores);
   });
 }
 
 AttentionHead Pass::attention_head(const float* qkv, std::size_t sequence, std::size_t head) const {
   const std::size_t d = layout_.config().head_size();
-  const float* q = qkv + sequence * unit_.positions * 3 * c_ + head * d;
+  const float* q = qkv + sequence * micro_batch_.positions * 3 * c_ + head * d;
   return {.q = q,
           .k = q + c_,
           .v = q + 2 * c_,
           .stride = 3 * c_,
-          .positions = unit_.positions,
+          .positions = micro_batch_.positions,
           .past = 0,
           .head_size = d};
 }
@@ -129,7 +132,7 @@ void Pass::times(const float* y, std::size_t weight, float* x, const Rows& rows)
         x + rows.first * in, in);
 }
 
-/// Sums in double, so that a unit's loss is as exact as its terms.
+/// Sums in double, so that a micro-batch's loss is as exact as its terms.
 double Pass::total_loss() const {
   double sum = 0;
   for (std::size_t r = 0; r < r_; ++r) sum += static_cast<double>(w_.losses[r]);

@@ -42,7 +42,7 @@ struct LayerVectors {
 }  // namespace
 
 void Pass::head_backward(float scale, GradientSink& sink) const {
-  const Span span(me_.recorder, Activity::kHead);
+  const Span span(me_.recorder, Activity::kLmHead);
   const std::size_t v = layout_.config().vocabulary, layers = layout_.config().layers;
   // Logits become their gradients in place, a few rows at a time: (R, V) never exists as a whole.
   for (std::size_t first = 0, pass = 0; first < r_; first += w_.head_rows(), ++pass) {
@@ -52,15 +52,16 @@ void Pass::head_backward(float scale, GradientSink& sink) const {
     for_own_rows(first, count, w_.head_block(), [&](const Rows& rows) {
       float* logits = w_.logits + (rows.first - first) * v;
       predict(rows, logits);
-      k_.cross_entropy_backward(logits, unit_.targets + rows.first, w_.losses + rows.first, scale,
-                                rows.count, v);
-      sgemm(kNo, kNo, rows.count, width_, v, 1.0f, logits, v, p(layout_.table()), width_, 0.0f,
+      k_.cross_entropy_backward(logits, micro_batch_.targets + rows.first, w_.losses + rows.first,
+                                scale, rows.count, v);
+      sgemm(kNo, kNo, rows.count, width_, v, 1.0f, logits, v, p(layout_.embedding()), width_, 0.0f,
             w_.dprojected + rows.first * width_, width_);
-      if (layout_.config().is_reduced()) times(w_.dprojected, layout_.basis(), w_.dnorm, rows);
+      if (layout_.config().is_factorised())
+        times(w_.dprojected, layout_.embedding_basis(), w_.dnorm, rows);
     });
     me_.wait();
-    linear_backward_weight(w_.logits, w_.projected + first * width_, count, layout_.table(), pass,
-                           sink);
+    linear_backward_weight(w_.logits, w_.projected + first * width_, count, layout_.embedding(),
+                           pass, sink);
   }
   float* dresidual = w_.dresidual[layers % 2];
   for_own_rows([&](const Rows& rows) {
@@ -130,25 +131,27 @@ void Pass::attend_backward(std::size_t l) const {
   const LayerActivations& a = w_.layers[l];
   const std::size_t d = layout_.config().head_size();
   for_own_heads([&](std::size_t s, std::size_t h) {
-    const std::size_t out = s * unit_.positions * c_ + h * d;
-    float* dq = w_.dqkv + s * unit_.positions * 3 * c_ + h * d;
+    const std::size_t out = s * micro_batch_.positions * c_ + h * d;
+    float* dq = w_.dqkv + s * micro_batch_.positions * 3 * c_ + h * d;
     attention_backward(k_, attention_head(a.qkv, s, h), a.attention + out, w_.branch + out, c_,
-                       a.log_sum_exp + h * r_ + s * unit_.positions, dq, dq + c_, dq + 2 * c_,
-                       s_.scores, s_.dscores, s_.delta);
+                       a.log_sum_exp + h * r_ + s * micro_batch_.positions, dq, dq + c_,
+                       dq + 2 * c_, s_.scores, s_.dscores, s_.delta);
   });
 }
 
 void Pass::embedding_backward(GradientSink& sink) const {
   const Span span(me_.recorder, Activity::kBackward, -1);
-  const std::size_t v = layout_.config().vocabulary, t = unit_.positions;
+  const std::size_t v = layout_.config().vocabulary, t = micro_batch_.positions;
   const float* dresidual = w_.dresidual[0];
-  if (layout_.config().is_reduced()) {
-    for_own_rows(
-        [&](const Rows& rows) { linear(dresidual, layout_.basis(), w_.dtable_rows, rows); });
+  if (layout_.config().is_factorised()) {
+    for_own_rows([&](const Rows& rows) {
+      linear(dresidual, layout_.embedding_basis(), w_.dtable_rows, rows);
+    });
   }
   if (me_.index == 0) {
     for (std::size_t row = 0; row < r_; ++row) {
-      w_.token_order[row] = std::uint64_t{unit_.row_of(unit_.inputs[row])} << 32 | row;
+      w_.token_order[row] =
+          std::uint64_t{micro_batch_.row_of(micro_batch_.inputs[row])} << 32 | row;
     }
     std::sort(w_.token_order, w_.token_order + r_);
   }
@@ -167,7 +170,7 @@ void Pass::embedding_backward(GradientSink& sink) const {
     sink.begin_tokens(range, me_.recorder);
     while (entry != end && *entry < bound(range + 1)) {
       const std::uint64_t key = *entry >> 32;
-      const std::uint32_t token = unit_.inputs[*entry & 0xffffffff];
+      const std::uint32_t token = micro_batch_.inputs[*entry & 0xffffffff];
       const float* row = w_.dtable_rows + (*entry & 0xffffffff) * width_;
       if (++entry != end && *entry >> 32 == key) {
         std::memcpy(s_.tile, row, width_ * sizeof(float));
@@ -181,7 +184,7 @@ void Pass::embedding_backward(GradientSink& sink) const {
     sink.end_tokens(range);
   }
 
-  if (layout_.config().is_reduced()) basis_backward(sink);
+  if (layout_.config().is_factorised()) basis_backward(sink);
   for (std::size_t i = tiling_.first_of(layout_.wpe()); i < tiling_.end_of(layout_.wpe()); ++i) {
     if (!me_.takes(i)) continue;
     const Tile& tile = tiling_[i];
@@ -189,7 +192,7 @@ void Pass::embedding_backward(GradientSink& sink) const {
       float* sum = s_.tile + row * tile.columns;
       std::fill_n(sum, tile.columns, 0.0f);
       const std::size_t position = tile.row + row;
-      for (std::size_t s = 0; s < unit_.sequences && position < t; ++s) {
+      for (std::size_t s = 0; s < micro_batch_.sequences && position < t; ++s) {
         k_.add(dresidual + (s * t + position) * c_ + tile.column, sum, tile.columns);
       }
     }
@@ -200,12 +203,12 @@ void Pass::embedding_backward(GradientSink& sink) const {
 void Pass::linear_backward_weight(const float* dy, const float* x, std::size_t count,
                                   std::size_t weight, std::size_t pass, GradientSink& sink) const {
   const std::size_t out = layout_[weight].rows, in = layout_[weight].columns;
-  const bool is_head = weight == layout_.table();
+  const bool is_head = weight == layout_.embedding();
   for (std::size_t i = tiling_.first_of(weight); i < tiling_.end_of(weight); ++i) {
     if (!me_.takes(i)) continue;
     const Tile& tile = tiling_[i];
     {
-      const Span span(me_.recorder, is_head ? Activity::kHead : Activity::kMatrix);
+      const Span span(me_.recorder, is_head ? Activity::kLmHead : Activity::kMatrix);
       sgemm(kYes, kNo, tile.rows, tile.columns, count, 1.0f, dy + tile.row, out, x + tile.column,
             in, 0.0f, s_.tile, tile.columns);
     }
@@ -214,8 +217,8 @@ void Pass::linear_backward_weight(const float* dy, const float* x, std::size_t c
 }
 
 void Pass::basis_backward(GradientSink& sink) const {
-  for (std::size_t i = tiling_.first_of(layout_.basis()); i < tiling_.end_of(layout_.basis());
-       ++i) {
+  for (std::size_t i = tiling_.first_of(layout_.embedding_basis());
+       i < tiling_.end_of(layout_.embedding_basis()); ++i) {
     if (!me_.takes(i)) continue;
     const Tile& tile = tiling_[i];
     {
@@ -230,7 +233,7 @@ void Pass::basis_backward(GradientSink& sink) const {
 }
 
 float* Pass::vectors_of(std::size_t group, std::size_t block) const {
-  const std::size_t blocks = (w_.rows() + w_.row_block() - 1) / w_.row_block();
+  const std::size_t blocks = (w_.rows() + w_.token_block() - 1) / w_.token_block();
   return w_.vectors + (group * blocks + block) * kLayerVectors * c_;
 }
 
@@ -238,7 +241,7 @@ void Pass::give_vectors(std::size_t group, GradientSink& sink) const {
   const bool is_layer = group < layout_.config().layers;
   const std::size_t count = (is_layer ? kLayerVectors : 2) * c_;
   std::memcpy(s_.tile, vectors_of(group, 0), count * sizeof(float));
-  for (std::size_t block = 1; block * w_.row_block() < r_; ++block) {
+  for (std::size_t block = 1; block * w_.token_block() < r_; ++block) {
     k_.add(vectors_of(group, block), s_.tile, count);
   }
   const float* values = s_.tile;

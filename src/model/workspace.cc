@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "cllm/model/attention.h"
+#include "cllm/model/attention_head.h"
 #include "cllm/model/layout.h"
 
 namespace cllm::model {
@@ -12,14 +12,14 @@ namespace {
 /// the activations of a model with that vocabulary.
 constexpr std::size_t kLogitFloats = std::size_t{32} << 20;
 
-/// The unit's rows in passes of equal size, as few as memory allows.
+/// The micro-batch's rows in passes of equal size, as few as memory allows.
 std::size_t rows_of_head(std::size_t rows, std::size_t vocabulary) {
   const std::size_t fitting = std::max<std::size_t>(kLogitFloats / vocabulary / 32 * 32, 32);
   const std::size_t passes = (rows + fitting - 1) / fitting;
   return std::min(rows, ((rows + passes - 1) / passes + 31) / 32 * 32);
 }
 
-/// Hands out aligned pieces of a slab: first counts them, then places them.
+/// Hands out aligned pieces of a flat buffer: first counts them, then places them.
 class Carver {
  public:
   explicit Carver(float* base) : base_(base) {}
@@ -37,26 +37,26 @@ class Carver {
 
 }  // namespace
 
-Workspace::Workspace(const ModelConfig& config, const UnitShape& shape, Purpose purpose)
+Workspace::Workspace(const ModelConfig& config, const MicroBatchShape& shape, Purpose purpose)
     : shape_(shape), purpose_(purpose), head_rows_(rows_of_head(shape.rows(), config.vocabulary)) {
-  slab_ = Slab<float>(place(config, nullptr));
-  place(config, slab_.data());
-  if (purpose == Purpose::kTraining) order_ = Slab<std::uint64_t>(shape.rows());
+  buffer_ = AlignedBuffer<float>(place(config, nullptr));
+  place(config, buffer_.data());
+  if (purpose == Purpose::kTraining) order_ = AlignedBuffer<std::uint64_t>(shape.rows());
   token_order = order_.data();
 }
 
 std::size_t Workspace::head_passes(const ModelConfig& config, std::size_t rows,
-                                   std::size_t unit_rows) {
+                                   std::size_t micro_batch_rows) {
   const std::size_t each = rows_of_head(rows, config.vocabulary);
-  return (unit_rows + each - 1) / each;
+  return (micro_batch_rows + each - 1) / each;
 }
 
 std::size_t Workspace::head_block() const {
-  const std::size_t blocks = (rows() + row_block() - 1) / row_block();
+  const std::size_t blocks = (rows() + token_block() - 1) / token_block();
   return ((head_rows_ + blocks - 1) / blocks + 15) / 16 * 16;
 }
 
-std::size_t Workspace::bytes_for(const ModelConfig& config, const UnitShape& shape,
+std::size_t Workspace::bytes_for(const ModelConfig& config, const MicroBatchShape& shape,
                                  Purpose purpose) {
   Workspace sketch;
   sketch.shape_ = shape;
@@ -70,7 +70,7 @@ std::size_t Workspace::bytes_for(const ModelConfig& config, const UnitShape& sha
 std::size_t Workspace::place(const ModelConfig& config, float* base) {
   const bool training = purpose_ == Purpose::kTraining;
   const std::size_t r = rows(), c = config.channels;
-  const std::size_t blocks = (r + row_block() - 1) / row_block();
+  const std::size_t blocks = (r + token_block() - 1) / token_block();
   Carver carve(base);
   layers.assign(config.layers, {});
   for (std::size_t l = 0; l < config.layers; ++l) {
@@ -98,8 +98,8 @@ std::size_t Workspace::place(const ModelConfig& config, float* base) {
   mean_f = carve.take(r);
   rstd_f = carve.take(r);
   branch = carve.take(r * c);
-  const bool reduced = config.is_reduced();
-  const std::size_t width = config.table_width();
+  const bool reduced = config.is_factorised();
+  const std::size_t width = config.embedding_width();
   codes = reduced ? carve.take(r * width) : nullptr;
   projected = reduced ? carve.take(r * width) : ln_f;
   logits = carve.take(head_rows_ * config.vocabulary);
@@ -118,8 +118,8 @@ std::size_t Workspace::place(const ModelConfig& config, float* base) {
 }
 
 Scratch::Scratch(std::size_t positions, std::size_t tile_floats, Purpose purpose) {
-  slab_ = Slab<float>(place(positions, tile_floats, purpose, nullptr));
-  place(positions, tile_floats, purpose, slab_.data());
+  buffer_ = AlignedBuffer<float>(place(positions, tile_floats, purpose, nullptr));
+  place(positions, tile_floats, purpose, buffer_.data());
 }
 
 std::size_t Scratch::bytes_for(std::size_t positions, std::size_t tile_floats, Purpose purpose) {

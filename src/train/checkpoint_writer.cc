@@ -26,17 +26,17 @@ constexpr double kGuessedSpeed = 100e6;
 
 constexpr double kNoLoss = std::numeric_limits<double>::infinity();
 
-void copy(const State& from, State& to, Crew& crew) {
-  const auto copy_slab = [&](const Slab<float>& source, Slab<float>& target) {
-    crew.share((source.size() + kCopyFloats - 1) / kCopyFloats, [&](std::size_t i, Recorder&) {
+void copy(const State& from, State& to, ThreadPool& pool) {
+  const auto copy_buffer = [&](const AlignedBuffer<float>& source, AlignedBuffer<float>& target) {
+    pool.share((source.size() + kCopyFloats - 1) / kCopyFloats, [&](std::size_t i, Recorder&) {
       const std::size_t first = i * kCopyFloats;
       const std::size_t count = std::min(kCopyFloats, source.size() - first);
       std::copy_n(source.data() + first, count, target.data() + first);
     });
   };
-  copy_slab(from.parameters, to.parameters);
-  copy_slab(from.m, to.m);
-  copy_slab(from.v, to.v);
+  copy_buffer(from.parameters, to.parameters);
+  copy_buffer(from.m, to.m);
+  copy_buffer(from.v, to.v);
   static_cast<StateValues&>(to) = from;
 }
 
@@ -55,11 +55,12 @@ double loss_of(const fs::path& checkpoint, const model::Layout& layout) {
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(const CheckpointOptions& options, const model::Layout& layout,
-                                   Crew& crew, std::function<io::RunState(const State&)> describe,
+                                   ThreadPool& pool,
+                                   std::function<io::RunState(const State&)> describe,
                                    std::function<void()> before)
     : options_(options),
       layout_(layout),
-      crew_(crew),
+      pool_(pool),
       describe_(std::move(describe)),
       before_(std::move(before)),
       expected_seconds_(static_cast<double>(bytes_for(layout, true)) / kGuessedSpeed) {
@@ -71,7 +72,7 @@ CheckpointWriter::CheckpointWriter(const CheckpointOptions& options, const model
 }
 
 std::uint64_t CheckpointWriter::bytes_for(const model::Layout& layout, bool background) {
-  return background ? 3 * layout.slab_size() * sizeof(float) : 0;
+  return background ? 3 * layout.flat_size() * sizeof(float) : 0;
 }
 
 void CheckpointWriter::save(const State& state) {
@@ -84,7 +85,7 @@ void CheckpointWriter::save(const State& state) {
     reports_.push_back(std::move(saved));
     return;
   }
-  copy(state, *copy_, crew_);
+  copy(state, *copy_, pool_);
   const double seconds = pause.elapsed();
   writing_ = std::async(std::launch::async, [this, seconds] {
     SavedCheckpoint saved = write(*copy_);

@@ -10,7 +10,7 @@
 #include "cllm/base/memory.h"
 #include "cllm/base/parallel.h"
 #include "cllm/base/stopwatch.h"
-#include "cllm/train/batch.h"
+#include "cllm/train/work_sharing.h"
 
 namespace cllm::train {
 namespace {
@@ -19,20 +19,21 @@ constexpr model::Purpose kPurpose = model::Purpose::kEvaluation;
 
 }  // namespace
 
-Evaluator::Evaluator(const model::Gpt& gpt, data::TokenView tokens, std::uint64_t sequences,
-                     int threads, Collective& collective)
-    : gpt_(gpt),
-      units_(tokens, gpt.layout().config().context, sequences),
-      collective_(collective),
+Evaluator::Evaluator(const model::Model& model, data::TokenView tokens, std::uint64_t sequences,
+                     int threads, ranks::ProcessGroup& process_group)
+    : model_(model),
+      micro_batches_(tokens, model.layout().config().context, sequences),
+      process_group_(process_group),
       threads_(static_cast<std::size_t>(threads)) {}
 
 template <typename Add>
 std::vector<Evaluation> Evaluator::evaluate(const float* parameters, std::size_t sums,
                                             const Add& add) {
   Stopwatch clock;
-  const model::ModelConfig& config = gpt_.layout().config();
-  const Share share = share_of(units_.size(), static_cast<std::size_t>(collective_.rank()),
-                               static_cast<std::size_t>(collective_.size()));
+  const model::ModelConfig& config = model_.layout().config();
+  const Share share =
+      share_of(micro_batches_.size(), static_cast<std::size_t>(process_group_.rank()),
+               static_cast<std::size_t>(process_group_.size()));
   std::vector<std::vector<LossSum>> losses(threads_, std::vector<LossSum>(sums));
   std::atomic<bool> short_of_memory = false;
   parallel(static_cast<int>(threads_), [&](int thread) {
@@ -41,13 +42,14 @@ std::vector<Evaluation> Evaluator::evaluate(const float* parameters, std::size_t
     if (mine.count == 0) return;
     try {
       fail_point("evaluation.begins");
-      Worker worker{.workspace = model::Workspace(config, units_.shape(), kPurpose),
+      Worker worker{.workspace = model::Workspace(config, micro_batches_.shape(), kPurpose),
                     .scratch = model::Scratch(config.context, 0, kPurpose),
-                    .tokens = units_.make_room()};
+                    .tokens = micro_batches_.make_room()};
       for (std::size_t i = 0; i < mine.count; ++i) {
-        const model::Unit unit = units_.read(share.first + mine.first + i, worker.tokens);
-        const double loss = gpt_.loss(parameters, unit, worker.workspace, worker.scratch);
-        add(losses[w], unit, worker.workspace.losses, loss);
+        const model::MicroBatch micro_batch =
+            micro_batches_.read(share.first + mine.first + i, worker.tokens);
+        const double loss = model_.loss(parameters, micro_batch, worker.workspace, worker.scratch);
+        add(losses[w], micro_batch, worker.workspace.losses, loss);
       }
     } catch (const std::bad_alloc&) {  // an exception must not leave the thread that threw it
       short_of_memory = true;
@@ -55,7 +57,7 @@ std::vector<Evaluation> Evaluator::evaluate(const float* parameters, std::size_t
   });
   return_free_memory();  // to what comes until the next evaluation
   std::array<std::int64_t, 1> ranks_short = {short_of_memory ? 1 : 0};
-  collective_.sum(ranks_short);
+  process_group_.all_reduce(ranks_short);
   if (ranks_short[0] > 0) {
     throw ReplicatedError(
         "there is not enough memory for an evaluation; give fewer --threads, or use a smaller "
@@ -66,7 +68,7 @@ std::vector<Evaluation> Evaluator::evaluate(const float* parameters, std::size_t
   for (std::size_t i = 0; i < sums; ++i) {
     LossSum sum;
     for (const std::vector<LossSum>& each : losses) sum.add(each[i]);
-    collective_.sum(sum.values());
+    process_group_.all_reduce(sum.values());
     result.push_back({.loss = sum.mean(), .positions = sum.positions(), .seconds = 0});
   }
   for (Evaluation& each : result) each.seconds = clock.elapsed();
@@ -75,25 +77,27 @@ std::vector<Evaluation> Evaluator::evaluate(const float* parameters, std::size_t
 
 Evaluation Evaluator::evaluate(const float* parameters) {
   return evaluate(parameters, 1,
-                  [](std::vector<LossSum>& sums, const model::Unit& unit, const float*,
-                     double loss) { sums[0].add(loss, unit.rows()); })[0];
+                  [](std::vector<LossSum>& sums, const model::MicroBatch& micro_batch, const float*,
+                     double loss) { sums[0].add(loss, micro_batch.rows()); })[0];
 }
 
 std::vector<Evaluation> Evaluator::evaluate_by_target(const float* parameters,
                                                       std::span<const std::uint8_t> class_of,
                                                       std::size_t classes) {
-  return evaluate(
-      parameters, classes,
-      [&](std::vector<LossSum>& sums, const model::Unit& unit, const float* losses, double) {
-        for (std::size_t row = 0; row < unit.rows(); ++row) {
-          sums[class_of[unit.targets[row]]].add(static_cast<double>(losses[row]), 1);
-        }
-      });
+  return evaluate(parameters, classes,
+                  [&](std::vector<LossSum>& sums, const model::MicroBatch& micro_batch,
+                      const float* losses, double) {
+                    for (std::size_t row = 0; row < micro_batch.rows(); ++row) {
+                      sums[class_of[micro_batch.targets[row]]].add(static_cast<double>(losses[row]),
+                                                                   1);
+                    }
+                  });
 }
 
 std::uint64_t Evaluator::bytes_for(const model::ModelConfig& config, int threads) {
   return static_cast<std::uint64_t>(threads) *
-         (model::Workspace::bytes_for(config, WindowUnits::shape_of(config.context), kPurpose) +
+         (model::Workspace::bytes_for(config, WindowMicroBatches::shape_of(config.context),
+                                      kPurpose) +
           model::Scratch::bytes_for(config.context, 0, kPurpose));
 }
 

@@ -179,11 +179,11 @@ std::uint64_t IntegerSums::largest(const SumRow& row) const {
 }
 
 void IntegerSums::reduce(std::span<const SumRow> rows, std::size_t at, std::size_t size,
-                         Collective& collective) {
+                         ranks::ProcessGroup& process_group) {
   const std::span<std::int32_t> bounds = std::span(common_bounds_).first(rows.size());
   // A sum of contributions grows like a random walk, their bound by each of them: where it could
   // decide, the sum itself is looked at.
-  const std::uint64_t small = kMostNarrow / static_cast<std::uint64_t>(collective.size());
+  const std::uint64_t small = kMostNarrow / static_cast<std::uint64_t>(process_group.size());
   for (std::size_t i = 0; i < rows.size(); ++i) {
     join_words(rows[i]);
     const std::uint64_t bound = bounds_[rows[i].index];
@@ -192,9 +192,9 @@ void IntegerSums::reduce(std::span<const SumRow> rows, std::size_t at, std::size
         std::min((std::min(most, kMostBound) + ((1U << kCommonUnitBits) - 1)) >> kCommonUnitBits,
                  std::uint64_t{kCommonWide}));
   }
-  collective.sum(bounds);
-  reduce_wide(rows, bounds, collective);
-  collective.sum(low_.span().subspan(at, size));
+  process_group.all_reduce(bounds);
+  reduce_wide(rows, bounds, process_group);
+  process_group.all_reduce(low_.span().subspan(at, size));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     bounds_[rows[i].index] =
         bounds[i] < kCommonWide ? std::uint64_t(bounds[i]) << kCommonUnitBits : kMostBound;
@@ -203,7 +203,7 @@ void IntegerSums::reduce(std::span<const SumRow> rows, std::size_t at, std::size
 
 /// The high words of rows whose common bound says that they are needed.
 void IntegerSums::reduce_wide(std::span<const SumRow> rows, std::span<const std::int32_t> bounds,
-                              Collective& collective) {
+                              ranks::ProcessGroup& process_group) {
   std::size_t first = 0;  // row of the piece
   while (first < rows.size()) {
     std::size_t filled = 0, end = first;
@@ -215,7 +215,7 @@ void IntegerSums::reduce_wide(std::span<const SumRow> rows, std::span<const std:
         piece_[filled++] = value(row, i);
       }
     }
-    if (filled > 0) collective.sum(std::span(piece_).first(filled));
+    if (filled > 0) process_group.all_reduce(std::span(piece_).first(filled));
     filled = 0;
     for (; first < end; ++first) {
       if (bounds[first] < kCommonWide) continue;

@@ -28,19 +28,20 @@ std::string MemoryBudget::text() const {
 
 MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOptions& options,
                            bool background, std::uint64_t statistics,
-                           const Collective& collective) {
+                           const ranks::ProcessGroup& process_group) {
   const model::Layout layout(config);
-  const std::uint64_t slab = layout.slab_size() * sizeof(float);
-  return {.parameters = slab,
-          .optimizer = 2 * slab,
-          .sums = Trainer::sums_bytes(layout, options, collective),
-          .threads = Trainer::thread_bytes(layout, options, collective) +
-                     kBlasBytes * static_cast<std::uint64_t>(options.threads),
-          .evaluation = Evaluator::bytes_for(config, options.threads),
-          .communication = collective.buffer_bytes(),
-          .checkpoint = CheckpointWriter::bytes_for(layout, background && collective.rank() == 0),
-          .statistics = statistics,
-          .program = resident_memory()};
+  const std::uint64_t buffer = layout.flat_size() * sizeof(float);
+  return {
+      .parameters = buffer,
+      .optimizer = 2 * buffer,
+      .sums = Trainer::sums_bytes(layout, options, process_group),
+      .threads = Trainer::thread_bytes(layout, options, process_group) +
+                 kBlasBytes * static_cast<std::uint64_t>(options.threads),
+      .evaluation = Evaluator::bytes_for(config, options.threads),
+      .communication = process_group.buffer_bytes(),
+      .checkpoint = CheckpointWriter::bytes_for(layout, background && process_group.rank() == 0),
+      .statistics = statistics,
+      .program = resident_memory()};
 }
 
 }  // namespace cllm::train

@@ -65,7 +65,7 @@ void MetricsLog::step(std::uint64_t state_step, std::uint64_t tokens_seen,
                       std::uint64_t step_tokens, const StepReport& r) {
   nlohmann::ordered_json object = {{"step", state_step},
                                    {"loss", r.loss},
-                                   {"lr", r.rate},
+                                   {"lr", r.learning_rate},
                                    {"grad_norm", r.gradient_norm},
                                    {"tokens", tokens_seen},
                                    {"tokens_per_s", static_cast<double>(step_tokens) / r.seconds()},

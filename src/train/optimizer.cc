@@ -21,8 +21,8 @@ void check_beta(const char* option, double beta) {
 void validate(const AdamWOptions& options) {
   check_beta("--beta1", options.beta1);
   check_beta("--beta2", options.beta2);
-  if (!(options.table_rate > 0) || !std::isfinite(options.table_rate)) {
-    fail("--embedding-rate {}: give a number above 0", options.table_rate);
+  if (!(options.embedding_learning_rate > 0) || !std::isfinite(options.embedding_learning_rate)) {
+    fail("--embedding-rate {}: give a number above 0", options.embedding_learning_rate);
   }
   if (!(options.weight_decay >= 0) || !std::isfinite(options.weight_decay)) {
     fail("--weight-decay {}: give a number from 0 upward", options.weight_decay);
@@ -35,8 +35,8 @@ void validate(const AdamWOptions& options) {
 double clip_scale(double norm, double clip) { return clip > 0 && norm > clip ? clip / norm : 1.0; }
 
 Optimizer::Optimizer(const model::Layout& layout, const kernels::Kernels& kernels,
-                     const AdamWOptions& options, Crew& crew)
-    : layout_(layout), kernels_(kernels), options_(options), crew_(crew) {
+                     const AdamWOptions& options, ThreadPool& pool)
+    : layout_(layout), kernels_(kernels), options_(options), pool_(pool) {
   validate(options);
   const model::Tiling tiling(layout);
   rows_ = rows_of(layout, tiling);
@@ -52,7 +52,7 @@ Optimizer::Optimizer(const model::Layout& layout, const kernels::Kernels& kernel
 }
 
 double Optimizer::norm(const SummedGradient& gradient) {
-  crew_.share(chunks_.size(), [&](std::size_t i, Recorder& recorder) {
+  pool_.share(chunks_.size(), [&](std::size_t i, Recorder& recorder) {
     const Span span(recorder, Activity::kUpdate);
     double& sum = parts_[i] = 0;
     for (std::size_t row = chunks_[i].first_row; row < chunks_[i].end_row; ++row) {
@@ -80,12 +80,12 @@ void Optimizer::update(const SummedGradient& gradient, double rate, double scale
       .bias_correction1 = static_cast<float>(1 - std::pow(options_.beta1, taken)),
       .bias_correction2 = static_cast<float>(1 - std::pow(options_.beta2, taken)),
       .gradient_scale = static_cast<float>(scale)};
-  crew_.share(chunks_.size(), [&](std::size_t i, Recorder& recorder) {
+  pool_.share(chunks_.size(), [&](std::size_t i, Recorder& recorder) {
     const Span span(recorder, Activity::kUpdate);
     const Chunk& chunk = chunks_[i];
     kernels::AdamWStep step = common;
-    if (chunk.tensor == layout_.table()) {
-      step.learning_rate = static_cast<float>(rate * options_.table_rate);
+    if (chunk.tensor == layout_.embedding()) {
+      step.learning_rate = static_cast<float>(rate * options_.embedding_learning_rate);
     }
     if (layout_[chunk.tensor].is_matrix) {
       step.weight_decay = static_cast<float>(options_.weight_decay);

@@ -70,7 +70,7 @@ void Progress::step(std::uint64_t state_step, const StepReport& r) {
   since_line_.lap();
   const std::string text =
       fmt::format("step {:>{}}/{}  loss {:.4f}  lr {:.2e}  norm {:.2f}  {} tokens/s  {} left",
-                  state_step, std::to_string(steps_).size(), steps_, r.loss, r.rate,
+                  state_step, std::to_string(steps_).size(), steps_, r.loss, r.learning_rate,
                   r.gradient_norm, count_text(static_cast<double>(step_tokens_) / step_seconds_),
                   duration_text(step_seconds_ * static_cast<double>(steps_ - state_step)));
   if (live_) {

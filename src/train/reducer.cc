@@ -2,13 +2,13 @@
 
 #include <utility>
 
-#include "cllm/train/heartbeat.h"
+#include "cllm/ranks/heartbeat.h"
 
 namespace cllm::train {
 
-Reducer::Reducer(GradientSums& sums, Collective& collective, std::size_t events)
-    : sums_(sums), collective_(collective), recorder_(events) {
-  if (collective.size() > 1) thread_ = std::thread([this] { run(); });
+Reducer::Reducer(GradientAccumulator& sums, ranks::ProcessGroup& process_group, std::size_t events)
+    : sums_(sums), process_group_(process_group), recorder_(events) {
+  if (process_group.size() > 1) thread_ = std::thread([this] { run(); });
 }
 
 Reducer::~Reducer() {
@@ -64,10 +64,10 @@ void Reducer::reduce_all() {
       sums_.wait_complete(bucket);
     }
     const Span span(recorder_, Activity::kAllreduce, static_cast<int>(bucket));
-    heartbeat().sum_of(static_cast<int>(bucket));
-    sums_.reduce(bucket, collective_);
+    ranks::heartbeat().sum_of(static_cast<int>(bucket));
+    sums_.reduce(bucket, process_group_);
   }
-  heartbeat().sum_of(-1);
+  ranks::heartbeat().sum_of(-1);
 }
 
 }  // namespace cllm::train

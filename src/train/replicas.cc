@@ -18,7 +18,7 @@ namespace {
 /// What a thread digests at a time. Fixed, so that the digest doesn't depend on the threads.
 constexpr std::size_t kChunkFloats = std::size_t{1} << 20;
 
-/// The state but its slabs, as text.
+/// The state but its flat buffers, as text.
 std::string values_of(const StateValues& state) {
   const nlohmann::json counts = {{"step", state.step}, {"seen", state.tokens_seen}};
   return state_to_json(state, counts.dump());
@@ -52,26 +52,26 @@ OnMismatch parse_on_mismatch(std::string_view name) {
   fail("--on-replica-mismatch {}: choose stop or restore", name);
 }
 
-std::string digest_of(const State& state, Crew& crew) {
+std::string digest_of(const State& state, ThreadPool& pool) {
   Digest all;
   all.update(values_of(state));
-  for (const Slab<float>* slab : {&state.parameters, &state.m, &state.v}) {
-    std::vector<std::string> parts((slab->size() + kChunkFloats - 1) / kChunkFloats);
-    crew.share(parts.size(), [&](std::size_t i, Recorder&) {
+  for (const AlignedBuffer<float>* buffer : {&state.parameters, &state.m, &state.v}) {
+    std::vector<std::string> parts((buffer->size() + kChunkFloats - 1) / kChunkFloats);
+    pool.share(parts.size(), [&](std::size_t i, Recorder&) {
       const std::size_t first = i * kChunkFloats;
-      const std::size_t count = std::min(kChunkFloats, slab->size() - first);
-      parts[i] = digest_hex(std::as_bytes(slab->span().subspan(first, count)));
+      const std::size_t count = std::min(kChunkFloats, buffer->size() - first);
+      parts[i] = digest_hex(std::as_bytes(buffer->span().subspan(first, count)));
     });
     for (const std::string& part : parts) all.update(part);
   }
   return all.hex();
 }
 
-std::string check_replicas(State& state, const model::Layout& layout, OnMismatch action, Crew& crew,
-                           Collective& collective) {
-  const std::vector<std::string> digests = collective.all_gather(digest_of(state, crew));
+std::string check_replicas(State& state, const model::Layout& layout, OnMismatch action,
+                           ThreadPool& pool, ranks::ProcessGroup& process_group) {
+  const std::vector<std::string> digests = process_group.all_gather(digest_of(state, pool));
   if (std::ranges::count(digests, digests[0]) == std::ssize(digests)) return {};
-  const std::vector<std::string> hosts = collective.all_gather(host_name());
+  const std::vector<std::string> hosts = process_group.all_gather(host_name());
   const std::string majority = majority_of(digests);
   std::string found = fmt::format("after step {} the weights of ", state.step);
   if (majority.empty()) {
@@ -86,7 +86,7 @@ std::string check_replicas(State& state, const model::Layout& layout, OnMismatch
     throw ReplicatedError(found +
                           "; test the memory of these hosts, and go on from the last checkpoint");
   }
-  share_rank_0s(collective, layout, state);
+  broadcast_state(process_group, layout, state);
   return found + "; they now have rank 0's";
 }
 

@@ -12,7 +12,8 @@
 #include "cllm/base/error.h"
 #include "cllm/base/fail_point.h"
 #include "cllm/base/stopwatch.h"
-#include "cllm/train/heartbeat.h"
+#include "cllm/ranks/agreement.h"
+#include "cllm/ranks/heartbeat.h"
 #include "cllm/train/saved_state.h"
 
 namespace cllm::train {
@@ -63,7 +64,7 @@ class Runner {
       const bool due = state_.step > 0 && is_multiple(state_.step, schedule_.checkpoint_steps);
       if (ends || due || wishes[kSave] > 0) save();
       if (ends) {
-        report_trace(parts_.trace.end(parts_.trainer, parts_.collective));
+        report_trace(parts_.trace.end(parts_.trainer, parts_.process_group));
         remove_stop_file();
         finish();
         return state_.step >= schedule_.steps ? "" : why;
@@ -88,7 +89,7 @@ class Runner {
       wishes[kStopForTime] = longest_step_ > 0 &&
                              since_start_.elapsed() + longest_step_ + to_save >= schedule_.seconds;
     }
-    parts_.collective.sum(wishes);
+    parts_.process_group.all_reduce(wishes);
     return wishes;
   }
 
@@ -112,13 +113,13 @@ class Runner {
 
   void take_step() {
     const Stopwatch clock;
-    heartbeat().begin_step(state_.step + 1);
+    ranks::heartbeat().begin_step(state_.step + 1);
     fail_point("step.begins");
     const std::uint64_t seen = state_.tokens_seen;
-    parts_.trace.before(state_.step + 1, parts_.trainer, parts_.collective);
+    parts_.trace.before(state_.step + 1, parts_.trainer, parts_.process_group);
     const StepReport report = parts_.trainer.step(state_);
     if (report.outcome == Outcome::kRefused) return recover(report);
-    const bool traced = parts_.trace.after(state_.step, parts_.trainer, parts_.collective);
+    const bool traced = parts_.trace.after(state_.step, parts_.trainer, parts_.process_group);
     if (outputs_ != nullptr) {
       outputs_->metrics.step(state_.step, state_.tokens_seen, state_.tokens_seen - seen, report);
       outputs_->progress.step(state_.step, report);
@@ -144,7 +145,7 @@ class Runner {
   }
 
   void evaluate() {
-    const Doing doing("evaluating");
+    const ranks::Doing doing("evaluating");
     Evaluation evaluation;
     try {
       evaluation = parts_.evaluator.evaluate(state_.parameters.data());
@@ -164,7 +165,7 @@ class Runner {
 
   void check_replicas() {
     const std::string found = train::check_replicas(state_, parts_.layout, schedule_.on_mismatch,
-                                                    parts_.trainer.crew(), parts_.collective);
+                                                    parts_.trainer.pool(), parts_.process_group);
     if (found.empty() || outputs_ == nullptr) return;
     outputs_->metrics.replicas(state_.step, found);
     outputs_->progress.line(found);
@@ -177,7 +178,7 @@ class Runner {
     saved_step_ = state_.step;
     since_save_.lap();
     if (outputs_ == nullptr) return;
-    const Doing doing("saving a checkpoint");
+    const ranks::Doing doing("saving a checkpoint");
     outputs_->metrics.write_waiting();  // a run that resumes from here writes no lines of before
     outputs_->checkpoints.save(state_);
     report_checkpoints();
@@ -202,9 +203,9 @@ class Runner {
 
   /// Waits for what is being written. Throws where the newest state, or a line, is on no disk.
   void finish() {
-    in_agreement(parts_.collective, [&] {
+    ranks::in_agreement(parts_.process_group, [&] {
       if (outputs_ == nullptr) return;
-      const Doing doing("writing the last checkpoint");
+      const ranks::Doing doing("writing the last checkpoint");
       outputs_->checkpoints.wait();
       report_checkpoints();
       if (!save_problem_.empty()) fail("{}", save_problem_);
@@ -213,17 +214,17 @@ class Runner {
   }
 
   [[noreturn]] void give_up_saving() {
-    report_trace(parts_.trace.end(parts_.trainer, parts_.collective));
-    throw ReplicatedError(on_rank_0(parts_.collective, [&] { return save_problem_; }));
+    report_trace(parts_.trace.end(parts_.trainer, parts_.process_group));
+    throw ReplicatedError(ranks::on_rank_0(parts_.process_group, [&] { return save_problem_; }));
   }
 
   /// A gradient that can't be used, and is not to be skipped.
   void recover(const StepReport& report) {
-    report_trace(parts_.trace.end(parts_.trainer, parts_.collective));
+    report_trace(parts_.trace.end(parts_.trainer, parts_.process_group));
     const std::string found = fmt::format(
         "at step {} the loss is {:.6g} and the norm of its gradient {:.6g}, where {:.6g} was usual",
         state_.step + 1, report.loss, report.gradient_norm,
-        state_.gradient_norms.empty() ? 0.0 : Sentinel::median(state_.gradient_norms));
+        state_.gradient_norms.empty() ? 0.0 : SpikeDetector::median(state_.gradient_norms));
     const std::string advice =
         "lower --lr, lengthen --warmup or lower --clip, and go on from an earlier checkpoint";
     if (schedule_.on_spike != OnSpike::kRollback) {
@@ -255,7 +256,7 @@ class Runner {
   /// To the last checkpoint of the schedule: one that was saved because the run stopped would make
   /// a difference between runs that stopped and those that did not.
   void go_back() {
-    const std::string checkpoint = on_rank_0(parts_.collective, [&] {
+    const std::string checkpoint = ranks::on_rank_0(parts_.process_group, [&] {
       outputs_->checkpoints.wait();
       report_checkpoints();
       const std::uint64_t step = state_.step - state_.step % schedule_.checkpoint_steps;
@@ -266,7 +267,7 @@ class Runner {
       }
       return newest_;
     });
-    restore(checkpoint, parts_.layout, state_, parts_.collective);
+    restore(checkpoint, parts_.layout, state_, parts_.process_group);
     saved_step_ = state_.step;
     newest_ = checkpoint;
   }
@@ -289,7 +290,7 @@ class Runner {
 
 std::string run(const RunSchedule& schedule, const RunParts& parts,
                 const std::filesystem::path& origin, State& state) {
-  const Doing doing("computing");
+  const ranks::Doing doing("computing");
   return Runner(schedule, parts, origin, state).run();
 }
 

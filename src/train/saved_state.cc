@@ -5,6 +5,7 @@
 #include "cllm/base/error.h"
 #include "cllm/io/checkpoint.h"
 #include "cllm/model/gradient.h"
+#include "cllm/ranks/agreement.h"
 
 namespace cllm::train {
 namespace {
@@ -57,13 +58,14 @@ void state_from_json(const std::string& text, const std::string& origin,
   }
 }
 
-void share_rank_0s(Collective& collective, const model::Layout& layout, State& state) {
-  if (collective.size() == 1) return;
-  for (Slab<float>* slab : {&state.parameters, &state.m, &state.v}) {
-    share_rank_0s(collective, slab->span());
+void broadcast_state(ranks::ProcessGroup& process_group, const model::Layout& layout,
+                     State& state) {
+  if (process_group.size() == 1) return;
+  for (AlignedBuffer<float>* buffer : {&state.parameters, &state.m, &state.v}) {
+    ranks::broadcast(process_group, buffer->span());
   }
   const nlohmann::json counts = {{"step", state.step}, {"seen", state.tokens_seen}};
-  const std::string values = collective.broadcast(state_to_json(state, counts.dump()));
+  const std::string values = process_group.broadcast(state_to_json(state, counts.dump()));
   const nlohmann::json object = nlohmann::json::parse(values);
   state.step = object.at("step");
   state.tokens_seen = object.at("seen");
@@ -71,9 +73,9 @@ void share_rank_0s(Collective& collective, const model::Layout& layout, State& s
 }
 
 void restore(const std::filesystem::path& checkpoint, const model::Layout& layout, State& state,
-             Collective& collective) {
-  in_agreement(collective, [&] {
-    if (collective.rank() != 0) return;
+             ranks::ProcessGroup& process_group) {
+  ranks::in_agreement(process_group, [&] {
+    if (process_group.rank() != 0) return;
     const io::RunState run = io::read_run_state(checkpoint);
     io::read_parameters(checkpoint, layout, state.parameters.span());
     io::read_optimizer(checkpoint, layout, state.m.span(), state.v.span());
@@ -81,15 +83,15 @@ void restore(const std::filesystem::path& checkpoint, const model::Layout& layou
     state.tokens_seen = run.tokens_seen;
     state_from_json(run.state, checkpoint.string(), layout, state);
   });
-  share_rank_0s(collective, layout, state);
+  broadcast_state(process_group, layout, state);
 }
 
 void read_parameters(const std::filesystem::path& checkpoint, const model::Layout& layout,
-                     std::span<float> parameters, Collective& collective) {
-  in_agreement(collective, [&] {
-    if (collective.rank() == 0) io::read_parameters(checkpoint, layout, parameters);
+                     std::span<float> parameters, ranks::ProcessGroup& process_group) {
+  ranks::in_agreement(process_group, [&] {
+    if (process_group.rank() == 0) io::read_parameters(checkpoint, layout, parameters);
   });
-  share_rank_0s(collective, parameters);
+  ranks::broadcast(process_group, parameters);
 }
 
 }  // namespace cllm::train

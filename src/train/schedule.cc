@@ -34,31 +34,32 @@ Decay parse_decay(std::string_view name) {
 }
 
 double Schedule::at(std::uint64_t step) const {
-  if (step < warmup) return rate * static_cast<double>(step + 1) / static_cast<double>(warmup);
-  if (decay == Decay::kConstant) return rate;
-  // The decay ends at the last step, steps - 1, which is taken with min_rate.
+  if (step < warmup)
+    return learning_rate * static_cast<double>(step + 1) / static_cast<double>(warmup);
+  if (decay == Decay::kConstant) return learning_rate;
+  // The decay ends at the last step, steps - 1, which is taken with min_learning_rate.
   const double last = static_cast<double>(steps) - 1;
   double first = static_cast<double>(warmup);
   if (decay == Decay::kWsd) {
     first = std::max(first, last - kWsdDecayPart * static_cast<double>(steps));
   }
   const double now = static_cast<double>(step);
-  if (now <= first) return rate;
+  if (now <= first) return learning_rate;
   const double done = std::min(1.0, (now - first) / (last - first));
   const double left =
       decay == Decay::kCosine ? 0.5 * (1.0 + std::cos(std::numbers::pi * done)) : 1.0 - done;
-  return min_rate + (rate - min_rate) * left;
+  return min_learning_rate + (learning_rate - min_learning_rate) * left;
 }
 
 void validate(const Schedule& s) {
   if (s.steps < 1 || s.steps > kMostSteps) {
     fail("--steps {}: give a number from 1 to {}", s.steps, kMostSteps);
   }
-  if (!(s.rate > 0) || !std::isfinite(s.rate)) {
-    fail("--lr {}: give a number above 0", s.rate);
+  if (!(s.learning_rate > 0) || !std::isfinite(s.learning_rate)) {
+    fail("--lr {}: give a number above 0", s.learning_rate);
   }
-  if (!(s.min_rate >= 0) || s.min_rate > s.rate) {
-    fail("--min-lr {}: give a number from 0 to --lr {}", s.min_rate, s.rate);
+  if (!(s.min_learning_rate >= 0) || s.min_learning_rate > s.learning_rate) {
+    fail("--min-lr {}: give a number from 0 to --lr {}", s.min_learning_rate, s.learning_rate);
   }
   if (s.warmup >= s.steps && s.warmup > 0) {
     fail("--warmup {}: give fewer steps than --steps {}", s.warmup, s.steps);

@@ -45,37 +45,37 @@ void append_row(std::string& text, const Recorder& recorder, const Trainer& trai
 }
 
 void set_tracing(Trainer& trainer, bool on) {
-  for (Recorder& recorder : trainer.crew().recorders()) recorder.trace(on);
+  for (Recorder& recorder : trainer.pool().recorders()) recorder.trace(on);
   trainer.communication_recorder().trace(on);
 }
 
 }  // namespace
 
-void Trace::before(std::uint64_t step, Trainer& trainer, Collective& collective) {
+void Trace::before(std::uint64_t step, Trainer& trainer, ranks::ProcessGroup& process_group) {
   if (step != first_) return;
   // Clocks of hosts differ; that all ranks leave this sum at nearly one moment makes it their zero.
   std::array<std::int64_t, 1> meeting{};
-  collective.sum(meeting);
+  process_group.all_reduce(meeting);
   zero_ = Recorder::Clock::now();
   set_tracing(trainer, true);
   is_recording_ = true;
 }
 
-bool Trace::after(std::uint64_t step, Trainer& trainer, Collective& collective) {
-  return step >= last_ && end(trainer, collective);
+bool Trace::after(std::uint64_t step, Trainer& trainer, ranks::ProcessGroup& process_group) {
+  return step >= last_ && end(trainer, process_group);
 }
 
-bool Trace::end(Trainer& trainer, Collective& collective) {
+bool Trace::end(Trainer& trainer, ranks::ProcessGroup& process_group) {
   if (!is_recording_) return false;
   is_recording_ = false;
   set_tracing(trainer, false);
-  const std::string mine = events_of(trainer, collective.rank());
-  if (collective.rank() != 0) {
-    collective.gather(mine, {});
+  const std::string mine = events_of(trainer, process_group.rank());
+  if (process_group.rank() != 0) {
+    process_group.gather(mine, {});
     return false;
   }
   dropped_ = 0;
-  for (const Recorder& recorder : trainer.crew().recorders()) dropped_ += recorder.dropped();
+  for (const Recorder& recorder : trainer.pool().recorders()) dropped_ += recorder.dropped();
   bool is_gathered = false;
   try {
     write_atomically(file_, [&](const std::filesystem::path& temporary) {
@@ -83,7 +83,7 @@ bool Trace::end(Trainer& trainer, Collective& collective) {
       file << R"({"displayTimeUnit":"ms","traceEvents":[)";
       int last = 0;
       is_gathered = true;
-      collective.gather(mine, [&](int rank, std::string_view piece) {
+      process_group.gather(mine, [&](int rank, std::string_view piece) {
         if (std::exchange(last, rank) != rank) file << ",\n";
         file << piece;
       });
@@ -92,7 +92,7 @@ bool Trace::end(Trainer& trainer, Collective& collective) {
     });
   } catch (const Error& error) {  // a run is worth more than its trace
     problem_ = error.what();
-    if (!is_gathered) collective.gather(mine, [](int, std::string_view) {});
+    if (!is_gathered) process_group.gather(mine, [](int, std::string_view) {});
   }
   return true;
 }
@@ -102,7 +102,7 @@ std::string Trace::events_of(Trainer& trainer, int rank) const {
       R"({{"name":"process_name","ph":"M","pid":{},"args":{{"name":"rank {} on {}"}}}})", rank,
       rank, host_name());
   std::size_t row = 0;
-  for (const Recorder& recorder : trainer.crew().recorders()) {
+  for (const Recorder& recorder : trainer.pool().recorders()) {
     append_row(text, recorder, trainer, rank, row, fmt::format("thread {}", row), zero_);
     ++row;
   }

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <thread>
 
-#include "cllm/base/crew.h"
+#include "cllm/base/thread_pool.h"
 
 namespace cllm {
 namespace {
@@ -22,17 +22,17 @@ TEST(Denormals, AreThereUntilTheyAreFlushed) {
   EXPECT_FALSE(flushes_denormals());
 }
 
-TEST(Denormals, AreFlushedInTheThreadsOfACrew) {
+TEST(Denormals, AreFlushedInTheThreadsOfAPool) {
   std::thread([] {
     flush_denormals();
     constexpr int kThreads = 3;
     std::atomic<int> flushing = 0;
-    Crew(kThreads).run([&](int, Recorder&) { flushing += flushes_denormals(); });
+    ThreadPool(kThreads).run([&](int, Recorder&) { flushing += flushes_denormals(); });
     EXPECT_EQ(flushing, kThreads);
   }).join();
   std::atomic<int> flushing = 0;
   std::thread([&] {
-    Crew(3).run([&](int, Recorder&) { flushing += flushes_denormals(); });
+    ThreadPool(3).run([&](int, Recorder&) { flushing += flushes_denormals(); });
   }).join();
   EXPECT_EQ(flushing, 0);
 }

@@ -12,10 +12,10 @@
 #include <cstdlib>
 #include <thread>
 
+#include "cllm/base/aligned_buffer.h"
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/base/random.h"
-#include "cllm/base/slab.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/io/checkpoint.h"
 
@@ -58,10 +58,10 @@ void run(const std::filesystem::path& directory, int rounds) {
   const model::Layout layout(gpt2());
   RunState state;
   state.model = layout.config();
-  Slab<float> parameters(layout.slab_size()), m(layout.slab_size()), v(layout.slab_size());
+  AlignedBuffer<float> parameters(layout.flat_size()), m(layout.flat_size()), v(layout.flat_size());
   RandomStream random(1, 0);
-  for (Slab<float>* slab : {&parameters, &m, &v}) {
-    for (float& value : slab->span()) value = static_cast<float>(random.below(1u << 20));
+  for (AlignedBuffer<float>* buffer : {&parameters, &m, &v}) {
+    for (float& value : buffer->span()) value = static_cast<float>(random.below(1u << 20));
   }
   const std::filesystem::path path = directory / "checkpoint-bench.h5";
   const std::filesystem::path plain = directory / "checkpoint-bench.plain";

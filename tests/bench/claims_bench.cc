@@ -19,32 +19,36 @@ const model::ModelConfig kMini{
 
 train::TrainerOptions options_with(int threads) {
   train::TrainerOptions options = support::trainer_options(12, 6, threads);
-  options.row_block = 384;
+  options.token_block = 384;
   return options;
 }
 
 /// A training step on so many threads (argument 0).
 void step(benchmark::State& state) {
-  train::SoloCollective alone;
+  ranks::SingleProcess alone;
   support::TrainingBench bench(support::random_tokens(20'000, 1, kMini),
                                options_with(static_cast<int>(state.range(0))), alone, kMini);
   bench.trainer.step(bench.state);
   for (auto _ : state) bench.trainer.step(bench.state);
 }
-BENCHMARK(step)->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(step)->Arg(1)->Arg(2)->UseRealTime()->MicroBatch(benchmark::kMillisecond);
 
 /// The same with all buffers allocated anew for each step.
 void step_with_new_buffers(benchmark::State& state) {
-  train::SoloCollective alone;
+  ranks::SingleProcess alone;
   const train::TrainerOptions options = options_with(static_cast<int>(state.range(0)));
   support::TrainingBench bench(support::random_tokens(20'000, 1, kMini), options, alone, kMini);
   for (auto _ : state) {
-    train::Trainer trainer(bench.gpt, kernels::select_kernels(), options, bench.view, bench.sampler,
-                           alone);
+    train::Trainer trainer(bench.model, kernels::select_kernels(), options, bench.view,
+                           bench.sampler, alone);
     trainer.step(bench.state);
   }
 }
-BENCHMARK(step_with_new_buffers)->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(step_with_new_buffers)
+    ->Arg(1)
+    ->Arg(2)
+    ->UseRealTime()
+    ->MicroBatch(benchmark::kMillisecond);
 
 constexpr std::size_t kProduct = 512;
 

@@ -20,8 +20,8 @@
 #include "cllm/base/memory.h"
 #include "cllm/base/random.h"
 #include "cllm/base/stopwatch.h"
+#include "cllm/corpus/corpus_vectors.h"
 #include "cllm/kernels/blas.h"
-#include "cllm/train/corpus_vectors.h"
 
 namespace cllm::train {
 namespace {
@@ -95,14 +95,14 @@ void run(std::size_t rank, int threads, const std::string& path, std::uint64_t m
   }
   const double before = static_cast<double>(resident_memory());
   const double processors_before = processor_seconds();
-  Crew crew(threads);
-  SoloCollective collective;
-  const data::TokenSample sample(tokens, most);
+  ThreadPool pool(threads);
+  ranks::SingleProcess process_group;
+  const corpus::TokenSample sample(tokens, most);
   const Stopwatch watch;
-  CorpusStudy study(collective, crew, kernels::select_kernels(), sample, vocabulary,
-                    {.rank = rank});
+  corpus::CorpusStudy study(process_group, pool, kernels::select_kernels(), sample, vocabulary,
+                            {.rank = rank});
   const double surveyed = watch.elapsed(), bytes = static_cast<double>(study.bytes());
-  const CorpusVectors vectors = study.vectors();
+  const corpus::CorpusVectors vectors = study.vectors();
   fmt::print(
       "{} of {} tokens, V {}, r {}, {} threads: {:.1f} s ({:.1f} to survey), {:.1f} s of "
       "processors; {:.1f} M non-zeros; peak {:.3f} GB above {:.3f}, {:.3f} expected; energy kept "
@@ -110,7 +110,7 @@ void run(std::size_t rank, int threads, const std::string& path, std::uint64_t m
       sample.size(), tokens.size(), vocabulary, rank, threads, vectors.seconds, surveyed,
       processor_seconds() - processors_before, static_cast<double>(vectors.nonzeros) / 1e6,
       (static_cast<double>(peak_resident_memory()) - before) / 1e9, before / 1e9, bytes / 1e9,
-      vectors.energy_kept(), corpus_work(sample.size(), vocabulary, rank) / 1e12, load());
+      vectors.energy_kept(), corpus::corpus_work(sample.size(), vocabulary, rank) / 1e12, load());
 }
 
 }  // namespace

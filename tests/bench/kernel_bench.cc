@@ -14,9 +14,9 @@
 #include "cllm/kernels/blas.h"
 #include "cllm/kernels/kernels.h"
 
-/// Every kernel of the table beside its portable twin, and sgemm in the shapes of training, on one
-/// thread. Items are elements, or floating-point operations of sgemm; bytes are what a call has to
-/// read and write. Both are given per second of processor time.
+/// Every kernel of the table beside its portable implementation, and sgemm in the shapes of
+/// training, on one thread. Items are elements, or floating-point operations of sgemm; bytes are
+/// what a call has to read and write. Both are given per second of processor time.
 namespace cllm::kernels {
 namespace {
 
@@ -54,7 +54,7 @@ void add_benchmark(const std::string& name, std::size_t elements, std::size_t by
       const auto calls = state.iterations();
       state.SetItemsProcessed(calls * static_cast<std::int64_t>(elements));
       state.SetBytesProcessed(calls * static_cast<std::int64_t>(bytes));
-    })->Unit(benchmark::kMicrosecond);
+    })->MicroBatch(benchmark::kMicrosecond);
   }
 }
 
@@ -146,7 +146,8 @@ void add_layers() {
 }
 
 /// One head on a block of kRows queries, in the middle of four blocks of keys. The kernels work in
-/// place, so each call starts from a copy; its time is in the result, for both twins alike.
+/// place, so each call starts from a copy; its time is in the result, for both implementations
+/// alike.
 void add_attention() {
   constexpr std::size_t kKeys = 4 * kRows;
   constexpr std::size_t kVisible = 2 * kRows + 1;
@@ -222,7 +223,7 @@ void add_product(const std::string& name, Transpose a, Transpose b, std::size_t 
     state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(2 * m * n * k));
     state.SetBytesProcessed(state.iterations() *
                             static_cast<std::int64_t>(sizeof(float) * (m * k + k * n + m * n)));
-  })->Unit(benchmark::kMicrosecond);
+  })->MicroBatch(benchmark::kMicrosecond);
 }
 
 /// The three products of a linear layer, weight (out, in): y = x Wt, dx = dy W, dW = dyt x.

@@ -13,8 +13,9 @@
 #include "cllm/lattice/reduce.h"
 #include "lattice/examples.h"
 
-/// The lattice layer on one thread: both twins of the decoders, nearest planes, and reductions with
-/// their proof beside the proof alone. Items are points; rates are per second of processor time.
+/// The lattice layer on one thread: both implementations of the decoders, nearest planes, and
+/// reductions with their proof beside the proof alone. Items are points; rates are per second of
+/// processor time.
 namespace cllm::lattice {
 namespace {
 
@@ -85,7 +86,7 @@ void add_benchmarks() {
     add("D4", &Decoders::d4, 4);
   }
   const auto add = [](const char* name, auto&& run) {
-    auto* const made = benchmark::RegisterBenchmark(name, run)->Unit(benchmark::kMillisecond);
+    auto* const made = benchmark::RegisterBenchmark(name, run)->MicroBatch(benchmark::kMillisecond);
     for (const int n : {64, 128, 384}) made->Arg(n);
   };
   add("nearest_plane/coefficients", [](benchmark::State& state) { nearest_plane(state, true); });

@@ -9,11 +9,11 @@
 #include <string>
 
 #include "bench/interleaved.h"
+#include "cllm/base/aligned_buffer.h"
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/base/random.h"
-#include "cllm/base/slab.h"
-#include "cllm/data/signatures.h"
+#include "cllm/corpus/signatures.h"
 #include "cllm/kernels/blas.h"
 
 namespace cllm {
@@ -38,8 +38,8 @@ void run(const std::string& file, std::uint32_t vocabulary, int rounds) {
   const auto tokenizer =
       data::build_tokenizer({data::TokenizerSpec::Kind::bpe, vocabulary, {}}, read_file(file));
   const kernels::Kernels& k = kernels::select_kernels();
-  const data::Signatures signatures(*tokenizer, k);
-  const data::Signatures portable(*tokenizer, kernels::portable_kernels());
+  const corpus::Signatures signatures(*tokenizer, k);
+  const corpus::Signatures portable(*tokenizer, kernels::portable_kernels());
   std::size_t listed = 0;
   for (std::uint32_t t = 0; t < vocabulary; ++t) listed += signatures.ranks(t).size();
   fmt::print("{} tokens, {} features, {:.1f} of a token; {} kernels\n", vocabulary,
@@ -49,7 +49,7 @@ void run(const std::string& file, std::uint32_t vocabulary, int rounds) {
   RandomStream random(1, 0);
   std::vector<std::uint32_t> tokens(2 * kPairs);
   for (std::uint32_t& token : tokens) token = static_cast<std::uint32_t>(random.below(vocabulary));
-  Slab<float> table(vocabulary * kChannels[2]);
+  AlignedBuffer<float> table(vocabulary * kChannels[2]);
   for (float& x : table.span()) x = static_cast<float>(random.uniform());
 
   const auto of_pairs = [&](const auto& similarity) {
@@ -64,11 +64,11 @@ void run(const std::string& file, std::uint32_t vocabulary, int rounds) {
   std::vector<bench::Contender> pairs = {
       {"primes", kPairs,
        of_pairs([&](std::uint32_t a, std::uint32_t b) { return signatures.similarity(a, b); })},
-      {"primes, portable twin", kPairs,
+      {"primes, portable implementation", kPairs,
        of_pairs([&](std::uint32_t a, std::uint32_t b) { return portable.similarity(a, b); })}};
-  Slab<float> dots(vocabulary), products(kQueries * vocabulary);
-  const data::RelativeIndex index(signatures);
-  data::RelativeIndex::Scratch scratch(index);
+  AlignedBuffer<float> dots(vocabulary), products(kQueries * vocabulary);
+  const corpus::RelativeIndex index(signatures);
+  corpus::RelativeIndex::Scratch scratch(index);
   std::vector<bench::Contender> queries = {
       {"primes, inverted index", kQueries,
        [&] {

@@ -16,12 +16,12 @@
 #include <string>
 
 #include "bench/interleaved.h"
+#include "cllm/base/aligned_buffer.h"
 #include "cllm/base/error.h"
 #include "cllm/base/random.h"
-#include "cllm/base/slab.h"
-#include "cllm/data/token_counts.h"
+#include "cllm/corpus/token_counts.h"
+#include "cllm/corpus/ulam_order.h"
 #include "cllm/data/token_file.h"
-#include "cllm/data/ulam_order.h"
 #include "cllm/kernels/kernels.h"
 
 namespace cllm {
@@ -38,8 +38,8 @@ struct Order {
 };
 
 std::vector<std::uint64_t> counts_of(const data::TokenFile& file) {
-  Crew crew(1);
-  return data::count_tokens(file.tokens(), file.info().vocabulary, crew);
+  ThreadPool pool(1);
+  return corpus::count_tokens(file.tokens(), file.info().vocabulary, pool);
 }
 
 std::vector<Order> orders_of(std::span<const std::uint64_t> counts) {
@@ -53,7 +53,7 @@ std::vector<Order> orders_of(std::span<const std::uint64_t> counts) {
   return {{"shuffled", shuffled},
           {"ids", ids},
           {"frequency", data::frequency_ranks(counts)},
-          {"ulam", data::ulam_rows(counts)}};
+          {"ulam", corpus::ulam_rows(counts)}};
 }
 
 class Bench {
@@ -108,7 +108,7 @@ class Bench {
 
   data::TokenFile file_;
   std::vector<Order> orders_;
-  Slab<float> table_, rows_;
+  AlignedBuffer<float> table_, rows_;
   std::vector<std::uint32_t> tokens_;
   std::vector<std::uint64_t> walk_;
   const kernels::Kernels& kernels_ = kernels::select_kernels();

@@ -1,4 +1,4 @@
-#include "cllm/cli/binding.h"
+#include "cllm/cli/machine/binding.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "cllm/cli/launch.h"
+#include "cllm/cli/machine/launch.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -73,10 +73,10 @@ TEST(Launch, MpiStartsWhereRanksCanMeetOrNeedNot) {
 std::string difference(const Arguments& first, const Arguments& second,
                        const std::string& second_digest = "d") {
   std::string text;
-  support::ThreadRanks(2).run([&](train::Collective& collective) {
-    const bool is_first = collective.rank() == 0;
+  support::ThreadRanks(2).run([&](ranks::ProcessGroup& process_group) {
+    const bool is_first = process_group.rank() == 0;
     try {
-      require_same_start(is_first ? first : second, is_first ? "d" : second_digest, collective);
+      require_same_start(is_first ? first : second, is_first ? "d" : second_digest, process_group);
     } catch (const ReplicatedError& error) {
       if (is_first) text = error.what();
     }
@@ -111,15 +111,15 @@ TEST(Start, AnotherBuildIsRefused) {
 }
 
 /// Rank 0 of two, of which the other says something of its own.
-class WithStranger final : public train::Collective {
+class WithStranger final : public ranks::ProcessGroup {
  public:
   explicit WithStranger(std::string words) : words_(std::move(words)) {}
   int rank() const override { return 0; }
   int size() const override { return 2; }
-  void use(train::Allreduce) override {}
-  void sum(std::span<float>) override {}
-  void sum(std::span<std::int32_t>) override {}
-  void sum(std::span<std::int64_t>) override {}
+  void use(ranks::Allreduce) override {}
+  void all_reduce(std::span<float>) override {}
+  void all_reduce(std::span<std::int32_t>) override {}
+  void all_reduce(std::span<std::int64_t>) override {}
   std::string broadcast(std::string bytes) override { return bytes; }
   std::vector<std::string> all_gather(const std::string& bytes) override { return {bytes, words_}; }
 
@@ -129,8 +129,8 @@ class WithStranger final : public train::Collective {
 
 TEST(Start, AnotherVersionIsRefused) {
   const auto error = [](const std::string& words) {
-    WithStranger collective(words);
-    return support::error_of([&] { require_same_start({"--seed", "1"}, "d", collective); });
+    WithStranger process_group(words);
+    return support::error_of([&] { require_same_start({"--seed", "1"}, "d", process_group); });
   };
   using namespace std::string_literals;
   EXPECT_THAT(error("cllm-dist\0"

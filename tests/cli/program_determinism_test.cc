@@ -48,11 +48,13 @@ TEST_F(DeterminismTest, OnTinyshakespeare) {
 }
 
 TEST_F(DeterminismTest, WithTeamsOfAnySize) {
-  const Arguments units = {"--batch", "12", "--micro-batch", "4", "--row-block", "32"};
-  const std::vector<std::string> alone = trained(1, units);
+  const Arguments micro_batches = {"--batch", "12", "--micro-batch", "4", "--token-block", "32"};
+  const std::vector<std::string> alone = trained(1, micro_batches);
   for (const char* team : {"1", "2", "3", "4"}) {
-    EXPECT_EQ(trained(1, units + Arguments{"--team", team, "--threads", team}), alone) << team;
-    EXPECT_EQ(trained(2, units + Arguments{"--team", team, "--threads", "2"}), alone) << team;
+    EXPECT_EQ(trained(1, micro_batches + Arguments{"--team", team, "--threads", team}), alone)
+        << team;
+    EXPECT_EQ(trained(2, micro_batches + Arguments{"--team", team, "--threads", "2"}), alone)
+        << team;
   }
 }
 

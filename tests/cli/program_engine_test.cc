@@ -111,7 +111,7 @@ TEST_F(EngineTest, OptionsThatMakeNoSenseAreNamed) {
                                       {"--allreduce", "tree"},
                                       {"--team", "0"},
                                       {"--team", "x"},
-                                      {"--row-block", "0"},
+                                      {"--token-block", "0"},
                                       {"--trace", "5"},
                                       {"--trace", "5:4"},
                                       {"--trace", "5:99999"},

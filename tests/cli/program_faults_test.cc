@@ -132,7 +132,8 @@ TEST_F(FaultsTest, AnErrorOfOneRankEndsAllInItsWords) {
 // The communication thread waits for what is then not computed, and the other rank for that.
 TEST_F(FaultsTest, LackOfMemoryInAComputeThreadEndsAllInWords) {
   for (const char* threads : {"1", "2"}) {
-    const ChildResult result = run_to_fault(1, "unit.begins:9:memory", {"--threads", threads});
+    const ChildResult result =
+        run_to_fault(1, "micro-batch.begins:9:memory", {"--threads", threads});
     EXPECT_EQ(result.exit_code, 1);
     expect_one_sentence(result, "rank 1 \\(host .+\\): out of memory; use a smaller model");
     std::filesystem::remove_all(out());

@@ -45,7 +45,7 @@ TEST_F(RanksTest, TheResultDoesNotDependOnRanksAndThreads) {
   EXPECT_GT(std::abs(validation_loss(1, 1, {"--seed", "2"}) - expected), kPromised);
 }
 
-TEST_F(RanksTest, MoreRanksThanUnitsAreIdleButDoNoHarm) {
+TEST_F(RanksTest, MoreRanksThanMicroBatchesAreIdleButDoNoHarm) {
   succeed_on(4, tiny("run", 5, {"--batch", "2", "--micro-batch", "1"}));
   succeed(tiny("alone", 5, {"--batch", "2", "--micro-batch", "1"}));
   // Five steps from the same bits: the difference is of a few roundings of a loss near 5.

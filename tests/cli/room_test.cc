@@ -1,4 +1,4 @@
-#include "cllm/cli/room.h"
+#include "cllm/cli/run/room.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

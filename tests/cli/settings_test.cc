@@ -1,4 +1,4 @@
-#include "cllm/cli/settings.h"
+#include "cllm/cli/run/settings.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -59,10 +59,10 @@ TEST(TraceTest, IsARangeOfSteps) {
 }
 
 TEST(AllreduceTest, IsAutoOrAKind) {
-  EXPECT_EQ(parse_allreduce("auto"), train::Allreduce::kRing);
-  EXPECT_EQ(parse_allreduce("mpi"), train::Allreduce::kMpi);
-  EXPECT_EQ(parse_allreduce("ring"), train::Allreduce::kRing);
-  EXPECT_EQ(parse_allreduce("flat"), train::Allreduce::kFlat);
+  EXPECT_EQ(parse_allreduce("auto"), ranks::Allreduce::kRing);
+  EXPECT_EQ(parse_allreduce("mpi"), ranks::Allreduce::kMpi);
+  EXPECT_EQ(parse_allreduce("ring"), ranks::Allreduce::kRing);
+  EXPECT_EQ(parse_allreduce("flat"), ranks::Allreduce::kFlat);
   for (const char* text : {"", "tree", "Ring", "ring "}) {
     EXPECT_THAT(error_of([&] { parse_allreduce(text); }),
                 HasSubstr(std::string("--allreduce ") + text));
@@ -109,7 +109,7 @@ TEST(ResolveTest, TheShapeIsThePresetsWhereNoOptionSaysOtherwise) {
 
 TEST(ResolveTest, DerivesWhatIsNotGiven) {
   const TrainSettings s = settings_of({"--steps", "500", "--lr", "0.02"});
-  EXPECT_EQ(s.min_rate, 0.02 / 10);
+  EXPECT_EQ(s.min_learning_rate, 0.02 / 10);
   EXPECT_EQ(s.warmup, 50u);
   EXPECT_EQ(s.evaluate_every, 50u);
   EXPECT_GE(s.micro_batch, 1u);
@@ -123,7 +123,7 @@ TEST(ResolveTest, DerivesWhatIsNotGiven) {
 TEST(ResolveTest, WhatIsGivenStays) {
   const TrainSettings s = settings_of({"--steps=500", "--lr=0.02", "--min-lr=0.01", "--warmup=3",
                                        "--eval-every=0", "--micro-batch=8", "--threads=3"});
-  EXPECT_EQ(s.min_rate, 0.01);
+  EXPECT_EQ(s.min_learning_rate, 0.01);
   EXPECT_EQ(s.warmup, 3u);
   EXPECT_EQ(s.evaluate_every, 0u);
   EXPECT_EQ(s.micro_batch, 8u);
@@ -182,8 +182,8 @@ TEST(ConfigTest, SaysAllThatTheRunNeedsAndNothingOfThisStart) {
   const Resolved again(arguments_from_toml(text, "config.toml", app));
   const TrainSettings &a = asked.settings, &b = again.settings;
   EXPECT_EQ(a.shape, b.shape);
-  EXPECT_EQ(a.rate, b.rate);
-  EXPECT_EQ(a.min_rate, b.min_rate);
+  EXPECT_EQ(a.learning_rate, b.learning_rate);
+  EXPECT_EQ(a.min_learning_rate, b.min_learning_rate);
   EXPECT_EQ(a.optimizer.beta2, b.optimizer.beta2);
   EXPECT_EQ(a.data, b.data);
   EXPECT_EQ(a.seed, b.seed);

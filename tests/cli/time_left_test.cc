@@ -1,4 +1,4 @@
-#include "cllm/cli/time_left.h"
+#include "cllm/cli/run/time_left.h"
 
 #include <gtest/gtest.h>
 

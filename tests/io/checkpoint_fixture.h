@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "cllm/base/aligned_buffer.h"
 #include "cllm/base/error.h"
 #include "cllm/base/random.h"
-#include "cllm/base/slab.h"
 #include "cllm/io/checkpoint.h"
 #include "cllm/lattice/reduce.h"
 #include "lattice/examples.h"
@@ -37,15 +37,15 @@ inline lattice::Certificate random_lattice(std::size_t rank, std::uint64_t seed)
 struct Content {
   explicit Content(const model::ModelConfig& config)
       : layout(config),
-        parameters(layout.slab_size()),
-        m(layout.slab_size()),
-        v(layout.slab_size()) {
+        parameters(layout.flat_size()),
+        m(layout.flat_size()),
+        v(layout.flat_size()) {
     run.model = config;
   }
 
   RunState run;
   model::Layout layout;
-  Slab<float> parameters, m, v;
+  AlignedBuffer<float> parameters, m, v;
 
   void write(const std::filesystem::path& path) const {
     write_checkpoint(path, run, layout, parameters.span(), m.span(), v.span());
@@ -78,25 +78,25 @@ inline Content random_content(const model::ModelConfig& config, std::uint64_t se
   content.run.tokenizer_kind = "bpe";
   content.run.tokenizer_blob = random_bytes(random, random.below(3000));
   content.run.program_version = "0.1.0";
-  if (config.is_reduced()) content.run.lattice = random_lattice(config.embedding_rank, seed);
-  for (Slab<float>* slab : {&content.parameters, &content.m, &content.v}) {
+  if (config.is_factorised()) content.run.lattice = random_lattice(config.embedding_rank, seed);
+  for (AlignedBuffer<float>* buffer : {&content.parameters, &content.m, &content.v}) {
     for (const model::Tensor& tensor : content.layout.tensors()) {
       for (std::size_t i = 0; i < tensor.size(); ++i) {
-        (*slab)[tensor.offset + i] = random_finite(random);
+        (*buffer)[tensor.offset + i] = random_finite(random);
       }
     }
   }
   return content;
 }
 
-/// The bits of a slab; floats compare wrongly (-0 == 0).
-inline std::vector<std::uint32_t> bits(const Slab<float>& slab) {
+/// The bits of a flat buffer; floats compare wrongly (-0 == 0).
+inline std::vector<std::uint32_t> bits(const AlignedBuffer<float>& buffer) {
   std::vector<std::uint32_t> result;
-  for (const float value : slab.span()) result.push_back(std::bit_cast<std::uint32_t>(value));
+  for (const float value : buffer.span()) result.push_back(std::bit_cast<std::uint32_t>(value));
   return result;
 }
 
-/// Reads what `write` wrote, into slabs of zeros.
+/// Reads what `write` wrote, into flat buffers of zeros.
 inline Content read_all(const std::filesystem::path& path, const model::ModelConfig& config) {
   Content content(config);
   content.run = read_run_state(path);

@@ -131,7 +131,7 @@ TEST_F(CheckpointTest, NonFiniteValuesAreNotWritten) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(directory_.path()), {}), 1);
 }
 
-TEST_F(CheckpointTest, SlabsAndLayoutMustBelongTogether) {
+TEST_F(CheckpointTest, BuffersAndLayoutMustBelongTogether) {
   const Content content = random_content(kSmallModel, 7);
   const auto write_with = [&](const RunState& run, std::span<const float> m) {
     write_checkpoint(path_, run, content.layout, content.parameters.span(), m, content.v.span());

@@ -25,15 +25,15 @@ struct CompressedContent {
     RandomStream random(3, 0);
     for (std::size_t i = 0; i < content.layout.tensors().size(); ++i) {
       const model::Tensor& tensor = content.layout[i];
-      const auto slab = content.parameters.span().subspan(tensor.offset, tensor.size());
-      for (float& value : slab) value = static_cast<float>(random.normal());
+      const auto buffer = content.parameters.span().subspan(tensor.offset, tensor.size());
+      for (float& value : buffer) value = static_cast<float>(random.normal());
       if (!tensor.is_matrix) continue;
       std::vector<double> unit(tensor.columns * tensor.columns);
       for (std::size_t c = 0; c < tensor.columns; ++c) unit[c * (tensor.columns + 1)] = 1;
       const std::vector<double> rows(tensor.rows, 1.0);
       const lattice::WeightLattice lattice(unit, rows, {.method = method});
-      const lattice::CodedMatrix coded = lattice::code_matrix(lattice, slab, 0.25, 1);
-      coded.decode(lattice.kind(), slab);  // what is to come back
+      const lattice::CodedMatrix coded = lattice::code_matrix(lattice, buffer, 0.25, 1);
+      coded.decode(lattice.kind(), buffer);  // what is to come back
       matrices.codes[i] = coded.pack();
       matrices.certificates[i] = lattice::encode_certificates(lattice.certificates());
     }

@@ -30,7 +30,7 @@ TEST_F(CompressedModelTest, ComesBackByWhatReadsCheckpoints) {
   for (const lattice::Method method : {kRounding, kBabai, kReducedBabai, kE8}) {
     write(method);
     EXPECT_EQ(read_run_state(path_), content_.run);
-    Slab<float> found(content_.layout.slab_size());
+    AlignedBuffer<float> found(content_.layout.flat_size());
     // Between tensors, the fixture has zeros as well.
     read_parameters(path_, content_.layout, found.span());
     EXPECT_EQ(bits(found), bits(content_.parameters)) << lattice::name_of(method);
@@ -74,7 +74,7 @@ TEST_F(CompressedModelTest, NoFlippedBitGoesUnnoticed) {
       std::ofstream(path_, std::ios::binary) << spoiled;
       ++rounds;
       try {
-        Slab<float> found(content_.layout.slab_size());
+        AlignedBuffer<float> found(content_.layout.flat_size());
         const RunState run = read_run_state(path_);
         read_parameters(path_, content_.layout, found.span());
         EXPECT_EQ(run, content_.run);

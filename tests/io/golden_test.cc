@@ -30,10 +30,10 @@ Content golden_content(int version) {
                                                .reduced = {1, 1, {5}}};
   }
   float value = -20.25F;
-  for (Slab<float>* slab : {&content.parameters, &content.m, &content.v}) {
+  for (AlignedBuffer<float>* buffer : {&content.parameters, &content.m, &content.v}) {
     for (const model::Tensor& tensor : content.layout.tensors()) {
       for (std::size_t i = 0; i < tensor.size(); ++i) {
-        (*slab)[tensor.offset + i] = value;
+        (*buffer)[tensor.offset + i] = value;
         value += 0.75F;
       }
     }

@@ -1,10 +1,10 @@
 #include <bit>
 #include <cmath>
 
-#include "kernels/twins.h"
+#include "kernels/implementations.h"
 
-/// AdamW: AVX2 against the portable twin, and both against the paper's algorithm in double over
-/// several steps.
+/// AdamW: AVX2 against the portable implementation, and both against the paper's algorithm in
+/// double over several steps.
 namespace cllm::kernels {
 namespace {
 
@@ -97,20 +97,21 @@ struct Example {
   AdamWStep step = step_number(7);
 };
 
-TEST(AdamWTest, Twins) {
+TEST(AdamWTest, Implementations) {
   for (const std::size_t n : lengths()) {
     const Example example(n);
-    expect_twins_agree({.name = "adamw",
-                        .arrays = {example.parameter, example.m, example.v, example.gradient},
-                        .tolerances = example.tolerances(),
-                        .call = [&](const Kernels& k, float* const* p) {
-                          k.adamw(p[0], p[1], p[2], p[3], n, example.step);
-                        }});
+    expect_implementations_agree(
+        {.name = "adamw",
+         .arrays = {example.parameter, example.m, example.v, example.gradient},
+         .tolerances = example.tolerances(),
+         .call = [&](const Kernels& k, float* const* p) {
+           k.adamw(p[0], p[1], p[2], p[3], n, example.step);
+         }});
   }
 }
 
-// To the twins' tolerances of adamw, whose bits are the next test's.
-TEST(AdamWTest, IntegerTwins) {
+// To the implementations' tolerances of adamw, whose bits are the next test's.
+TEST(AdamWTest, IntegerImplementations) {
   for (const std::size_t n : lengths()) {
     Example example(n);
     example.step.gradient_scale = 0x1.8p-24f;
@@ -120,14 +121,14 @@ TEST(AdamWTest, IntegerTwins) {
       example.gradient[i] = static_cast<float>(sum);
       sums[i] = std::bit_cast<float>(sum);
     }
-    expect_twins_agree({.name = "adamw_integers",
-                        .arrays = {example.parameter, example.m, example.v, sums},
-                        .tolerances = example.tolerances(),
-                        .call = [&](const Kernels& k, float* const* p) {
-                          k.adamw_integers(p[0], p[1], p[2],
-                                           reinterpret_cast<const std::int32_t*>(p[3]), n,
-                                           example.step);
-                        }});
+    expect_implementations_agree({.name = "adamw_integers",
+                                  .arrays = {example.parameter, example.m, example.v, sums},
+                                  .tolerances = example.tolerances(),
+                                  .call = [&](const Kernels& k, float* const* p) {
+                                    k.adamw_integers(p[0], p[1], p[2],
+                                                     reinterpret_cast<const std::int32_t*>(p[3]), n,
+                                                     example.step);
+                                  }});
   }
 }
 

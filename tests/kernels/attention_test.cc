@@ -2,9 +2,9 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/twins.h"
+#include "kernels/implementations.h"
 
-/// The kernels of attention: AVX2 against the portable twin.
+/// The kernels of attention: AVX2 against the portable implementation.
 namespace cllm::kernels {
 namespace {
 
@@ -83,15 +83,15 @@ Array masked(Array scores, const Block& block) {
 void check_softmax(const Array& dense, float scale, const Block& block) {
   const Array scores = masked(with_padding(dense, block.rows, block.columns, block.ld), block);
   const SoftmaxTolerances allowed = softmax_tolerances(scores, static_cast<double>(scale), block);
-  expect_twins_agree({.name = "causal_softmax",
-                      .arrays = {scores, Array(block.rows)},
-                      .tolerances = {allowed.p, allowed.log_sum_exp},
-                      .call = [=](const Kernels& k, float* const* p) {
-                        k.causal_softmax(p[0], p[1], scale, block.visible, block.rows,
-                                         block.columns, block.ld);
-                      }});
+  expect_implementations_agree({.name = "causal_softmax",
+                                .arrays = {scores, Array(block.rows)},
+                                .tolerances = {allowed.p, allowed.log_sum_exp},
+                                .call = [=](const Kernels& k, float* const* p) {
+                                  k.causal_softmax(p[0], p[1], scale, block.visible, block.rows,
+                                                   block.columns, block.ld);
+                                }});
 
-  // The second kernel is given the first's log-sum-exp, and both twins the same one.
+  // The second kernel is given the first's log-sum-exp, and both implementations the same one.
   Array p = scores;
   Array log_sum_exp(block.rows);
   portable_kernels().causal_softmax(p.data(), log_sum_exp.data(), scale, block.visible, block.rows,
@@ -108,13 +108,13 @@ void check_softmax(const Array& dense, float scale, const Block& block) {
           probability == 0 ? kDropped : probability * kU * (std::abs(exponent) + 4) + kDropped;
     }
   }
-  expect_twins_agree({.name = "causal_probabilities",
-                      .arrays = {scores, log_sum_exp},
-                      .tolerances = {again, {}},
-                      .call = [=](const Kernels& k, float* const* q) {
-                        k.causal_probabilities(q[0], q[1], scale, block.visible, block.rows,
-                                               block.columns, block.ld);
-                      }});
+  expect_implementations_agree({.name = "causal_probabilities",
+                                .arrays = {scores, log_sum_exp},
+                                .tolerances = {again, {}},
+                                .call = [=](const Kernels& k, float* const* q) {
+                                  k.causal_probabilities(q[0], q[1], scale, block.visible,
+                                                         block.rows, block.columns, block.ld);
+                                }});
 }
 
 TEST(AttentionTest, Softmax) {
@@ -183,17 +183,17 @@ TEST(AttentionTest, SoftmaxBackward) {
       if (!is_guard(dp[i])) {
         const double difference =
             static_cast<double>(dp[i]) - static_cast<double>(delta[i / block.ld]);
-        // A difference, two products and the twin's rounding; each relative.
+        // A difference, two products and the implementation's rounding; each relative.
         allowed[i] = 4 * kU * std::abs(0.125 * static_cast<double>(p[i]) * difference);
       }
     }
-    expect_twins_agree({.name = "softmax_backward",
-                        .arrays = {p, dp, delta},
-                        .tolerances = {{}, allowed, {}},
-                        .call = [=](const Kernels& k, float* const* q) {
-                          k.softmax_backward(q[0], q[1], q[2], 0.125f, block.rows, block.columns,
-                                             block.ld);
-                        }});
+    expect_implementations_agree({.name = "softmax_backward",
+                                  .arrays = {p, dp, delta},
+                                  .tolerances = {{}, allowed, {}},
+                                  .call = [=](const Kernels& k, float* const* q) {
+                                    k.softmax_backward(q[0], q[1], q[2], 0.125f, block.rows,
+                                                       block.columns, block.ld);
+                                  }});
   }
 }
 
@@ -205,11 +205,11 @@ TEST(AttentionTest, RowDots) {
     const Array b = normal_array(n, 1, 2);
     std::vector<double> allowed(block.rows);
     for (std::size_t i = 0; i < n; ++i) {
-      // A product, the additions, and the twin's rounding.
+      // A product, the additions, and the implementation's rounding.
       allowed[i / block.columns] += kU * (static_cast<double>(block.columns) / 32 + 9 + 2) *
                                     std::abs(static_cast<double>(a[i]) * static_cast<double>(b[i]));
     }
-    expect_twins_agree(
+    expect_implementations_agree(
         {.name = "row_dots",
          .arrays = {with_padding(a, block.rows, block.columns, block.ld),
                     with_padding(b, block.rows, block.columns, ldb), Array(block.rows)},

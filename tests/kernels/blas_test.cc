@@ -15,7 +15,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/base/processors.h"
-#include "kernels/twins.h"
+#include "kernels/implementations.h"
 
 namespace cllm::kernels {
 namespace {

@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/twins.h"
+#include "kernels/implementations.h"
 
 /// Every backward kernel against central differences of its forward function, written here in
 /// double from its definition. The step h leaves h^2/6 |f'''| and 2^-53 |f| / h, both below 1e-9
@@ -218,7 +218,7 @@ std::vector<std::string> names() {
   return result;
 }
 
-INSTANTIATE_TEST_SUITE_P(Twins, GradientTest, ::testing::ValuesIn(names()),
+INSTANTIATE_TEST_SUITE_P(Implementations, GradientTest, ::testing::ValuesIn(names()),
                          [](const auto& twin) { return twin.param; });
 
 }  // namespace

@@ -4,10 +4,10 @@
 #include <limits>
 #include <random>
 
-#include "kernels/twins.h"
+#include "kernels/implementations.h"
 
-/// Sums of integer coordinates: AVX2 against the portable twin, bit by bit, and both against the
-/// definition.
+/// Sums of integer coordinates: AVX2 against the portable implementation, bit by bit, and both
+/// against the definition.
 namespace cllm::kernels {
 namespace {
 
@@ -41,28 +41,30 @@ Integers any_integers(std::size_t n, std::uint64_t seed) {
 
 std::int32_t wrapped(std::int64_t sum) { return static_cast<std::int32_t>(sum); }
 
-// --- Twins ---------------------------------------------------------------------------------------
+// --- Implementations
+// ---------------------------------------------------------------------------------------
 
-TEST(IntegersTest, TwinsOfEncode) {
+TEST(IntegersTest, ImplementationsOfEncode) {
   for (const std::size_t n : lengths()) {
     for (const Encode entry : {&Kernels::encode, &Kernels::encode_add}) {
-      expect_twins_agree({.name = entry == &Kernels::encode ? "encode" : "encode_add",
-                          .arrays = {normal_array(n, 1, 1), bits_of(any_integers(n, 2))},
-                          .tolerances = {{}, {}},
-                          .call = [=](const Kernels& k, float* const* p) {
-                            (k.*entry)(p[0], 0x1p27f, integers(p[1]), n);
-                          }});
+      expect_implementations_agree({.name = entry == &Kernels::encode ? "encode" : "encode_add",
+                                    .arrays = {normal_array(n, 1, 1), bits_of(any_integers(n, 2))},
+                                    .tolerances = {{}, {}},
+                                    .call = [=](const Kernels& k, float* const* p) {
+                                      (k.*entry)(p[0], 0x1p27f, integers(p[1]), n);
+                                    }});
     }
     for (const float scale : {1.0f, 0x1p20f, 0x1p31f, 0x1p57f}) {
-      expect_twins_agree({.name = "encode_add_wide",
-                          .arrays = {normal_array(n, 1, 1), bits_of(any_integers(n, 2)),
-                                     bits_of(any_integers(n, 3))},
-                          .tolerances = {{}, {}, {}},
-                          .call = [=](const Kernels& k, float* const* p) {
-                            k.encode_add_wide(p[0], scale, integers(p[1]), integers(p[2]), n);
-                          }});
+      expect_implementations_agree({.name = "encode_add_wide",
+                                    .arrays = {normal_array(n, 1, 1), bits_of(any_integers(n, 2)),
+                                               bits_of(any_integers(n, 3))},
+                                    .tolerances = {{}, {}, {}},
+                                    .call = [=](const Kernels& k, float* const* p) {
+                                      k.encode_add_wide(p[0], scale, integers(p[1]), integers(p[2]),
+                                                        n);
+                                    }});
     }
-    expect_twins_agree(
+    expect_implementations_agree(
         {.name = "largest",
          .arrays = {normal_array(n, 1, 1), Array(1)},
          .tolerances = {{}, {}},
@@ -70,19 +72,20 @@ TEST(IntegersTest, TwinsOfEncode) {
   }
 }
 
-TEST(IntegersTest, TwinsOfSums) {
+TEST(IntegersTest, ImplementationsOfSums) {
   for (const std::size_t n : lengths()) {
-    expect_twins_agree({.name = "add_integers",
-                        .arrays = {bits_of(any_integers(n, 1)), bits_of(any_integers(n, 2))},
-                        .tolerances = {{}, {}},
-                        .call = [=](const Kernels& k, float* const* p) {
-                          k.add_integers(integers(p[0]), integers(p[1]), n);
-                        }});
+    expect_implementations_agree(
+        {.name = "add_integers",
+         .arrays = {bits_of(any_integers(n, 1)), bits_of(any_integers(n, 2))},
+         .tolerances = {{}, {}},
+         .call = [=](const Kernels& k, float* const* p) {
+           k.add_integers(integers(p[0]), integers(p[1]), n);
+         }});
   }
 }
 
 // Also in every order of magnitude below the range, where the squares' sum is exact in double.
-TEST(IntegersTest, TwinsOfNorm) {
+TEST(IntegersTest, ImplementationsOfNorm) {
   for (const std::size_t n : lengths()) {
     for (const int shift : {0, 13, 27}) {
       Integers x = any_integers(n, 1);

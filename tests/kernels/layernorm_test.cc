@@ -1,8 +1,8 @@
 #include <cmath>
 
-#include "kernels/twins.h"
+#include "kernels/implementations.h"
 
-/// LayerNorm, forward and backward: AVX2 against the portable twin.
+/// LayerNorm, forward and backward: AVX2 against the portable implementation.
 namespace cllm::kernels {
 namespace {
 
@@ -78,12 +78,13 @@ void check_forward(const Array& x, const Shape& shape) {
     each = std::min(3.9f, std::max(-3.9f, each));  // `tolerances` counts on at most 4
   }
   const Tolerances allowed = tolerances(x, gain, rows, channels);
-  expect_twins_agree({.name = "layernorm",
-                      .arrays = {x, gain, shift, Array(x.size()), Array(rows), Array(rows)},
-                      .tolerances = {{}, {}, {}, allowed.y, allowed.mean, allowed.rstd},
-                      .call = [=](const Kernels& k, float* const* p) {
-                        k.layernorm(p[0], p[1], p[2], p[3], p[4], p[5], rows, channels);
-                      }});
+  expect_implementations_agree(
+      {.name = "layernorm",
+       .arrays = {x, gain, shift, Array(x.size()), Array(rows), Array(rows)},
+       .tolerances = {{}, {}, {}, allowed.y, allowed.mean, allowed.rstd},
+       .call = [=](const Kernels& k, float* const* p) {
+         k.layernorm(p[0], p[1], p[2], p[3], p[4], p[5], rows, channels);
+       }});
 }
 
 TEST(LayernormTest, Forward) {
@@ -117,14 +118,14 @@ TEST(LayernormTest, Residual) {
       sum[i] = x[i] + (branch[i] + bias[i % channels]);
     }
     const Tolerances allowed = tolerances(sum, gain, rows, channels);
-    expect_twins_agree(
+    expect_implementations_agree(
         {.name = "residual_layernorm",
          .arrays = {x, branch, bias, gain, shift, Array(n), Array(n), Array(rows), Array(rows)},
          .tolerances = {{}, {}, {}, {}, {}, {}, allowed.y, allowed.mean, allowed.rstd},
          .call = [=, r = rows, c = channels](const Kernels& k, float* const* p) {
            k.residual_layernorm(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], r, c);
          }});
-    expect_twins_agree(
+    expect_implementations_agree(
         {.name = "residual_layernorm in place",
          .arrays = {x, branch, bias, gain, shift, Array(n), Array(rows), Array(rows)},
          .tolerances = {{}, {}, {}, {}, {}, allowed.y, allowed.mean, allowed.rstd},
@@ -185,17 +186,17 @@ TEST(LayernormTest, Backward) {
                   2 * std::abs(static_cast<double>(dx[row * channels + c])));
       }
     }
-    expect_twins_agree({.name = "layernorm_backward",
-                        .arrays = {dy, x, mean, rstd, gain, dx, dgain, dshift},
-                        .tolerances = {{}, {}, {}, {}, {}, dx_allowed, dgain_allowed, {}},
-                        .call = [=, r = rows, c = channels](const Kernels& k, float* const* p) {
-                          k.layernorm_backward(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], r,
-                                               c);
-                        }});
+    expect_implementations_agree(
+        {.name = "layernorm_backward",
+         .arrays = {dy, x, mean, rstd, gain, dx, dgain, dshift},
+         .tolerances = {{}, {}, {}, {}, {}, dx_allowed, dgain_allowed, {}},
+         .call = [=, r = rows, c = channels](const Kernels& k, float* const* p) {
+           k.layernorm_backward(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], r, c);
+         }});
   }
 }
 
-// The engine cuts a unit into row blocks: how many rows come in one call must not change a bit.
+// The engine cuts a unit into token blocks: how many rows come in one call must not change a bit.
 TEST(LayernormTest, BackwardIsTheSameInOneCallAndRowByRow) {
   constexpr std::size_t kRows = 11;
   constexpr std::size_t kChannels = 83;

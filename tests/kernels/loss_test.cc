@@ -2,9 +2,9 @@
 #include <cmath>
 #include <limits>
 
-#include "kernels/twins.h"
+#include "kernels/implementations.h"
 
-/// Softmax cross-entropy: AVX2 against the portable twin.
+/// Softmax cross-entropy: AVX2 against the portable implementation.
 namespace cllm::kernels {
 namespace {
 
@@ -59,19 +59,19 @@ void check(const Array& logits, std::size_t rows, std::size_t vocabulary) {
   const float scale = 1.0f / 3;
   const std::vector<std::uint32_t> targets = targets_for(rows, vocabulary);
   const Tolerances allowed = tolerances(logits, targets, static_cast<double>(scale), vocabulary);
-  expect_twins_agree({.name = "cross_entropy",
-                      .arrays = {logits, Array(rows)},
-                      .tolerances = {{}, allowed.losses},
-                      .call = [=](const Kernels& k, float* const* p) {
-                        k.cross_entropy(p[0], targets.data(), p[1], rows, vocabulary);
-                      }});
-  expect_twins_agree({.name = "cross_entropy_backward",
-                      .arrays = {logits, Array(rows)},
-                      .tolerances = {allowed.gradient, allowed.losses},
-                      .call = [=](const Kernels& k, float* const* p) {
-                        k.cross_entropy_backward(p[0], targets.data(), p[1], scale, rows,
-                                                 vocabulary);
-                      }});
+  expect_implementations_agree({.name = "cross_entropy",
+                                .arrays = {logits, Array(rows)},
+                                .tolerances = {{}, allowed.losses},
+                                .call = [=](const Kernels& k, float* const* p) {
+                                  k.cross_entropy(p[0], targets.data(), p[1], rows, vocabulary);
+                                }});
+  expect_implementations_agree({.name = "cross_entropy_backward",
+                                .arrays = {logits, Array(rows)},
+                                .tolerances = {allowed.gradient, allowed.losses},
+                                .call = [=](const Kernels& k, float* const* p) {
+                                  k.cross_entropy_backward(p[0], targets.data(), p[1], scale, rows,
+                                                           vocabulary);
+                                }});
 }
 
 /// Around the chunks' boundaries too: 1024 up to 65,536 tokens, longer ones above.
@@ -85,7 +85,7 @@ std::vector<std::size_t> vocabularies() {
   return result;
 }
 
-TEST(LossTest, Twins) {
+TEST(LossTest, Implementations) {
   for (const std::size_t vocabulary : vocabularies()) {
     for (const std::size_t rows : {1U, 3U}) {
       check(normal_array(rows * vocabulary, 3, 1), rows, vocabulary);
@@ -106,12 +106,13 @@ TEST(LossTest, Extremes) {
       impossible[vocabulary + target] = 2;
     }
     const std::vector<std::uint32_t> targets = targets_for(2, vocabulary);
-    expect_twins_agree({.name = "cross_entropy_backward with -inf",
-                        .arrays = {impossible, Array(2)},
-                        .tolerances = {std::vector<double>(n, 4 * kU), {8 * kU, 8 * kU}},
-                        .call = [=](const Kernels& k, float* const* p) {
-                          k.cross_entropy_backward(p[0], targets.data(), p[1], 1, 2, vocabulary);
-                        }});
+    expect_implementations_agree({.name = "cross_entropy_backward with -inf",
+                                  .arrays = {impossible, Array(2)},
+                                  .tolerances = {std::vector<double>(n, 4 * kU), {8 * kU, 8 * kU}},
+                                  .call = [=](const Kernels& k, float* const* p) {
+                                    k.cross_entropy_backward(p[0], targets.data(), p[1], 1, 2,
+                                                             vocabulary);
+                                  }});
   }
 }
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "cllm/base/processors.h"
-#include "kernels/twins.h"
+#include "kernels/implementations.h"
 
 /// exp, log and tanh over every float: all 2^32 bit patterns are given to the kernel. Finite
 /// results are compared with the C library's in double, whose error is below 2^-20 units in float's

@@ -32,11 +32,11 @@ class SelectionTest : public ::testing::Test {
   std::string before_;
 };
 
-TEST_F(SelectionTest, TakesTheFastestTwin) {
+TEST_F(SelectionTest, TakesTheFastestImplementation) {
   EXPECT_STREQ(select_kernels().name, has_avx2() ? "avx2" : "portable");
 }
 
-TEST_F(SelectionTest, TheEnvironmentForcesATwin) {
+TEST_F(SelectionTest, TheEnvironmentForcesAnImplementation) {
   setenv("CLLM_KERNELS", "portable", 1);
   EXPECT_EQ(&select_kernels(), &portable_kernels());
   setenv("CLLM_KERNELS", "avx2", 1);

@@ -4,7 +4,7 @@
 #include <random>
 #include <set>
 
-#include "kernels/twins.h"
+#include "kernels/implementations.h"
 
 namespace cllm::kernels {
 namespace {
@@ -39,7 +39,7 @@ Array bits_of(const Indices& indices) {
   return result;
 }
 
-/// Both twins, between guards and at several alignments, against the definition.
+/// Both implementations, between guards and at several alignments, against the definition.
 void expect_right(const Indices& a, const Indices& weights, const Indices& b) {
   const auto bits = [](const float* x) { return reinterpret_cast<const std::uint32_t*>(x); };
   const std::uint32_t sum = expected(a, weights, b);

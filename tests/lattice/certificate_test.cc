@@ -287,7 +287,7 @@ TEST(GramFaultTest, SaysWhatIsWrong) {
 /// Whether the basis of up to 4 small vectors is reduced, in exact integers: the Gram-Schmidt
 /// process without fractions (Cohen, "A Course in Computational Algebraic Number Theory", §2.6.3),
 /// where d(i) is the determinant of the first i products, and lambda(i, j) = d(j+1) mu(i, j).
-bool is_reduced(const IntegerMatrix& basis) {
+bool is_factorised(const IntegerMatrix& basis) {
   const std::size_t n = basis.rows();
   std::vector<__int128> d = {1};
   std::vector<std::vector<__int128>> lambda(n, std::vector<__int128>(n));
@@ -322,7 +322,7 @@ TEST(CertificateTest, DecidesAsExactArithmetic) {
     // Near reduced, and over and under it.
     IntegerMatrix basis = random_basis(n, n, 7, seed);
     for (std::size_t i = 0; i < n; ++i) basis(i, i) += 15;
-    const bool expected = is_reduced(basis);
+    const bool expected = is_factorised(basis);
     ++(expected ? reduced : refused);
     const std::string found = fault_of(as_it_is(basis));
     EXPECT_EQ(found.empty(), expected) << found;

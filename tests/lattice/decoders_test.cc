@@ -12,7 +12,8 @@
 #include "cllm/base/random.h"
 #include "cllm/kernels/kernels.h"
 
-/// E8 and D4: against exhaustive search, and the AVX2 twin against the portable one, bit by bit.
+/// E8 and D4: against exhaustive search, and the AVX2 implementation against the portable one, bit
+/// by bit.
 namespace cllm::lattice {
 namespace {
 
@@ -193,7 +194,7 @@ TEST(DecodersTest, TiesAreBrokenAsStated) {
   }
 }
 
-TEST(DecodersTest, TwinsAgree) {
+TEST(DecodersTest, ImplementationsAgree) {
   if (!kernels::has_avx2()) GTEST_SKIP() << "this machine has no AVX2";
   constexpr std::int32_t kGuard = 0x5a5a5a5a;
   for (const Lattice& lattice : kLattices) {

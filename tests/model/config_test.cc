@@ -64,8 +64,8 @@ TEST(Layout, TensorsAreAlignedAndApart) {
     end = tensor.offset + tensor.size();
     EXPECT_TRUE(names.insert(tensor.name).second) << tensor.name;
   }
-  EXPECT_LE(end, layout.slab_size());
-  EXPECT_EQ(layout[layout.table()].name, "wte.weight");
+  EXPECT_LE(end, layout.flat_size());
+  EXPECT_EQ(layout[layout.embedding()].name, "wte.weight");
   EXPECT_EQ(layout[layout.wpe()].name, "wpe.weight");
   EXPECT_EQ(layout[layout.ln_f_weight()].name, "ln_f.weight");
   EXPECT_EQ(layout[layout.ln_f_bias()].name, "ln_f.bias");
@@ -81,14 +81,14 @@ TEST(Layout, GroupsFollowEachOtherAndHoldEveryTensor) {
     EXPECT_EQ(group.offset, end);
     end += group.size;
   }
-  EXPECT_EQ(end, layout.slab_size());
+  EXPECT_EQ(end, layout.flat_size());
   EXPECT_EQ(names, (std::vector<std::string>{"head", "h.2", "h.1", "h.0", "embeddings"}));
   const auto group_of = [&](std::size_t tensor) {
     const auto after =
         std::ranges::upper_bound(layout.groups(), layout[tensor].offset, {}, &Group::offset);
     return std::prev(after)->name;
   };
-  EXPECT_EQ(group_of(layout.table()), "head");
+  EXPECT_EQ(group_of(layout.embedding()), "head");
   EXPECT_EQ(group_of(layout.ln_f_bias()), "head");
   EXPECT_EQ(group_of(layout.layer(2).ln_1_weight), "h.2");
   EXPECT_EQ(group_of(layout.layer(0).mlp_proj_bias), "h.0");
@@ -103,8 +103,8 @@ TEST(Layout, AReducedTableIsCodesAndABasis) {
                        .vocabulary = 11,
                        .embedding_rank = 3});
   const Layout dense({.layers = 2, .heads = 1, .channels = 5, .context = 7, .vocabulary = 11});
-  const Tensor& codes = layout[layout.table()];
-  const Tensor& basis = layout[layout.basis()];
+  const Tensor& codes = layout[layout.embedding()];
+  const Tensor& basis = layout[layout.embedding_basis()];
   EXPECT_EQ(codes.name, "wte.codes");
   EXPECT_EQ(codes.rows, 11u);
   EXPECT_EQ(codes.columns, 3u);
@@ -148,7 +148,7 @@ TEST(Tiling, CoversEveryTensorOnce) {
 TEST(Initialize, GivesEachTensorItsDistribution) {
   const Layout layout(
       {.layers = 2, .heads = 2, .channels = 64, .context = 128, .vocabulary = 2000});
-  std::vector<float> parameters(layout.slab_size(), 9.0f);
+  std::vector<float> parameters(layout.flat_size(), 9.0f);
   initialize(layout, 1, parameters, 2);
   for (const Tensor& tensor : layout.tensors()) {
     const auto n = static_cast<double>(tensor.size());
@@ -168,7 +168,7 @@ TEST(Initialize, GivesEachTensorItsDistribution) {
                 5 * deviation * deviation * std::sqrt(2 / n))
         << tensor.name;
   }
-  std::vector<float> again(layout.slab_size()), other(layout.slab_size());
+  std::vector<float> again(layout.flat_size()), other(layout.flat_size());
   initialize(layout, 1, again, 2);
   initialize(layout, 2, other, 2);
   EXPECT_EQ(parameters, again);

@@ -6,13 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "cllm/model/gpt.h"
+#include "cllm/model/model.h"
 #include "support/compare.h"
 #include "support/example.h"
+#include "support/flat_sink.h"
 #include "support/golden.h"
 #include "support/reference_gradients.h"
 #include "support/reference_model.h"
-#include "support/slab_sink.h"
 #include "support/tolerance.h"
 
 namespace cllm {
@@ -81,7 +81,7 @@ std::vector<const kernels::Kernels*> twins() {
   return result;
 }
 
-model::Unit unit_of(const Example& e) {
+model::MicroBatch unit_of(const Example& e) {
   return {e.inputs.data(), e.targets.data(), e.sequences, e.positions};
 }
 
@@ -101,9 +101,9 @@ TEST(FastModel, LossAndGradientsAreThoseOfTheReference) {
     const double loss = reference_loss(e);
     for (const kernels::Kernels* kernels : twins()) {
       SCOPED_TRACE(std::string(kernels->name) + ", V = " + std::to_string(shape.config.vocabulary));
-      const model::Gpt gpt(shape.config, *kernels);
-      support::TrainingRoom room(gpt, {e.sequences, e.positions, e.sequences * e.positions});
-      Slab<float> gradient(e.layout.slab_size());
+      const model::Model model(shape.config, *kernels);
+      support::TrainingRoom room(model, {e.sequences, e.positions, e.sequences * e.positions});
+      AlignedBuffer<float> gradient(e.layout.flat_size());
       const auto rows = static_cast<double>(e.sequences * e.positions);
       const double fast = room.loss_and_gradient(e.parameters.data(), unit_of(e),
                                                  static_cast<float>(1 / rows), gradient.data());
@@ -123,9 +123,9 @@ TEST(FastModel, LossAndGradientsAreThoseOfPyTorch) {
   const Example& e = golden.start;
   const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
   for (const kernels::Kernels* kernels : twins()) {
-    const model::Gpt gpt(e.layout.config(), *kernels);
-    support::TrainingRoom room(gpt, {e.sequences, e.positions, 7});
-    Slab<float> gradient(e.layout.slab_size());
+    const model::Model model(e.layout.config(), *kernels);
+    support::TrainingRoom room(model, {e.sequences, e.positions, 7});
+    AlignedBuffer<float> gradient(e.layout.flat_size());
     const auto rows = static_cast<double>(e.sequences * e.positions);
     const double loss = room.loss_and_gradient(e.parameters.data(), unit_of(e),
                                                static_cast<float>(1 / rows), gradient.data());
@@ -135,22 +135,22 @@ TEST(FastModel, LossAndGradientsAreThoseOfPyTorch) {
   }
 }
 
-// Units add to the gradient that is there, and a workspace carries nothing over from one to the
-// next.
-TEST(FastModel, GradientsOfUnitsAddUp) {
+// Micro-batches add to the gradient that is there, and a workspace carries nothing over from one to
+// the next.
+TEST(FastModel, GradientsOfMicroBatchesAddUp) {
   const ModelConfig config{
       .layers = 2, .heads = 2, .channels = 16, .context = 16, .vocabulary = 29};
   const Example e = support::make_example(config, 3, 16, 5);
-  const model::Gpt gpt(config, kernels::select_kernels());
-  support::TrainingRoom whole(gpt, {3, 16, 48});
-  support::TrainingRoom single(gpt, {1, 16, 16});
-  Slab<float> together(e.layout.slab_size()), apart(e.layout.slab_size());
+  const model::Model model(config, kernels::select_kernels());
+  support::TrainingRoom whole(model, {3, 16, 48});
+  support::TrainingRoom single(model, {1, 16, 16});
+  AlignedBuffer<float> together(e.layout.flat_size()), apart(e.layout.flat_size());
   const double loss =
       whole.loss_and_gradient(e.parameters.data(), unit_of(e), 1.0f, together.data());
   double sum = 0;
   for (std::size_t s = 0; s < 3; ++s) {
-    const model::Unit unit{e.inputs.data() + s * 16, e.targets.data() + s * 16, 1, 16};
-    sum += single.loss_and_gradient(e.parameters.data(), unit, 1.0f, apart.data());
+    const model::MicroBatch micro_batch{e.inputs.data() + s * 16, e.targets.data() + s * 16, 1, 16};
+    sum += single.loss_and_gradient(e.parameters.data(), micro_batch, 1.0f, apart.data());
   }
   const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
   EXPECT_NEAR(sum, loss, tolerance * loss);
@@ -158,17 +158,17 @@ TEST(FastModel, GradientsOfUnitsAddUp) {
   EXPECT_TRUE(support::gradients_agree<float>(e.layout, apart.span(), reference, tolerance));
 }
 
-// What a team computes depends on the unit and its row blocks, not on how many share it.
+// What a team computes depends on the micro-batch and its token blocks, not on how many share it.
 TEST(FastModel, ATeamOfAnySizeGivesTheSameBits) {
   for (const Shape& shape : shapes()) {
     if (shape.config.vocabulary > 10000) continue;  // takes a minute
     const Example e = support::make_example(shape.config, shape.sequences, shape.positions, 4);
-    const model::Gpt gpt(shape.config, kernels::select_kernels());
+    const model::Model model(shape.config, kernels::select_kernels());
     const std::size_t rows = e.sequences * e.positions;
-    const auto gradient_of = [&](std::size_t row_block, int team) {
-      support::TrainingRoom room(gpt, {e.sequences, e.positions, row_block}, team);
-      std::vector<float> result(e.layout.slab_size());
-      // Twice, so that what a unit leaves behind would be seen.
+    const auto gradient_of = [&](std::size_t token_block, int team) {
+      support::TrainingRoom room(model, {e.sequences, e.positions, token_block}, team);
+      std::vector<float> result(e.layout.flat_size());
+      // Twice, so that what a micro-batch leaves behind would be seen.
       for (int i = 0; i < 2; ++i) {
         result.push_back(static_cast<float>(
             room.loss_and_gradient(e.parameters.data(), unit_of(e), 1.0f, result.data())));
@@ -179,28 +179,28 @@ TEST(FastModel, ATeamOfAnySizeGivesTheSameBits) {
     for (const int team : {2, 3, 4, 7}) {
       EXPECT_EQ(gradient_of((rows + 3) / 4, team), alone) << rows << " rows, a team of " << team;
     }
-    // And whatever the row block, it is the same gradient but for rounding.
+    // And whatever the token block, it is the same gradient but for rounding.
     const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
-    const auto slab = static_cast<std::ptrdiff_t>(e.layout.slab_size());
-    const std::vector<double> reference(alone.begin(), alone.begin() + slab);
+    const auto buffer = static_cast<std::ptrdiff_t>(e.layout.flat_size());
+    const std::vector<double> reference(alone.begin(), alone.begin() + buffer);
     const std::vector<float> whole = gradient_of(rows, 1);
     EXPECT_TRUE(support::gradients_agree<float>(
-        e.layout, std::span(whole).first(e.layout.slab_size()), reference, tolerance));
+        e.layout, std::span(whole).first(e.layout.flat_size()), reference, tolerance));
   }
 }
 
 TEST(FastModel, EvaluationGivesTheBitsOfTraining) {
   for (const Shape& shape : shapes()) {
     const Example e = support::make_example(shape.config, shape.sequences, shape.positions, 3);
-    const model::Gpt gpt(shape.config, kernels::select_kernels());
-    const model::UnitShape unit{e.sequences, e.positions, e.sequences * e.positions};
-    EXPECT_LE(Workspace::bytes_for(shape.config, unit, Purpose::kEvaluation),
-              Workspace::bytes_for(shape.config, unit, Purpose::kTraining));
-    support::TrainingRoom training(gpt, unit);
-    Workspace evaluation(shape.config, unit, Purpose::kEvaluation);
+    const model::Model model(shape.config, kernels::select_kernels());
+    const model::MicroBatchShape micro_batch{e.sequences, e.positions, e.sequences * e.positions};
+    EXPECT_LE(Workspace::bytes_for(shape.config, micro_batch, Purpose::kEvaluation),
+              Workspace::bytes_for(shape.config, micro_batch, Purpose::kTraining));
+    support::TrainingRoom training(model, micro_batch);
+    Workspace evaluation(shape.config, micro_batch, Purpose::kEvaluation);
     model::Scratch scratch(e.positions, 0, Purpose::kEvaluation);
-    Slab<float> gradient(e.layout.slab_size());
-    EXPECT_EQ(gpt.loss(e.parameters.data(), unit_of(e), evaluation, scratch),
+    AlignedBuffer<float> gradient(e.layout.flat_size());
+    EXPECT_EQ(model.loss(e.parameters.data(), unit_of(e), evaluation, scratch),
               training.loss_and_gradient(e.parameters.data(), unit_of(e), 1.0f, gradient.data()));
   }
 }

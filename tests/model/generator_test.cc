@@ -52,7 +52,7 @@ double loss_of(std::span<const float> logits, std::uint32_t target) {
 class GeneratorTest : public testing::TestWithParam<model::ModelConfig> {};
 INSTANTIATE_TEST_SUITE_P(Tables, GeneratorTest, testing::Values(kConfig, kReduced),
                          [](const auto& table) {
-                           return std::string(table.param.is_reduced() ? "Reduced" : "Dense");
+                           return std::string(table.param.is_factorised() ? "Reduced" : "Dense");
                          });
 
 TEST_P(GeneratorTest, LogitsAreTheReferencesWhicheverWayTextComesIn) {

@@ -25,7 +25,7 @@ TEST(Tiling, CoversEachElementOnceInRowsThatFollowEachOther) {
   for (const ModelConfig& shape : kShapes) {
     const Layout layout(shape);
     const Tiling tiling(layout);
-    std::vector<int> covered(layout.slab_size()), rows(tiling.rows());
+    std::vector<int> covered(layout.flat_size()), rows(tiling.rows());
     for (const Tile& tile : tiling.tiles()) {
       const Tensor& tensor = layout[tile.tensor];
       const std::size_t width = tensor.is_matrix ? tensor.columns : tensor.size();
@@ -57,10 +57,10 @@ TEST(Tiling, IsCountedAsItIsMade) {
     EXPECT_EQ(sizes.rows, rows);
     EXPECT_EQ(sizes.longest, longest);
     EXPECT_EQ(sizes.scratch, std::max(largest, kLayerVectors * shape.channels));
-    const Tile& first = tiling[tiling.first_of(layout.table())];
+    const Tile& first = tiling[tiling.first_of(layout.embedding())];
     const std::size_t beside = static_cast<std::size_t>(std::ranges::count_if(
         tiling.tiles(), [&](const Tile& t) { return t.tensor == first.tensor && t.row == 0; }));
-    EXPECT_EQ(tiles_across(layout[layout.table()]), beside);
+    EXPECT_EQ(tiles_across(layout[layout.embedding()]), beside);
   }
 }
 

@@ -52,7 +52,7 @@ std::vector<double> gradients_of(const Example& e) {
 
 std::vector<double> complex_step_gradients_of(const Example& e) {
   const std::vector<double> parameters = e.exact_parameters();
-  std::vector<double> gradients(e.layout.slab_size());
+  std::vector<double> gradients(e.layout.flat_size());
   for (const model::Tensor& tensor : e.layout.tensors()) {
     for (std::size_t i = tensor.offset; i < tensor.offset + tensor.size(); ++i) {
       gradients[i] = support::complex_step_gradient(e.layout, parameters, i, e.inputs, e.targets,
@@ -124,7 +124,7 @@ TEST(ReferenceModel, StartsAtTheLogOfTheVocabulary) {
   // Equal logits, whatever the rest is: a zero table gives logits of zero.
   Example e =
       example_of({{.layers = 1, .heads = 2, .channels = 8, .context = 4, .vocabulary = 10}, 2, 4});
-  const model::Tensor& table = e.layout[e.layout.table()];
+  const model::Tensor& table = e.layout[e.layout.embedding()];
   std::fill_n(e.parameters.begin() + static_cast<std::ptrdiff_t>(table.offset), table.size(), 0.0F);
   EXPECT_NEAR(loss_of(e), std::log(10.0), 4 * std::numeric_limits<double>::epsilon());
 }
@@ -249,13 +249,13 @@ TEST_F(Comparator, RefusesZerosAndWrongSizesAndFilledPadding) {
   fast_.pop_back();
   EXPECT_FALSE(compare());
   fast_ = good;
-  ASSERT_GT(layout().slab_size(), layout().parameter_count());
+  ASSERT_GT(layout().flat_size(), layout().parameter_count());
   const model::Tensor& last = layout()[layout().ln_f_bias()];
   ASSERT_LT(last.offset + last.size(), fast_.size());
   fast_.back() = 1;
   EXPECT_FALSE(compare());
   fast_ = good;
-  const model::Tensor& table = layout()[layout().table()];
+  const model::Tensor& table = layout()[layout().embedding()];
   ASSERT_LT(table.offset + table.size(), layout()[layout().wpe()].offset);
   fast_[table.offset + table.size()] = 1;
   EXPECT_FALSE(compare());

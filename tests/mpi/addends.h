@@ -20,7 +20,7 @@ std::size_t wrong_after_sum(Summing& ring, int rank, std::size_t count, const Ex
   // One element more, which nobody may touch.
   std::vector<float> values(count + 1);
   for (std::size_t i = 0; i <= count; ++i) values[i] = addend(rank, i);
-  ring.sum(std::span(values).first(count));
+  ring.all_reduce(std::span(values).first(count));
   std::size_t wrong = values[count] != addend(rank, count);
   for (std::size_t i = 0; i < count; ++i) {
     wrong +=

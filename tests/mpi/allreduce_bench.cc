@@ -136,9 +136,9 @@ void measure(const Options& options, const std::string& method, double mebibytes
   const double bytes = mebibytes * 1024 * 1024;
   std::vector<float> values(static_cast<std::size_t>(bytes) / sizeof(float), 0.f);
   const auto sum = [&] {
-    if (method == "mpi") return world.sum(values);
-    if (method == "flat" || are_alone) return flat.sum(values);
-    by_hosts.sum(values);
+    if (method == "mpi") return world.all_reduce(values);
+    if (method == "flat" || are_alone) return flat.all_reduce(values);
+    by_hosts.all_reduce(values);
   };
   for (int i = 0; i < 2; ++i) sum();
 

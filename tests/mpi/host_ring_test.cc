@@ -138,7 +138,7 @@ TEST_P(HostRingTest, IntegersWrap) {
     for (int rank = 0; rank < world_.size(); ++rank) sum += addend(rank, i);
     sums[i] = static_cast<std::int32_t>(sum);
   }
-  ring_->sum(values);
+  ring_->all_reduce(values);
   EXPECT_EQ(values, sums);
 }
 
@@ -148,7 +148,7 @@ TEST_P(HostRingTest, SumsFollowEachOtherAtOnce) {
   std::vector<std::int32_t> values = ones;
   std::uint32_t expected = 1;
   for (int i = 0; i < 30; ++i) {
-    ring_->sum(std::span(values).first(static_cast<std::size_t>(i % 3 == 0 ? 64 : 0)));
+    ring_->all_reduce(std::span(values).first(static_cast<std::size_t>(i % 3 == 0 ? 64 : 0)));
     if (i % 3 == 0) expected *= static_cast<std::uint32_t>(world_.size());
   }
   EXPECT_EQ(values, std::vector<std::int32_t>(64, static_cast<std::int32_t>(expected)));
@@ -157,10 +157,10 @@ TEST_P(HostRingTest, SumsFollowEachOtherAtOnce) {
 TEST_P(HostRingTest, ASumAllocatesNothing) {
   std::vector<float> floats(1000);
   std::vector<std::int32_t> integers(1000);
-  ring_->sum(floats);
+  ring_->all_reduce(floats);
   const long before = allocations;
-  ring_->sum(floats);
-  ring_->sum(integers);
+  ring_->all_reduce(floats);
+  ring_->all_reduce(integers);
   EXPECT_EQ(allocations, before);
   integers.assign(2000, 1);  // and this is seen
   EXPECT_GT(allocations, before);

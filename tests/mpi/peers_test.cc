@@ -28,14 +28,14 @@ TEST(PeersTest, LeaveTogetherWhoeverIsLate) {
 TEST(PeersTest, DoNotDisturbSums) {
   World world;
   const Peers peers;
-  for (const train::Allreduce method :
-       {train::Allreduce::kMpi, train::Allreduce::kRing, train::Allreduce::kFlat}) {
+  for (const ranks::Allreduce method :
+       {ranks::Allreduce::kMpi, ranks::Allreduce::kRing, ranks::Allreduce::kFlat}) {
     world.use(method);
     std::vector<std::int32_t> values(100'000, 1);
     std::int32_t expected = 1;
     const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(1500);
     for (bool more = true; more;) {
-      world.sum(values);
+      world.all_reduce(values);
       expected = static_cast<std::int32_t>(static_cast<std::uint32_t>(expected) *
                                            static_cast<std::uint32_t>(world.size()));
       more = world.broadcast(std::chrono::steady_clock::now() < end ? "more" : "") == "more";
@@ -47,18 +47,18 @@ TEST(PeersTest, DoNotDisturbSums) {
 // The job has to be ended, in words.
 TEST(ControlTest, DISABLED_Standstill) {
   const Peers peers;
-  train::heartbeat().set_patience({.seconds = 4, .steps = 0});
-  const train::Exchange exchange("what never comes");
+  ranks::heartbeat().set_patience({.seconds = 4, .steps = 0});
+  const ranks::Exchange exchange("what never comes");
   sleep(100);
   FAIL() << "nobody ended it";
 }
 
 TEST(ControlTest, DISABLED_LongWork) {
   const Peers peers;
-  train::heartbeat().set_patience({.seconds = 5, .steps = 0});
+  ranks::heartbeat().set_patience({.seconds = 5, .steps = 0});
   World world;
   if (world.rank() == 1) {
-    const train::Doing doing("something long");
+    const ranks::Doing doing("something long");
     sleep(12);
   }
   world.all_gather("");

@@ -58,7 +58,7 @@ TEST_P(RingTest, SumsFollowEachOtherAtOnce) {
   std::vector<std::int32_t> values = ones;
   std::uint32_t expected = 1;
   for (int i = 0; i < 100; ++i) {
-    ring_.sum(std::span(values).first(static_cast<std::size_t>(i % 3 == 0 ? 64 : 0)));
+    ring_.all_reduce(std::span(values).first(static_cast<std::size_t>(i % 3 == 0 ? 64 : 0)));
     if (i % 3 == 0) expected *= static_cast<std::uint32_t>(world_.size());
   }
   EXPECT_EQ(values, std::vector<std::int32_t>(64, static_cast<std::int32_t>(expected)));
@@ -80,10 +80,10 @@ TEST_P(RingTest, AnotherOrderWouldBeSeen) {
 TEST_P(RingTest, ASumAllocatesNothing) {
   std::vector<float> floats(1000);
   std::vector<std::int32_t> integers(1000);
-  ring_.sum(floats);
+  ring_.all_reduce(floats);
   const long before = allocations;
-  ring_.sum(floats);
-  ring_.sum(integers);
+  ring_.all_reduce(floats);
+  ring_.all_reduce(integers);
   EXPECT_EQ(allocations, before);
   integers.assign(2000, 1);  // and this is seen
   EXPECT_GT(allocations, before);

@@ -15,12 +15,13 @@
 #include "cllm/base/error.h"
 #include "cllm/base/processors.h"
 #include "cllm/mpi/environment.h"
+#include "cllm/ranks/agreement.h"
 
 namespace cllm::mpi {
 namespace {
 
+using ranks::Allreduce;
 using testing::HasSubstr;
-using train::Allreduce;
 
 /// Elements of the largest sum; beyond 2^28, World sends more than one piece.
 std::size_t most_elements() {
@@ -39,22 +40,23 @@ class WorldTest : public testing::Test {
 
 /// Sums by each method, of arrays from empty to longer than what goes at once.
 class SumTest : public WorldTest,
-                public testing::WithParamInterface<std::tuple<Allreduce, std::size_t>> {
+                public testing::WithParamInterface<std::tuple<ranks::Allreduce, std::size_t>> {
  protected:
   SumTest() { world_.use(std::get<0>(GetParam())); }
   std::size_t size() const { return std::get<1>(GetParam()); }
 };
 
 std::string name_of(const testing::TestParamInfo<SumTest::ParamType>& test) {
-  const auto name = std::ranges::find(train::kAllreduceNames, std::get<0>(test.param),
-                                      &train::AllreduceName::method);
+  const auto name = std::ranges::find(ranks::kAllreduceNames, std::get<0>(test.param),
+                                      &ranks::AllreduceName::method);
   return std::string(name->name) + std::to_string(std::get<1>(test.param));
 }
 
 // With up to 5 ranks, the small ones include an element less and one more than there are ranks.
 INSTANTIATE_TEST_SUITE_P(
     Sizes, SumTest,
-    testing::Combine(testing::Values(Allreduce::kMpi, Allreduce::kRing, Allreduce::kFlat),
+    testing::Combine(testing::Values(ranks::Allreduce::kMpi, ranks::Allreduce::kRing,
+                                     ranks::Allreduce::kFlat),
                      testing::Values(0, 1, 2, 3, 4, 5, 6, 1023, 65537, most_elements())),
     name_of);
 
@@ -63,7 +65,7 @@ TEST_F(WorldTest, RanksAreNumbered) {
   EXPECT_LT(world_.rank(), world_.size());
   std::vector<std::int64_t> ranks(static_cast<std::size_t>(world_.size()));
   ranks[static_cast<std::size_t>(world_.rank())] = 1;
-  world_.sum(ranks);
+  world_.all_reduce(ranks);
   EXPECT_EQ(ranks, std::vector<std::int64_t>(ranks.size(), 1));
 }
 
@@ -73,7 +75,7 @@ TEST_P(SumTest, FloatsAreTheSumOfAllRanks) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] = static_cast<float>((world_.rank() + 1) * static_cast<int>(i % 1000 + 1));
   }
-  world_.sum(values);
+  world_.all_reduce(values);
   std::size_t wrong = 0;
   for (std::size_t i = 0; i < values.size(); ++i) {
     wrong += values[i] != static_cast<float>(triangle() * static_cast<std::int64_t>(i % 1000 + 1));
@@ -87,7 +89,7 @@ TEST_P(SumTest, IntegersAreTheSumOfAllRanksInAll64Bits) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] = (world_.rank() + 1) * (static_cast<std::int64_t>(i) - kLarge);
   }
-  world_.sum(values);
+  world_.all_reduce(values);
   std::size_t wrong = 0;
   for (std::size_t i = 0; i < values.size(); ++i) {
     wrong += values[i] != triangle() * (static_cast<std::int64_t>(i) - kLarge);
@@ -104,7 +106,7 @@ TEST_P(SumTest, IntegersWrapIn32Bits) {
   for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] = static_cast<std::int32_t>(value(world_.rank(), i));
   }
-  world_.sum(values);
+  world_.all_reduce(values);
   std::size_t wrong = 0;
   for (std::size_t i = 0; i < values.size(); ++i) {
     std::uint32_t expected = 0;
@@ -121,11 +123,11 @@ TEST_P(SumTest, ThreadsTakeTurns) {
   std::int32_t expected = 1;
   for (int round = 0; round < 3; ++round) {
     std::thread([&] {
-      world_.sum(values);
-      world_.sum(floats);
+      world_.all_reduce(values);
+      world_.all_reduce(floats);
     }).join();
-    world_.sum(values);
-    world_.sum(floats);
+    world_.all_reduce(values);
+    world_.all_reduce(floats);
     expected *= world_.size() * world_.size();
   }
   EXPECT_EQ(values, std::vector<std::int32_t>(size(), expected));
@@ -141,7 +143,7 @@ TEST_P(SumTest, RoundedSumsHaveTheSameBitsOnEveryRank) {
   };
   std::vector<float> values(size());
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = value(world_.rank(), i);
-  world_.sum(values);
+  world_.all_reduce(values);
   const double bound = (world_.size() - 1) * 0x1p-24 * world_.size();
   std::uint64_t hash = 0;
   std::size_t wrong = 0;
@@ -159,10 +161,11 @@ TEST_P(SumTest, RoundedSumsHaveTheSameBitsOnEveryRank) {
 TEST_F(WorldTest, TheMethodMayChangeBetweenSums) {
   std::int32_t expected = 1;
   std::vector<std::int32_t> values(1000, 1);
-  for (const Allreduce method :
-       {Allreduce::kRing, Allreduce::kRing, Allreduce::kMpi, Allreduce::kFlat, Allreduce::kRing}) {
+  for (const ranks::Allreduce method :
+       {ranks::Allreduce::kRing, ranks::Allreduce::kRing, ranks::Allreduce::kMpi,
+        ranks::Allreduce::kFlat, ranks::Allreduce::kRing}) {
     world_.use(method);
-    world_.sum(values);
+    world_.all_reduce(values);
     expected *= world_.size();
   }
   EXPECT_EQ(values, std::vector<std::int32_t>(1000, expected));
@@ -223,7 +226,7 @@ TEST_F(WorldTest, GatherGivesRank0AllBytesInPieces) {
 /// none.
 std::string agreed_error(World& world, const std::function<void()>& work) {
   try {
-    train::in_agreement(world, work);
+    ranks::in_agreement(world, work);
   } catch (const ReplicatedError& error) {
     return error.what();
   }
@@ -275,7 +278,7 @@ TEST_F(WorldTest, AfterAFailureTheRanksAreStillInStep) {
     if (is_last()) fail("something");
   });
   std::vector<std::int64_t> votes = {1};
-  world_.sum(votes);
+  world_.all_reduce(votes);
   EXPECT_EQ(votes[0], world_.size());
 }
 

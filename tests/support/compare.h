@@ -28,7 +28,7 @@ inline double root_mean_square(std::span<const double> values) {
 /// for tensors whose gradient cancels: that of the keys' bias, for one, is exactly zero, and
 /// rounded it is the rest of a sum of terms as large as other gradients.
 inline double gradient_floor(const model::Layout& layout, std::span<const double> gradients) {
-  // The padding, which is zero, counts in the slab's mean but not among the parameters.
+  // The padding, which is zero, counts in the flat buffer's mean but not among the parameters.
   return 0.01 * root_mean_square(gradients) *
          std::sqrt(static_cast<double>(gradients.size()) /
                    static_cast<double>(layout.parameter_count()));
@@ -78,9 +78,9 @@ TensorComparison compare_tensor(const model::Tensor& tensor, std::span<const T> 
                       tensor.name, error, allowed, worst_element)};
 }
 
-/// Whether the slab `fast` is `reference` but for rounding; the message names the worst tensor and
-/// its worst element, also on success. With ε the relative tolerance (support/tolerance.h) and rms
-/// the root mean square of elements,
+/// Whether the flat buffer `fast` is `reference` but for rounding; the message names the worst
+/// tensor and its worst element, also on success. With ε the relative tolerance
+/// (support/tolerance.h) and rms the root mean square of elements,
 ///
 ///     rms(fast − reference) ≤ ε (rms(reference) + floor)                       of each tensor,
 ///     |fast − reference| ≤ 8 ε (|reference| + rms(row) + rms(tensor) + floor)  of each element.
@@ -92,10 +92,10 @@ template <typename T>
 ::testing::AssertionResult gradients_agree(const model::Layout& layout, std::span<const T> fast,
                                            std::span<const double> reference,
                                            double relative_tolerance) {
-  if (fast.size() != layout.slab_size() || reference.size() != layout.slab_size()) {
+  if (fast.size() != layout.flat_size() || reference.size() != layout.flat_size()) {
     return ::testing::AssertionFailure()
-           << fmt::format("slabs of {} and {} elements where the layout has {}", fast.size(),
-                          reference.size(), layout.slab_size());
+           << fmt::format("flat buffers of {} and {} elements where the layout has {}", fast.size(),
+                          reference.size(), layout.flat_size());
   }
   const double floor = gradient_floor(layout, reference);
   TensorComparison worst{-1, ""};

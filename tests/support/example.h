@@ -16,7 +16,7 @@ struct Example {
   model::Layout layout;
   std::size_t sequences;
   std::size_t positions;
-  std::vector<float> parameters;       // a slab by the layout
+  std::vector<float> parameters;       // a flat buffer by the layout
   std::vector<std::uint32_t> inputs;   // (B, T)
   std::vector<std::uint32_t> targets;  // (B, T)
 
@@ -33,10 +33,10 @@ inline Example make_example(const model::ModelConfig& config, std::size_t sequen
                             std::size_t positions, std::uint64_t seed) {
   Example example{model::Layout(config), sequences, positions, {}, {}, {}};
   RandomStream random(seed, 0);
-  example.parameters.resize(example.layout.slab_size());
+  example.parameters.resize(example.layout.flat_size());
   for (const model::Tensor& tensor : example.layout.tensors()) {
     const bool is_gain = tensor.initial == model::Initial::kOne;
-    const bool is_table = &tensor == &example.layout[example.layout.table()] ||
+    const bool is_table = &tensor == &example.layout[example.layout.embedding()] ||
                           &tensor == &example.layout[example.layout.wpe()];
     const double scale =
         tensor.is_matrix ? 1 / std::sqrt(static_cast<double>(tensor.columns)) : 0.3;

@@ -28,7 +28,7 @@ struct GoldenStep {
   std::vector<std::uint32_t> targets;  // (B, T)
 };
 
-/// The golden values. Slabs are by the layout, with zeros in the padding.
+/// The golden values. AlignedBuffers are by the layout, with zeros in the padding.
 struct Golden {
   Example start;                         // initial parameters, and the tokens of steps[0]
   std::vector<double> first_gradients;   // of `start`, before clipping
@@ -37,10 +37,11 @@ struct Golden {
   std::vector<GoldenStep> steps;
 };
 
-/// Whether element `index` of a slab is one of the keys' biases. Their gradient is zero in exact
-/// arithmetic, because a constant added to all keys shifts all scores of a query alike; rounded it
-/// is noise, which Adam divides by its own size or by ε. So trained values of these, on which
-/// neither logits nor loss depend, can be compared only where that noise is far below ε: in double.
+/// Whether element `index` of a flat buffer is one of the keys' biases. Their gradient is zero in
+/// exact arithmetic, because a constant added to all keys shifts all scores of a query alike;
+/// rounded it is noise, which Adam divides by its own size or by ε. So trained values of these, on
+/// which neither logits nor loss depend, can be compared only where that noise is far below ε: in
+/// double.
 inline bool is_keys_bias(const model::Layout& layout, std::size_t index) {
   const std::size_t channels = layout.config().channels;
   for (std::size_t l = 0; l < layout.config().layers; ++l) {
@@ -64,8 +65,8 @@ inline Golden load_golden(const std::filesystem::path& folder = CLLM_TESTS_DIR "
                               .context = shape.at("context"),
                               .vocabulary = shape.at("vocabulary")});
 
-  const auto slab = [&](const std::string& kind) {
-    std::vector<double> result(layout.slab_size());
+  const auto buffer = [&](const std::string& kind) {
+    std::vector<double> result(layout.flat_size());
     std::size_t found = 0;
     for (const auto& array : json.at("arrays")) {
       if (array.at("kind") != kind) continue;
@@ -105,13 +106,13 @@ inline Golden load_golden(const std::filesystem::path& folder = CLLM_TESTS_DIR "
                 .parameters = {},
                 .inputs = steps.at(0).inputs,
                 .targets = steps.at(0).targets};
-  for (const double value : slab("initial")) {
+  for (const double value : buffer("initial")) {
     start.parameters.push_back(static_cast<float>(value));  // exact: it is a float
   }
   const auto& adamw = json.at("adamw");
   return {.start = std::move(start),
-          .first_gradients = slab("gradient"),
-          .final_parameters = slab("final"),
+          .first_gradients = buffer("gradient"),
+          .final_parameters = buffer("final"),
           .adamw = {.beta1 = adamw.at("beta1"),
                     .beta2 = adamw.at("beta2"),
                     .epsilon = adamw.at("epsilon"),

@@ -20,10 +20,10 @@ struct ReferenceAdamWOptions {
 class ReferenceAdamW {
  public:
   ReferenceAdamW(const model::Layout& layout, const ReferenceAdamWOptions& options)
-      : layout_(layout), options_(options), m_(layout.slab_size()), v_(layout.slab_size()) {}
+      : layout_(layout), options_(options), m_(layout.flat_size()), v_(layout.flat_size()) {}
 
-  /// Updates the parameters by the gradients, both slabs by the layout, and returns the norm of
-  /// the gradients before clipping.
+  /// Updates the parameters by the gradients, both flat buffers by the layout, and returns the norm
+  /// of the gradients before clipping.
   double step(std::span<double> parameters, std::span<const double> gradients,
               double learning_rate) {
     ++steps_;

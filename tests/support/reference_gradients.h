@@ -19,8 +19,8 @@
 /// of parameters are added to matrices that the caller gives.
 namespace cllm::support {
 
-/// dL/dθ_i = Im L(θ + ih e_i) / h for the parameter at `index` of the slab. The error is O(h²),
-/// far below rounding.
+/// dL/dθ_i = Im L(θ + ih e_i) / h for the parameter at `index` of the flat buffer. The error is
+/// O(h²), far below rounding.
 inline double complex_step_gradient(const model::Layout& layout, std::span<const double> parameters,
                                     std::size_t index, std::span<const std::uint32_t> inputs,
                                     std::span<const std::uint32_t> targets, std::size_t sequences,
@@ -154,8 +154,8 @@ void token_table_backward(const Matrix<T>& codes, const Matrix<T>& basis, const 
   }
 }
 
-/// The gradient of `reference_loss` as a slab by the layout, by a backward pass in T (float or
-/// double). Padding between tensors is zero. Throws as `reference_loss` does.
+/// The gradient of `reference_loss` as a flat buffer by the layout, by a backward pass in T (float
+/// or double). Padding between tensors is zero. Throws as `reference_loss` does.
 template <typename T>
 std::vector<T> reference_gradients(const model::Layout& layout, std::span<const T> parameters,
                                    std::span<const std::uint32_t> inputs,
@@ -203,19 +203,19 @@ std::vector<T> reference_gradients(const model::Layout& layout, std::span<const 
     }
   }
 
-  if (config.is_reduced()) {
-    token_table_backward(tensor(layout.table()), tensor(layout.basis()), dtable, d[layout.table()],
-                         d[layout.basis()]);
+  if (config.is_factorised()) {
+    token_table_backward(tensor(layout.embedding()), tensor(layout.embedding_basis()), dtable,
+                         d[layout.embedding()], d[layout.embedding_basis()]);
   } else {
-    d[layout.table()] = dtable;
+    d[layout.embedding()] = dtable;
   }
 
-  std::vector<T> slab(layout.slab_size());
+  std::vector<T> buffer(layout.flat_size());
   for (std::size_t index = 0; index < d.size(); ++index) {
     std::copy(d[index].values.begin(), d[index].values.end(),
-              slab.begin() + static_cast<std::ptrdiff_t>(layout[index].offset));
+              buffer.begin() + static_cast<std::ptrdiff_t>(layout[index].offset));
   }
-  return slab;
+  return buffer;
 }
 
 }  // namespace cllm::support

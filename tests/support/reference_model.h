@@ -44,12 +44,12 @@ struct BatchShape {
   std::size_t rows() const { return sequences * positions; }
 };
 
-/// The tensor `index` of a slab; a vector is one column.
+/// The tensor `index` of a flat buffer; a vector is one column.
 template <typename T>
-Matrix<T> tensor_of(const model::Layout& layout, std::span<const T> slab, std::size_t index) {
+Matrix<T> tensor_of(const model::Layout& layout, std::span<const T> buffer, std::size_t index) {
   const model::Tensor& tensor = layout[index];
   Matrix<T> result(tensor.rows, tensor.columns);
-  const std::span<const T> values = slab.subspan(tensor.offset, tensor.size());
+  const std::span<const T> values = buffer.subspan(tensor.offset, tensor.size());
   result.values.assign(values.begin(), values.end());
   return result;
 }
@@ -210,9 +210,9 @@ struct Trace {
 /// The token table (V, C); of a reduced one the product of codes and basis.
 template <typename T>
 Matrix<T> token_table(const model::Layout& layout, std::span<const T> parameters) {
-  const Matrix<T> table = tensor_of(layout, parameters, layout.table());
-  if (!layout.config().is_reduced()) return table;
-  const Matrix<T> basis = tensor_of(layout, parameters, layout.basis());
+  const Matrix<T> table = tensor_of(layout, parameters, layout.embedding());
+  if (!layout.config().is_factorised()) return table;
+  const Matrix<T> basis = tensor_of(layout, parameters, layout.embedding_basis());
   Matrix<T> product(table.rows, basis.columns);
   for (std::size_t v = 0; v < table.rows; ++v) {
     for (std::size_t i = 0; i < basis.columns; ++i) {
@@ -229,7 +229,7 @@ Trace<T> reference_forward(const model::Layout& layout, std::span<const T> param
                            std::span<const std::uint32_t> inputs, const BatchShape& shape) {
   const model::ModelConfig& config = layout.config();
   const auto known = [&](std::uint32_t token) { return token < config.vocabulary; };
-  if (parameters.size() != layout.slab_size() || inputs.size() != shape.rows() ||
+  if (parameters.size() != layout.flat_size() || inputs.size() != shape.rows() ||
       shape.rows() == 0 || shape.positions > config.context ||
       !std::all_of(inputs.begin(), inputs.end(), known)) {
     throw std::invalid_argument("the reference model's parameters or inputs do not fit the layout");
@@ -288,9 +288,9 @@ T cross_entropy(const Matrix<T>& logits, std::span<const std::uint32_t> targets)
   return total / T(static_cast<double>(logits.rows));
 }
 
-/// Mean cross-entropy of the targets (B, T) after the inputs (B, T), with parameters in a slab by
-/// the layout; `positions` may be fewer than the context. Throws std::invalid_argument where the
-/// batch does not fit the layout.
+/// Mean cross-entropy of the targets (B, T) after the inputs (B, T), with parameters in a flat
+/// buffer by the layout; `positions` may be fewer than the context. Throws std::invalid_argument
+/// where the batch does not fit the layout.
 template <typename T>
 T reference_loss(const model::Layout& layout, std::span<const T> parameters,
                  std::span<const std::uint32_t> inputs, std::span<const std::uint32_t> targets,

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "cllm/kernels/blas.h"
-#include "cllm/train/collective.h"
+#include "cllm/ranks/process_group.h"
 
 namespace cllm::support {
 
@@ -21,20 +21,20 @@ class ThreadRanks {
       : barrier_(size), values_(static_cast<std::size_t>(size)), texts_(values_.size()) {}
 
   /// Runs `work` on every rank at once, and returns when all have ended.
-  void run(const std::function<void(train::Collective&)>& work) {
+  void run(const std::function<void(ranks::ProcessGroup&)>& work) {
     std::vector<std::thread> threads;
     for (std::size_t rank = 0; rank < values_.size(); ++rank) {
       threads.emplace_back([this, rank, &work] {
         kernels::prepare_blas(1);
-        Rank collective(*this, rank);
-        work(collective);
+        Rank process_group(*this, rank);
+        work(process_group);
       });
     }
     for (std::thread& thread : threads) thread.join();
   }
 
  private:
-  class Rank final : public train::Collective {
+  class Rank final : public ranks::ProcessGroup {
    public:
     Rank(ThreadRanks& all, std::size_t rank) : all_(all), rank_(rank) {
       floats_.reserve(kRoom);
@@ -42,12 +42,12 @@ class ThreadRanks {
     }
     int rank() const override { return static_cast<int>(rank_); }
     int size() const override { return static_cast<int>(all_.values_.size()); }
-    void use(train::Allreduce) override {}
-    void sum(std::span<float> values) override { add<float, float>(values, floats_); }
-    void sum(std::span<std::int32_t> values) override {
+    void use(ranks::Allreduce) override {}
+    void all_reduce(std::span<float> values) override { add<float, float>(values, floats_); }
+    void all_reduce(std::span<std::int32_t> values) override {
       add<std::int32_t, std::uint32_t>(values, integers_);
     }
-    void sum(std::span<std::int64_t> values) override {
+    void all_reduce(std::span<std::int64_t> values) override {
       add<std::int64_t, std::uint64_t>(values, longs_);
     }
     std::string broadcast(std::string bytes) override { return all_gather(bytes)[0]; }

@@ -51,7 +51,7 @@ inline double rounding_growth(const model::ModelConfig& config, std::size_t sequ
   const std::size_t forward = 2 * (2 * c) + c + config.head_size() + 2 * positions + c + c + 4 * c;
   const std::size_t backward =
       c + 4 * c + c + 2 * positions + config.head_size() + 3 * c + 2 * (2 * c);
-  const std::size_t basis = config.is_reduced() ? 2 * (c + config.embedding_rank) : 0;
+  const std::size_t basis = config.is_factorised() ? 2 * (c + config.embedding_rank) : 0;
   const std::size_t head = 2 * (2 * c) + c + 2 * config.vocabulary + basis;
   return std::sqrt(
       static_cast<double>(config.layers * (forward + backward) + head + sequences * positions));
@@ -78,8 +78,8 @@ inline double gradient_condition(const Example& example) {
     std::vector<double> difference = gradients_at(moved);
     for (std::size_t i = 0; i < difference.size(); ++i) difference[i] -= gradients[i];
     for (const model::Tensor& tensor : layout.tensors()) {
-      const auto size_of = [&](std::span<const double> slab) {
-        return root_mean_square(slab.subspan(tensor.offset, tensor.size()));
+      const auto size_of = [&](std::span<const double> buffer) {
+        return root_mean_square(buffer.subspan(tensor.offset, tensor.size()));
       };
       condition =
           std::max(condition, size_of(difference) / (size_of(gradients) + floor) / kMovement);

@@ -31,32 +31,34 @@ inline std::vector<std::uint32_t> random_tokens(std::size_t count, std::uint64_t
 
 inline train::TrainerOptions trainer_options(std::size_t batch, std::size_t micro_batch,
                                              int threads) {
-  return {
-      .optimizer = {},
-      .schedule = {.decay = train::Decay::kConstant, .rate = 1e-3, .min_rate = 0, .steps = 1000},
-      .batch = batch,
-      .micro_batch = micro_batch,
-      .row_block = 16,
-      .threads = threads};
+  return {.optimizer = {},
+          .schedule = {.decay = train::Decay::kConstant,
+                       .learning_rate = 1e-3,
+                       .min_learning_rate = 0,
+                       .steps = 1000},
+          .batch = batch,
+          .micro_batch = micro_batch,
+          .token_block = 16,
+          .threads = threads};
 }
 
-/// A model with its tokens and everything that trains it, on one rank of `collective`.
+/// A model with its tokens and everything that trains it, on one rank of `process_group`.
 struct TrainingBench {
   TrainingBench(std::vector<std::uint32_t> text, const train::TrainerOptions& options,
-                train::Collective& collective, const model::ModelConfig& config = kSmallModel)
+                ranks::ProcessGroup& process_group, const model::ModelConfig& config = kSmallModel)
       : tokens(std::move(text)),
         view(std::span<const std::uint32_t>(tokens)),
         sampler(1, tokens.size(), config.context),
-        gpt(config, kernels::select_kernels()),
-        state(gpt.layout()),
-        trainer(gpt, kernels::select_kernels(), options, view, sampler, collective) {
+        model(config, kernels::select_kernels()),
+        state(model.layout()),
+        trainer(model, kernels::select_kernels(), options, view, sampler, process_group) {
     kernels::prepare_blas(options.threads);
-    model::initialize(gpt.layout(), 1, state.parameters.span(), 2);
+    model::initialize(model.layout(), 1, state.parameters.span(), 2);
   }
   std::vector<std::uint32_t> tokens;
   data::TokenView view;
   data::WindowSampler sampler;
-  model::Gpt gpt;
+  model::Model model;
   train::State state;
   train::Trainer trainer;
 };
@@ -66,18 +68,19 @@ struct TrainingBench {
 inline std::vector<double> trained(int ranks, const train::TrainerOptions& options, int steps,
                                    const model::ModelConfig& config = kSmallModel) {
   std::vector<double> result;
-  ThreadRanks(ranks).run([&](train::Collective& collective) {
-    TrainingBench bench(random_tokens(2000, 3, config), options, collective, config);
+  ThreadRanks(ranks).run([&](ranks::ProcessGroup& process_group) {
+    TrainingBench bench(random_tokens(2000, 3, config), options, process_group, config);
     std::vector<double> reports;
     for (int step = 0; step < steps; ++step) {
       const train::StepReport report = bench.trainer.step(bench.state);
       reports.push_back(report.loss);
       reports.push_back(report.gradient_norm);
     }
-    if (collective.rank() != 0) return;
+    if (process_group.rank() != 0) return;
     result = std::move(reports);
-    for (const Slab<float>* slab : {&bench.state.parameters, &bench.state.m, &bench.state.v}) {
-      result.insert(result.end(), slab->span().begin(), slab->span().end());
+    for (const AlignedBuffer<float>* buffer :
+         {&bench.state.parameters, &bench.state.m, &bench.state.v}) {
+      result.insert(result.end(), buffer->span().begin(), buffer->span().end());
     }
   });
   return result;

@@ -61,19 +61,19 @@ long allocations_of(int ranks, TrainerOptions options, Reduce reduce,
                     const model::ModelConfig& config = support::kSmallModel) {
   options.reduce = reduce;
   allocations = 0;
-  support::ThreadRanks(ranks).run([&](Collective& collective) {
-    support::TrainingBench bench(support::random_tokens(2000, 3), options, collective, config);
+  support::ThreadRanks(ranks).run([&](ranks::ProcessGroup& process_group) {
+    support::TrainingBench bench(support::random_tokens(2000, 3), options, process_group, config);
     std::array<std::int64_t, 1> meeting{};
     for (int step = 0; step < 8; ++step) {
       if (step == 2) {
-        collective.sum(meeting);
+        process_group.all_reduce(meeting);
         counting = true;
       }
       bench.trainer.step(bench.state);
     }
-    collective.sum(meeting);
+    process_group.all_reduce(meeting);
     counting = false;
-    collective.sum(meeting);
+    process_group.all_reduce(meeting);
   });
   return allocations;
 }

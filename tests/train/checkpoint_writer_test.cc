@@ -36,7 +36,7 @@ class CheckpointWriterTest : public testing::TestWithParam<bool> {
          .keep = keep,
          .base_steps = base_steps,
          .background = GetParam()},
-        layout_, crew_,
+        layout_, pool_,
         [](const State& state) {
           io::RunState run;
           run.model = kShape;
@@ -67,7 +67,7 @@ class CheckpointWriterTest : public testing::TestWithParam<bool> {
 
   support::ScratchDirectory scratch_;
   model::Layout layout_{kShape};
-  Crew crew_{2};
+  ThreadPool pool_{2};
   State state_{layout_};
   int announced_ = 0;
 };
@@ -88,7 +88,7 @@ TEST_P(CheckpointWriterTest, WritesTheStateAsItWas) {
   EXPECT_GT(reports[0].seconds, reports[0].write_seconds);
   EXPECT_EQ(announced_, 1);
   State read(layout_);
-  SoloCollective alone;
+  ranks::SingleProcess alone;
   restore(reports[0].path, layout_, read, alone);
   EXPECT_EQ(read.parameters[0], 5);
   EXPECT_EQ(read.step, 5u);
@@ -104,18 +104,18 @@ TEST_P(CheckpointWriterTest, AllRanksRestoreWhatRank0Reads) {
   save(checkpoints, 5, 2.25);
   checkpoints.wait();
   const fs::path path = checkpoints.take_reports()[0].path;
-  support::ThreadRanks(3).run([&](Collective& collective) {
+  support::ThreadRanks(3).run([&](ranks::ProcessGroup& process_group) {
     const auto here = [&](const fs::path& file) {
-      return collective.rank() == 0 ? file : fs::path("nowhere");
+      return process_group.rank() == 0 ? file : fs::path("nowhere");
     };
-    Crew crew(1);
+    ThreadPool pool(1);
     State read(layout_, 2);
-    restore(here(path), layout_, read, collective);
-    EXPECT_EQ(digest_of(read, crew), digest_of(state_, crew));
-    Slab<float> parameters(layout_.slab_size());
-    read_parameters(here(path), layout_, parameters.span(), collective);
+    restore(here(path), layout_, read, process_group);
+    EXPECT_EQ(digest_of(read, pool), digest_of(state_, pool));
+    AlignedBuffer<float> parameters(layout_.flat_size());
+    read_parameters(here(path), layout_, parameters.span(), process_group);
     EXPECT_EQ(parameters[0], 5);
-    EXPECT_THROW(restore(here(scratch_.path() / "none.h5"), layout_, read, collective),
+    EXPECT_THROW(restore(here(scratch_.path() / "none.h5"), layout_, read, process_group),
                  ReplicatedError);
   });
 }

@@ -7,7 +7,7 @@
 #include <tuple>
 #include <vector>
 
-#include "cllm/data/ulam_order.h"
+#include "cllm/corpus/ulam_order.h"
 #include "support/training_bench.h"
 
 namespace cllm::train {
@@ -24,7 +24,7 @@ TrainerOptions fp32(TrainerOptions options) {
   return options;
 }
 
-// 13 units, which nothing divides.
+// 13 micro-batches, which nothing divides.
 TEST(ExactSum, GivesTheSameBitsForAnyRanksAndThreads) {
   const std::vector<double> alone = trained(1, trainer_options(13, 1, 1), kSteps);
   for (const auto& [ranks, threads] :
@@ -34,8 +34,8 @@ TEST(ExactSum, GivesTheSameBitsForAnyRanksAndThreads) {
   }
 }
 
-// Units of 3 sequences, and one of 1.
-TEST(ExactSum, GivesTheSameBitsWithASmallerLastUnit) {
+// Micro-batches of 3 sequences, and one of 1.
+TEST(ExactSum, GivesTheSameBitsWithASmallerLastMicroBatch) {
   for (const Reduce reduce : {Reduce::kExact, Reduce::kFp32}) {
     TrainerOptions options = trainer_options(13, 3, 1);
     options.reduce = reduce;
@@ -49,8 +49,8 @@ TEST(ExactSum, GivesTheSameBitsWithASmallerLastUnit) {
   }
 }
 
-// It is the same step as with equal units: sums differ by their rounding alone.
-TEST(ExactSum, ASmallerLastUnitLosesNothing) {
+// It is the same step as with equal micro-batches: sums differ by their rounding alone.
+TEST(ExactSum, ASmallerLastMicroBatchLosesNothing) {
   const std::vector<double> even = trained(1, trainer_options(12, 4, 2), kSteps);
   const std::vector<double> uneven = trained(1, trainer_options(12, 5, 2), kSteps);
   for (std::size_t step = 0; step < std::size_t{kSteps}; ++step) {
@@ -59,7 +59,8 @@ TEST(ExactSum, ASmallerLastUnitLosesNothing) {
 }
 
 TEST(ExactSum, GivesTheSameBitsForAnyTeam) {
-  TrainerOptions options = trainer_options(6, 3, 1);  // units of 48 positions in blocks of 16
+  TrainerOptions options =
+      trainer_options(6, 3, 1);  // micro-batches of 48 positions in blocks of 16
   const std::vector<double> alone = trained(1, options, kSteps);
   for (const int team : {1, 2, 3, 4}) {
     for (const int threads : {team, team + 1, 5}) {
@@ -72,7 +73,7 @@ TEST(ExactSum, GivesTheSameBitsForAnyTeam) {
 }
 
 // Where inputs are looked up, and in which order their rows' gradients are kept, changes no sum;
-// not even of floats, as each row is added up in the order of units.
+// not even of floats, as each row is added up in the order of micro-batches.
 TEST(ExactSum, GivesTheSameBitsForAnyOrderOfRows) {
   TrainerOptions options = trainer_options(6, 3, 1);
   for (const model::ModelConfig& config : {kSmallModel, support::kReducedModel}) {
@@ -83,7 +84,7 @@ TEST(ExactSum, GivesTheSameBitsForAnyOrderOfRows) {
       options.row_of = {};
       options.threads = 1;
       const std::vector<double> by_number = trained(1, options, kSteps, config);
-      options.row_of = data::ulam_rows(counts);
+      options.row_of = corpus::ulam_rows(counts);
       EXPECT_EQ(trained(1, options, kSteps, config), by_number);
       options.threads = 3;
       EXPECT_EQ(trained(1, options, kSteps, config), by_number);
@@ -103,7 +104,7 @@ TEST(ExactSum, GivesTheSameBitsWithAReducedTable) {
   }
 }
 
-// A vocabulary so large that the head takes a unit's rows in two passes.
+// A vocabulary so large that the head takes a micro-batch's rows in two passes.
 class WideVocabulary : public testing::TestWithParam<std::size_t> {};
 INSTANTIATE_TEST_SUITE_P(Ranks, WideVocabulary, testing::Values(0, 2));
 
@@ -114,7 +115,7 @@ TEST_P(WideVocabulary, GivesTheSameBitsWithSeveralPassesThroughTheHead) {
                                 .context = 16,
                                 .vocabulary = 600000,
                                 .embedding_rank = GetParam()};
-  // Units of 5 sequences, 80 rows, and one of 3 with a pass less.
+  // Micro-batches of 5 sequences, 80 rows, and one of 3 with a pass less.
   TrainerOptions options = trainer_options(8, 5, 1);
   ASSERT_GT(model::Workspace::head_passes(wide, 80, 80),
             model::Workspace::head_passes(wide, 80, 48));
@@ -130,7 +131,7 @@ TEST_P(WideVocabulary, GivesTheSameBitsWithSeveralPassesThroughTheHead) {
   }
 }
 
-TEST(ExactSum, MoreRanksThanUnitsAreIdleButDoNoHarm) {
+TEST(ExactSum, MoreRanksThanMicroBatchesAreIdleButDoNoHarm) {
   EXPECT_EQ(trained(4, trainer_options(2, 1, 1), kSteps),
             trained(1, trainer_options(2, 1, 1), kSteps));
 }
@@ -141,7 +142,7 @@ TEST(ExactSum, FloatSumsDoDependOnTheSplit) {
             trained(1, fp32(trainer_options(13, 1, 1)), kSteps));
 }
 
-// Within a rank, floats are added in the order of units.
+// Within a rank, floats are added in the order of micro-batches.
 TEST(ExactSum, FloatSumsDoNotDependOnThreadsAndTeams) {
   const std::vector<double> alone = trained(1, fp32(trainer_options(13, 1, 1)), kSteps);
   EXPECT_EQ(trained(1, fp32(trainer_options(13, 1, 3)), kSteps), alone);
@@ -167,9 +168,9 @@ TEST(ExactSum, LearnsAsTheFloatSumDoesFromThousandsOfContributions) {
       .layers = 1, .heads = 1, .channels = 8, .context = 2, .vocabulary = 1000};
   const auto loss = [&](Reduce reduce) {
     TrainerOptions options = trainer_options(4096, 1, 2);
-    options.schedule.rate = 0.03;
+    options.schedule.learning_rate = 0.03;
     options.reduce = reduce;
-    SoloCollective alone;
+    ranks::SingleProcess alone;
     // Most of the vocabulary is absent, as it is of any text.
     model::ModelConfig few = config;
     few.vocabulary = 20;
@@ -189,15 +190,15 @@ TEST(ExactSum, LearnsAsTheFloatSumDoesFromThousandsOfContributions) {
 TEST(ExactSum, AnOverflowIsTakenAgainOnAllRanksAlike) {
   const auto run = [](int ranks, int threads) {
     std::vector<double> result;
-    support::ThreadRanks(ranks).run([&](Collective& collective) {
+    support::ThreadRanks(ranks).run([&](ranks::ProcessGroup& process_group) {
       support::TrainingBench bench(support::random_tokens(2000, 3), trainer_options(13, 1, threads),
-                                   collective);
+                                   process_group);
       bench.trainer.step(bench.state);
       for (std::int32_t& exponent : bench.state.scale_exponents) exponent += 40;
       const StepReport again = bench.trainer.step(bench.state);
       EXPECT_FALSE(again.overflowed.empty());
       EXPECT_TRUE(bench.trainer.step(bench.state).overflowed.empty());
-      if (collective.rank() != 0) return;
+      if (process_group.rank() != 0) return;
       result.assign(bench.state.parameters.span().begin(), bench.state.parameters.span().end());
       result.push_back(static_cast<double>(again.overflowed.size()));
     });
@@ -217,7 +218,7 @@ struct Exponents {
 
   /// Of the token table, the `row`th.
   std::size_t row(std::size_t index) const {
-    return tiling[tiling.first_of(layout.table())].first_row + index;
+    return tiling[tiling.first_of(layout.embedding())].first_row + index;
   }
   void adapt(Down down) { adapt_exponents(tiling, bits, down, now); }
 };
@@ -258,7 +259,8 @@ TEST(Scales, ComeBackFromZero) {
 
 TEST(Scales, HaveAnEnd) {
   Exponents exponents;
-  const model::Tile& tile = exponents.tiling[exponents.tiling.first_of(exponents.layout.table())];
+  const model::Tile& tile =
+      exponents.tiling[exponents.tiling.first_of(exponents.layout.embedding())];
   exponents.now[exponents.row(8)] = -97;
   EXPECT_TRUE(lower_exponents(tile, exponents.now));
   EXPECT_EQ(exponents.now[exponents.row(0)], 24);

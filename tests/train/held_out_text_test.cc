@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cllm/base/file.h"
-#include "cllm/data/builtin_corpus.h"
+#include "cllm/data/builtin/builtin_corpus.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/model/initialize.h"
 #include "cllm/train/evaluator.h"
@@ -61,21 +61,21 @@ void expect_better_than_counting(const std::string& text) {
       .layers = 2, .heads = 4, .channels = 64, .context = 64, .vocabulary = kBytes};
   constexpr int kThreads = 2;
   kernels::prepare_blas(kThreads);
-  SoloCollective solo;
-  const model::Gpt gpt(config, kernels::select_kernels());
-  State state(gpt.layout());
-  model::initialize(gpt.layout(), 1, state.parameters.span(), 2);
+  ranks::SingleProcess solo;
+  const model::Model model(config, kernels::select_kernels());
+  State state(model.layout());
+  model::initialize(model.layout(), 1, state.parameters.span(), 2);
   const data::TokenView train_view{std::span<const std::uint32_t>(training)};
   const data::TokenView validation_view{std::span<const std::uint32_t>(validation)};
   const data::WindowSampler sampler(1, training.size(), config.context);
   const TrainerOptions options{
       .optimizer = {},
-      .schedule = {.rate = 3e-3, .min_rate = 3e-4, .warmup = 20, .steps = 500},
+      .schedule = {.learning_rate = 3e-3, .min_learning_rate = 3e-4, .warmup = 20, .steps = 500},
       .batch = 12,
       .micro_batch = 3,
       .threads = kThreads};
-  Trainer trainer(gpt, kernels::select_kernels(), options, train_view, sampler, solo);
-  Evaluator evaluator(gpt, validation_view, 0, kThreads, solo);
+  Trainer trainer(model, kernels::select_kernels(), options, train_view, sampler, solo);
+  Evaluator evaluator(model, validation_view, 0, kThreads, solo);
   // The test must be able to fail: untrained, the model is worse than counting.
   EXPECT_GT(evaluator.evaluate(state.parameters.data()).loss, unigram);
   while (state.step < options.schedule.steps) trainer.step(state);

@@ -38,12 +38,12 @@ struct Table {
 
   Table() {
     const std::vector<SumRow> all = rows_of(layout, tiling);
-    const model::Tile& tile = tiling[tiling.first_of(layout.table())];
+    const model::Tile& tile = tiling[tiling.first_of(layout.embedding())];
     const auto begin = all.begin() + static_cast<std::ptrdiff_t>(tile.first_row);
     rows.assign(begin, begin + kRows);
   }
   IntegerSums sums() const {
-    return {kernels::select_kernels(), layout.slab_size(), tiling.rows(), kColumns};
+    return {kernels::select_kernels(), layout.flat_size(), tiling.rows(), kColumns};
   }
 };
 
@@ -111,7 +111,7 @@ struct Step {
 Step take_step(Table& table, const Contribution& contribution, std::size_t n,
                const std::vector<int>& away, std::uint64_t number) {
   IntegerSums sums = table.sums();
-  SoloCollective alone;
+  ranks::SingleProcess alone;
   std::vector<int> bits(table.tiling.rows(), kNoSize);
   std::vector<std::int64_t> sizes(n);  // of the tile's contributions
   Step step;
@@ -202,7 +202,7 @@ TEST_P(Contributions, RowsThatJumpLoseNothingAndOverflowNothing) {
 std::vector<double> summed(int ranks, int exponent, const std::vector<Row>& contributions,
                            std::uint64_t seed) {
   std::vector<double> result;
-  support::ThreadRanks(ranks).run([&](Collective& collective) {
+  support::ThreadRanks(ranks).run([&](ranks::ProcessGroup& process_group) {
     Table table;
     IntegerSums sums = table.sums();
     std::vector<std::size_t> order(contributions.size());
@@ -211,20 +211,20 @@ std::vector<double> summed(int ranks, int exponent, const std::vector<Row>& cont
     for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
     std::int64_t size = 0;
     std::vector<bool> touched(Table::kRows);
-    sums.clear(0, table.layout.slab_size());
+    sums.clear(0, table.layout.flat_size());
     for (const std::size_t i : order) {
-      if (static_cast<int>(i * 7 % 5) % ranks != collective.rank()) continue;
+      if (static_cast<int>(i * 7 % 5) % ranks != process_group.rank()) continue;
       const std::size_t k = i % Table::kRows;
       size += sums.add(table.rows[k], contributions[i].data(), exponent, !touched[k]);
       touched[k] = true;
     }
     const std::size_t at = table.rows.front().at;
-    sums.reduce(table.rows, at, Table::kRows * Table::kColumns, collective);
+    sums.reduce(table.rows, at, Table::kRows * Table::kColumns, process_group);
     // Once more onto itself, as compact rows are.
     sums.fold(table.rows[0], table.rows[1]);
     std::vector<std::int64_t> total = {size};
-    collective.sum(std::span(total));
-    if (collective.rank() != 0) return;
+    process_group.all_reduce(std::span(total));
+    if (process_group.rank() != 0) return;
     for (const SumRow& row : table.rows) {
       result.push_back(sums.settle(row));
       Row values(Table::kColumns);
@@ -293,7 +293,7 @@ TEST(IntegerSums, ContributionsThatAreTooLargeAreSeen) {
   std::int64_t size = 0;
   for (int i = 0; i < 2; ++i) size += sums.add(table.rows[0], row.data(), 40, i == 0);
   EXPECT_GE(size, IntegerSums::kMostSize);
-  SoloCollective alone;
+  ranks::SingleProcess alone;
   sums.reduce({&table.rows[0], 1}, table.rows[0].at, Table::kColumns, alone);
   EXPECT_EQ(sums.settle(table.rows[0]), 0x1p120);
   row[5] = 0x1.fffffep18f;

@@ -38,7 +38,7 @@ TEST(MetricsLog, WritesAnObjectALine) {
   MetricsLog log(path, 0);
   log.step(1, 768, 768,
            {.loss = 2.5,
-            .rate = 1e-3,
+            .learning_rate = 1e-3,
             .gradient_norm = 0.5,
             .compute_seconds = 0.25,
             .communication_seconds = 0.125,

@@ -10,9 +10,9 @@
 
 #include "cllm/base/error.h"
 #include "cllm/base/random.h"
-#include "cllm/model/gpt.h"
+#include "cllm/model/model.h"
+#include "support/flat_sink.h"
 #include "support/golden.h"
-#include "support/slab_sink.h"
 
 namespace cllm::train {
 namespace {
@@ -28,20 +28,20 @@ struct Distance {
 
 Distance distance_from_pytorch(const AdamWOptions& options, const support::Golden& golden) {
   const model::Layout& layout = golden.start.layout;
-  const model::Gpt gpt(layout.config(), kernels::select_kernels());
-  support::TrainingRoom room(gpt, {golden.start.sequences, golden.start.positions, 16});
+  const model::Model model(layout.config(), kernels::select_kernels());
+  support::TrainingRoom room(model, {golden.start.sequences, golden.start.positions, 16});
   State state(layout);
   std::ranges::copy(golden.start.parameters, state.parameters.data());
-  Slab<float> gradient(layout.slab_size());
-  Crew crew(2);
-  Optimizer optimizer(layout, kernels::select_kernels(), options, crew);
+  AlignedBuffer<float> gradient(layout.flat_size());
+  ThreadPool pool(2);
+  Optimizer optimizer(layout, kernels::select_kernels(), options, pool);
   Distance distance;
   for (const support::GoldenStep& step : golden.steps) {
-    const model::Unit unit{step.inputs.data(), step.targets.data(), golden.start.sequences,
-                           golden.start.positions};
+    const model::MicroBatch micro_batch{step.inputs.data(), step.targets.data(),
+                                        golden.start.sequences, golden.start.positions};
     gradient.fill(0);
-    room.loss_and_gradient(state.parameters.data(), unit, 1 / static_cast<float>(unit.rows()),
-                           gradient.data());
+    room.loss_and_gradient(state.parameters.data(), micro_batch,
+                           1 / static_cast<float>(micro_batch.rows()), gradient.data());
     const SummedGradient summed{.floats = gradient.data()};
     const double norm = optimizer.norm(summed);
     distance.norms =
@@ -97,12 +97,12 @@ TEST(Optimizer, GivesTheSameBitsForAnyNumberOfThreads) {
   const model::Layout layout(
       {.layers = 2, .heads = 2, .channels = 64, .context = 64, .vocabulary = 3000});
   RandomStream random(5, 0);
-  Slab<float> gradient(layout.slab_size());
+  AlignedBuffer<float> gradient(layout.flat_size());
   for (float& g : gradient.span()) g = static_cast<float>(random.normal());
   const model::Tiling tiling(layout);
   const std::vector<SumRow> rows = rows_of(layout, tiling);
   // Of rows with and without high words.
-  IntegerSums integers(kernels::select_kernels(), layout.slab_size(), rows.size(), 3 * 64 * 4);
+  IntegerSums integers(kernels::select_kernels(), layout.flat_size(), rows.size(), 3 * 64 * 4);
   std::vector<std::int32_t> exponents;
   for (const SumRow& row : rows) {
     exponents.push_back(row.index % 3 == 0 ? 40 : 20);
@@ -111,8 +111,8 @@ TEST(Optimizer, GivesTheSameBitsForAnyNumberOfThreads) {
   const auto run = [&](int threads, const SummedGradient& summed) {
     State state(layout);
     std::ranges::copy(gradient.span(), state.parameters.data());
-    Crew crew(threads);
-    Optimizer optimizer(layout, kernels::select_kernels(), {}, crew);
+    ThreadPool pool(threads);
+    Optimizer optimizer(layout, kernels::select_kernels(), {}, pool);
     const double norm = optimizer.norm(summed);
     optimizer.update(summed, 1e-3, clip_scale(norm, 1.0), state);
     std::vector<double> result(state.parameters.span().begin(), state.parameters.span().end());
@@ -135,14 +135,15 @@ TEST(Optimizer, TheTokenTableHasARateOfItsOwn) {
                               .context = 4,
                               .vocabulary = 30,
                               .embedding_rank = 4});
-  Slab<float> gradient(layout.slab_size());
+  AlignedBuffer<float> gradient(layout.flat_size());
   RandomStream random(6, 0);
   for (float& g : gradient.span()) g = static_cast<float>(random.normal());
-  const auto after = [&](double rate, double table_rate) {
+  const auto after = [&](double rate, double embedding_learning_rate) {
     State state(layout);
     std::ranges::copy(gradient.span(), state.parameters.data());
-    Crew crew(2);
-    Optimizer optimizer(layout, kernels::select_kernels(), {.table_rate = table_rate}, crew);
+    ThreadPool pool(2);
+    Optimizer optimizer(layout, kernels::select_kernels(),
+                        {.embedding_learning_rate = embedding_learning_rate}, pool);
     optimizer.update({.floats = gradient.data()}, rate, 1.0, state);
     return std::vector<float>(state.parameters.span().begin(), state.parameters.span().end());
   };
@@ -150,7 +151,7 @@ TEST(Optimizer, TheTokenTableHasARateOfItsOwn) {
   for (std::size_t t = 0; t < layout.tensors().size(); ++t) {
     for (std::size_t i = layout[t].offset; i < layout[t].offset + layout[t].size(); ++i) {
       EXPECT_NE(plain[i], twice[i]);
-      EXPECT_EQ(table[i], t == layout.table() ? twice[i] : plain[i]) << layout[t].name;
+      EXPECT_EQ(table[i], t == layout.embedding() ? twice[i] : plain[i]) << layout[t].name;
     }
   }
 }
@@ -169,7 +170,7 @@ TEST(Optimizer, ErrorsNameTheOption) {
   EXPECT_NO_THROW(validate(AdamWOptions{}));
   expect({.beta1 = 1.0}, "--beta1 1");
   expect({.beta2 = -0.1}, "--beta2 -0.1");
-  expect({.table_rate = 0}, "--embedding-rate 0");
+  expect({.embedding_learning_rate = 0}, "--embedding-rate 0");
   expect({.weight_decay = -1}, "--weight-decay -1");
   expect({.clip = -1}, "--clip -1");
   expect({.clip = std::numeric_limits<double>::infinity()}, "--clip inf");

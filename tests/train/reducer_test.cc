@@ -32,23 +32,23 @@ TEST(Buckets, AreWholeGroupsInOrder) {
   }
   EXPECT_EQ(row, tiling.rows());
   EXPECT_EQ(group, layout.groups().size());
-  EXPECT_EQ(offset, layout.slab_size());
+  EXPECT_EQ(offset, layout.flat_size());
 }
 
 /// Two ranks of which this process is one; remembers what it was asked to sum.
-class Watched final : public Collective {
+class Watched final : public ranks::ProcessGroup {
  public:
   int rank() const override { return 0; }
   int size() const override { return 2; }
-  void use(Allreduce) override {}
-  void sum(std::span<float>) override {}
-  void sum(std::span<std::int32_t> values) override {
+  void use(ranks::Allreduce) override {}
+  void all_reduce(std::span<float>) override {}
+  void all_reduce(std::span<std::int32_t> values) override {
     if (fails) fail("the network is gone");
     summed.push_back(values.size());
     threads.push_back(std::this_thread::get_id());
     flushes = flushes_denormals();
   }
-  void sum(std::span<std::int64_t>) override {}
+  void all_reduce(std::span<std::int64_t>) override {}
   std::string broadcast(std::string bytes) override { return bytes; }
   std::vector<std::string> all_gather(const std::string& bytes) override { return {bytes, bytes}; }
 
@@ -58,13 +58,13 @@ class Watched final : public Collective {
   std::vector<std::thread::id> threads;
 };
 
-/// Gives all that a unit of zeros gives to the sums.
-void give_unit(const model::Gpt& gpt, GradientSums& sums) {
+/// Gives all that a micro-batch of zeros gives to the sums.
+void give_micro_batch(const model::Model& model, GradientAccumulator& sums) {
   Recorder recorder;
-  const std::vector<float> zeros(gpt.tiling().scratch());
-  GradientSums::UnitSink sink(sums, 0);
-  for (std::size_t tile = gpt.tiling().tiles().size(); tile-- > 0;) {
-    sink.add(tile, 0, zeros.data(), gpt.tiling()[tile].columns, recorder);
+  const std::vector<float> zeros(model.tiling().scratch());
+  GradientAccumulator::MicroBatchSink sink(sums, 0);
+  for (std::size_t tile = model.tiling().tiles().size(); tile-- > 0;) {
+    sink.add(tile, 0, zeros.data(), model.tiling()[tile].columns, recorder);
   }
   for (std::size_t range = 0; range < model::kTokenRanges; ++range) {
     sink.begin_tokens(range, recorder);
@@ -73,35 +73,35 @@ void give_unit(const model::Gpt& gpt, GradientSums& sums) {
 }
 
 struct Parts {
-  model::Gpt gpt{{.layers = 3, .heads = 2, .channels = 256, .context = 16, .vocabulary = 2000},
-                 kernels::select_kernels()};
-  GradientSums sums{
-      gpt,
+  model::Model model{{.layers = 3, .heads = 2, .channels = 256, .context = 16, .vocabulary = 2000},
+                     kernels::select_kernels()};
+  GradientAccumulator sums{
+      model,
       kernels::select_kernels(),
       Reduce::kExact,
-      {.local_units = 1, .head_passes = 1, .last_head_passes = 1, .batch_tokens = 16}};
-  std::vector<std::int32_t> exponents = initial_exponents(gpt.tiling().rows());
+      {.local_micro_batches = 1, .head_passes = 1, .last_head_passes = 1, .batch_tokens = 16}};
+  std::vector<std::int32_t> exponents = initial_exponents(model.tiling().rows());
   std::vector<std::int32_t> tokens = std::vector<std::int32_t>(2000);
 };
 
 TEST(Reducer, SumsEveryBucketOnAThreadOfItsOwn) {
   Parts parts;
-  Watched collective;
-  Reducer reducer(parts.sums, collective, 0);
+  Watched process_group;
+  Reducer reducer(parts.sums, process_group, 0);
   for (int step = 0; step < 3; ++step) {
-    collective.summed.clear();
+    process_group.summed.clear();
     parts.sums.begin(parts.tokens, parts.exponents);
     reducer.start();
-    give_unit(parts.gpt, parts.sums);
+    give_micro_batch(parts.model, parts.sums);
     reducer.wait();
     std::vector<std::size_t> sizes;
     for (const Bucket& bucket : parts.sums.buckets()) {
       sizes.push_back(bucket.end_row - bucket.first_row);  // their bounds
       sizes.push_back(bucket.size);
     }
-    EXPECT_EQ(collective.summed, sizes);
+    EXPECT_EQ(process_group.summed, sizes);
   }
-  EXPECT_THAT(collective.threads, testing::Each(testing::Ne(std::this_thread::get_id())));
+  EXPECT_THAT(process_group.threads, testing::Each(testing::Ne(std::this_thread::get_id())));
 }
 
 #ifdef __SSE2__
@@ -110,13 +110,13 @@ TEST(Reducer, SumsAsItsMakerDoesWithDenormals) {
     std::thread([&] {
       if (flushing) flush_denormals();
       Parts parts;
-      Watched collective;
-      Reducer reducer(parts.sums, collective, 0);
+      Watched process_group;
+      Reducer reducer(parts.sums, process_group, 0);
       parts.sums.begin(parts.tokens, parts.exponents);
       reducer.start();
-      give_unit(parts.gpt, parts.sums);
+      give_micro_batch(parts.model, parts.sums);
       reducer.wait();
-      EXPECT_EQ(collective.flushes, flushing);
+      EXPECT_EQ(process_group.flushes, flushing);
     }).join();
   }
 }
@@ -124,25 +124,25 @@ TEST(Reducer, SumsAsItsMakerDoesWithDenormals) {
 
 TEST(Reducer, DoesNotSumABucketThatIsNotComplete) {
   Parts parts;
-  Watched collective;
-  Reducer reducer(parts.sums, collective, 0);
+  Watched process_group;
+  Reducer reducer(parts.sums, process_group, 0);
   parts.sums.begin(parts.tokens, parts.exponents);
   reducer.start();
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  EXPECT_TRUE(collective.summed.empty());
-  give_unit(parts.gpt, parts.sums);
+  EXPECT_TRUE(process_group.summed.empty());
+  give_micro_batch(parts.model, parts.sums);
   reducer.wait();
-  EXPECT_FALSE(collective.summed.empty());
+  EXPECT_FALSE(process_group.summed.empty());
 }
 
 TEST(Reducer, AFailureOfTheNetworkReachesWhoeverWaits) {
   Parts parts;
-  Watched collective;
-  collective.fails = true;
-  Reducer reducer(parts.sums, collective, 0);
+  Watched process_group;
+  process_group.fails = true;
+  Reducer reducer(parts.sums, process_group, 0);
   parts.sums.begin(parts.tokens, parts.exponents);
   reducer.start();
-  give_unit(parts.gpt, parts.sums);
+  give_micro_batch(parts.model, parts.sums);
   EXPECT_THAT([&] { reducer.wait(); },
               testing::ThrowsMessage<Error>(testing::HasSubstr("the network is gone")));
 }

@@ -25,8 +25,8 @@ constexpr model::ModelConfig kShape{
 State make_state(const model::Layout& layout) {
   State state(layout);
   RandomStream random(1, 0);
-  for (Slab<float>* slab : {&state.parameters, &state.m, &state.v}) {
-    for (float& value : slab->span()) value = static_cast<float>(random.below(1000)) / 7;
+  for (AlignedBuffer<float>* buffer : {&state.parameters, &state.m, &state.v}) {
+    for (float& value : buffer->span()) value = static_cast<float>(random.below(1000)) / 7;
   }
   state.step = 12;
   state.tokens_seen = 3456;
@@ -51,19 +51,19 @@ struct Found {
 template <typename Change>
 std::vector<Found> compare(int ranks, OnMismatch action, const Change& change) {
   std::vector<Found> found(static_cast<std::size_t>(ranks));
-  support::ThreadRanks(ranks).run([&](Collective& collective) {
+  support::ThreadRanks(ranks).run([&](ranks::ProcessGroup& process_group) {
     const model::Layout layout(kShape);
     State state = make_state(layout);
-    Crew crew(1 + collective.rank() % 2);
-    change(collective.rank(), state);
-    Found& mine = found[static_cast<std::size_t>(collective.rank())];
+    ThreadPool pool(1 + process_group.rank() % 2);
+    change(process_group.rank(), state);
+    Found& mine = found[static_cast<std::size_t>(process_group.rank())];
     try {
-      mine.text = check_replicas(state, layout, action, crew, collective);
+      mine.text = check_replicas(state, layout, action, pool, process_group);
     } catch (const ReplicatedError& error) {
       mine.text = error.what();
       mine.thrown = true;
     }
-    mine.digest = digest_of(state, crew);
+    mine.digest = digest_of(state, pool);
   });
   return found;
 }

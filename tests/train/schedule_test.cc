@@ -14,7 +14,8 @@ using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
 Schedule schedule(Decay decay) {
-  return {.decay = decay, .rate = 1.0, .min_rate = 0.1, .warmup = 10, .steps = 111};
+  return {
+      .decay = decay, .learning_rate = 1.0, .min_learning_rate = 0.1, .warmup = 10, .steps = 111};
 }
 
 TEST(Schedule, WarmsUpToTheRateAndEndsAtTheLeast) {
@@ -41,7 +42,8 @@ TEST(Schedule, HasTheShapeOfItsName) {
 
 TEST(Schedule, OneStepIsEnough) {
   for (const Decay decay : {Decay::kCosine, Decay::kLinear, Decay::kWsd, Decay::kConstant}) {
-    const Schedule s{.decay = decay, .rate = 1.0, .min_rate = 0.1, .warmup = 0, .steps = 1};
+    const Schedule s{
+        .decay = decay, .learning_rate = 1.0, .min_learning_rate = 0.1, .warmup = 0, .steps = 1};
     EXPECT_EQ(s.at(0), 1.0);
   }
 }
@@ -52,9 +54,9 @@ TEST(Schedule, ErrorsNameTheOption) {
   };
   EXPECT_NO_THROW(validate(schedule(Decay::kCosine)));
   expect({.steps = 0}, "--steps 0");
-  expect({.rate = -1, .steps = 10}, "--lr -1");
-  expect({.rate = std::nan(""), .steps = 10}, "--lr");
-  expect({.rate = 1e-3, .min_rate = 1e-2, .steps = 10}, "--min-lr");
+  expect({.learning_rate = -1, .steps = 10}, "--lr -1");
+  expect({.learning_rate = std::nan(""), .steps = 10}, "--lr");
+  expect({.learning_rate = 1e-3, .min_learning_rate = 1e-2, .steps = 10}, "--min-lr");
   expect({.warmup = 10, .steps = 10}, "--warmup 10");
   EXPECT_THAT([] { parse_decay("cosin"); }, ThrowsMessage<Error>(HasSubstr("--schedule cosin")));
   EXPECT_EQ(parse_decay("cosine"), Decay::kCosine);

@@ -23,7 +23,7 @@ using support::TrainingBench;
 
 const model::ModelConfig& kConfig = support::kSmallModel;
 
-SoloCollective alone;
+ranks::SingleProcess alone;
 
 /// On one rank.
 struct Bench : TrainingBench {
@@ -44,7 +44,7 @@ TEST(Trainer, StartsAtTheLogarithmOfTheVocabulary) {
 
 TEST(Trainer, OverfitsOneBatch) {
   TrainerOptions options = options_with(4, 2, 2);
-  options.schedule.rate = 3e-3;
+  options.schedule.learning_rate = 3e-3;
   options.optimizer.weight_decay = 0;
   Bench bench(random_tokens(kConfig.context + 1, 3), options);
   StepReport report{};
@@ -90,20 +90,20 @@ TEST(Trainer, CountsStepsAndTokens) {
 TEST(Trainer, RefusesOptionsThatMakeNoSense) {
   EXPECT_THROW(Bench(random_tokens(2000, 3), options_with(12, 13, 1)), Error);
   TrainerOptions options = options_with(12, 1, 1);
-  options.schedule.rate = -1;
+  options.schedule.learning_rate = -1;
   EXPECT_THROW(Bench(random_tokens(2000, 3), options), Error);
 }
 
 /// Plays one rank of several: what the others would send comes from a list.
-class RankOf final : public Collective {
+class RankOf final : public ranks::ProcessGroup {
  public:
   RankOf(int rank, int size) : rank_(rank), size_(size) {}
   int rank() const override { return rank_; }
   int size() const override { return size_; }
-  void use(Allreduce) override {}
-  void sum(std::span<float>) override {}
-  void sum(std::span<std::int32_t>) override {}
-  void sum(std::span<std::int64_t> values) override {
+  void use(ranks::Allreduce) override {}
+  void all_reduce(std::span<float>) override {}
+  void all_reduce(std::span<std::int32_t>) override {}
+  void all_reduce(std::span<std::int64_t> values) override {
     for (std::size_t i = 0; i < values.size(); ++i) {
       if (sums.size() <= i) sums.push_back(0);
       sums[i] += values[i];
@@ -120,30 +120,30 @@ class RankOf final : public Collective {
 
 /// An untrained model, and a text for it.
 struct EvaluatorTest : testing::Test {
-  EvaluatorTest() { model::initialize(gpt.layout(), 1, state.parameters.span(), 2); }
+  EvaluatorTest() { model::initialize(model.layout(), 1, state.parameters.span(), 2); }
 
   const std::vector<std::uint32_t> tokens = random_tokens(1003, 9);
   const data::TokenView view{std::span<const std::uint32_t>(tokens)};
-  const model::Gpt gpt{kConfig, kernels::select_kernels()};
-  State state{gpt.layout()};
+  const model::Model model{kConfig, kernels::select_kernels()};
+  State state{model.layout()};
 };
 
 TEST_F(EvaluatorTest, MeanIsTheSameForAnySplit) {
   for (const std::uint64_t sequences : {0u, 7u}) {
-    SoloCollective solo;
+    ranks::SingleProcess solo;
     const Evaluation whole =
-        Evaluator(gpt, view, sequences, 1, solo).evaluate(state.parameters.data());
+        Evaluator(model, view, sequences, 1, solo).evaluate(state.parameters.data());
     if (sequences == 0) {
       EXPECT_EQ(whole.positions, tokens.size() - 1);
     }
-    EXPECT_EQ(Evaluator(gpt, view, sequences, 3, solo).evaluate(state.parameters.data()).loss,
+    EXPECT_EQ(Evaluator(model, view, sequences, 3, solo).evaluate(state.parameters.data()).loss,
               whole.loss);
     std::vector<std::int64_t> sums;
     for (int rank = 0; rank < 3; ++rank) {
-      RankOf collective(rank, 3);
-      collective.sums = sums;
-      Evaluator(gpt, view, sequences, 2, collective).evaluate(state.parameters.data());
-      sums = collective.sums;
+      RankOf process_group(rank, 3);
+      process_group.sums = sums;
+      Evaluator(model, view, sequences, 2, process_group).evaluate(state.parameters.data());
+      sums = process_group.sums;
     }
     // Losses in multiples of 2^-20 nats, then positions.
     EXPECT_EQ(static_cast<double>(sums[0]) * 0x1p-20 / static_cast<double>(sums[1]), whole.loss);
@@ -155,12 +155,14 @@ TEST_F(EvaluatorTest, ClassesOfTargetsAreThePartsOfTheWhole) {
   // The first class is one token; the last, none.
   std::vector<std::uint8_t> class_of(kConfig.vocabulary, 1);
   class_of[7] = 0;
-  const auto by_class = [&](const data::TokenView& text, int threads, Collective& collective) {
-    return Evaluator(gpt, text, 0, threads, collective).evaluate_by_target(parameters, class_of, 3);
+  const auto by_class = [&](const data::TokenView& text, int threads,
+                            ranks::ProcessGroup& process_group) {
+    return Evaluator(model, text, 0, threads, process_group)
+        .evaluate_by_target(parameters, class_of, 3);
   };
-  SoloCollective solo;
+  ranks::SingleProcess solo;
   const std::vector<Evaluation> parts = by_class(view, 1, solo);
-  const Evaluation whole = Evaluator(gpt, view, 0, 1, solo).evaluate(parameters);
+  const Evaluation whole = Evaluator(model, view, 0, 1, solo).evaluate(parameters);
   ASSERT_EQ(parts.size(), 3u);
   EXPECT_EQ(parts[0].positions,
             static_cast<std::uint64_t>(std::count(tokens.begin() + 1, tokens.end(), 7u)));
@@ -178,10 +180,10 @@ TEST_F(EvaluatorTest, ClassesOfTargetsAreThePartsOfTheWhole) {
   while (tokens[end] != 7) ++end;
   const data::TokenView last_window = view.subview(end - 1, 2);
   EXPECT_NEAR(by_class(last_window, 1, solo)[0].loss,
-              Evaluator(gpt, last_window, 0, 1, solo).evaluate(parameters).loss, 0x1p-20);
+              Evaluator(model, last_window, 0, 1, solo).evaluate(parameters).loss, 0x1p-20);
 
-  support::ThreadRanks(3).run([&](Collective& collective) {
-    const std::vector<Evaluation> shared = by_class(view, 2, collective);
+  support::ThreadRanks(3).run([&](ranks::ProcessGroup& process_group) {
+    const std::vector<Evaluation> shared = by_class(view, 2, process_group);
     for (const std::size_t i : {0U, 1U}) {
       EXPECT_EQ(shared[i].loss, parts[i].loss);
       EXPECT_EQ(shared[i].positions, parts[i].positions);

@@ -12,7 +12,7 @@ namespace cllm {
 /// What a thread does in a training step.
 enum class Activity : std::uint8_t {
   kForward,
-  kHead,
+  kLmHead,
   kBackward,
   kAttention,
   kMatrix,   ///< a matrix product outside of attention and head

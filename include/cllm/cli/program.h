@@ -4,8 +4,8 @@
 
 #include "cllm/base/stop_signals.h"
 #include "cllm/cli/arguments.h"
-#include "cllm/cli/time_left.h"
-#include "cllm/train/collective.h"
+#include "cllm/cli/run/time_left.h"
+#include "cllm/ranks/process_group.h"
 
 namespace cllm::cli {
 
@@ -15,7 +15,7 @@ std::string_view version();
 /// Reads the command line and runs the command it names. All ranks call it, and with the same
 /// arguments, else all throw. Training minds the signals and `job`, and all else gives them up.
 /// Prints help where asked for. Returns the program's exit code. Throws Error as the commands do.
-int run_program(const Arguments& arguments, train::Collective& collective, StopSignals& signals,
-                const TimeLeft& job);
+int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
+                StopSignals& signals, const TimeLeft& job);
 
 }  // namespace cllm::cli

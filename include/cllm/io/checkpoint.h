@@ -60,23 +60,23 @@ struct RunState {
 };
 
 /// Writes a checkpoint through `write_atomically`, and reads it again before it takes its name. The
-/// slabs are laid out by `layout`, which is that of `run.model`; what lies between tensors is not
-/// stored. Returns the seconds that reading it again took. Throws Error, and leaves what was at
-/// `path`, also when a value is not finite: such a checkpoint could not be resumed.
+/// flat buffers are laid out by `layout`, which is that of `run.model`; what lies between tensors
+/// is not stored. Returns the seconds that reading it again took. Throws Error, and leaves what was
+/// at `path`, also when a value is not finite: such a checkpoint could not be resumed.
 double write_checkpoint(const std::filesystem::path& path, const RunState& run,
                         const model::Layout& layout, std::span<const float> parameters,
                         std::span<const float> m, std::span<const float> v);
 
 /// Everything but the tensors, of which no data are read: that they are in the file, under the
 /// digests that they were written with, is checked, and that the lattice's certificate holds. The
-/// model's shape makes sense and is not larger than the file, so that `model::Layout` and slabs may
-/// be made from it.
+/// model's shape makes sense and is not larger than the file, so that `model::Layout` and flat
+/// buffers may be made from it.
 RunState read_run_state(const std::filesystem::path& path);
 
-/// Fills a slab of `layout` with the parameters; floats between tensors stay as they are. Every
-/// digest is checked, every value is finite. Throws Error also when the checkpoint is of another
-/// model than the layout, or anything else that it should hold was exchanged; the slab may then
-/// hold anything.
+/// Fills a flat buffer of `layout` with the parameters; floats between tensors stay as they are.
+/// Every digest is checked, every value is finite. Throws Error also when the checkpoint is of
+/// another model than the layout, or anything else that it should hold was exchanged; the flat
+/// buffer may then hold anything.
 void read_parameters(const std::filesystem::path& path, const model::Layout& layout,
                      std::span<float> parameters);
 

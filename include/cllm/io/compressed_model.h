@@ -41,8 +41,8 @@ struct CompressedMatrices {
 };
 
 /// Writes a compressed model through `write_atomically`, and reads it again before it takes its
-/// name. `run.compression` is what /run/compression holds; of `parameters`, a slab of the layout,
-/// the vectors are stored. Throws Error, and leaves what was at `path`.
+/// name. `run.compression` is what /run/compression holds; of `parameters`, a flat buffer of the
+/// layout, the vectors are stored. Throws Error, and leaves what was at `path`.
 void write_compressed_model(const std::filesystem::path& path, const RunState& run,
                             const model::Layout& layout, const CompressedMatrices& matrices,
                             std::span<const float> parameters);

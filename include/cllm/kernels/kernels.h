@@ -24,8 +24,8 @@ struct IntegerNorm {
   std::uint32_t largest;  ///< the largest |x[i]|, which may be 2^31; 0 for n = 0
 };
 
-/// The elementwise and row-wise work of a training step, in one table: an AVX2 and a portable twin
-/// with the same signatures. Everything that is not a matrix product is here.
+/// The elementwise and row-wise work of a training step, in one table: an AVX2 and a portable
+/// implementation with the same signatures. Everything that is not a matrix product is here.
 ///
 /// Letters: R rows (positions), C channels, N columns, V vocabulary. Arrays are row-major and
 /// contiguous but where a row stride (`ld`, in elements) is given. Sizes may be 0 and pointers need
@@ -37,8 +37,8 @@ struct Kernels {
   const char* name;  ///< "avx2" or "portable"
 
   // --- Functions: y[i] = f(x[i]); x and y may be the same array
-  // For every float; the AVX2 twin's errors in units in the last place are at most 0.9 (exp, with
-  // gradual underflow), 0.95 (log) and 2.65 (tanh).
+  // For every float; the AVX2 implementation's errors in units in the last place are at most 0.9
+  // (exp, with gradual underflow), 0.95 (log) and 2.65 (tanh).
   void (*exp)(const float* x, float* y, std::size_t n);
   void (*log)(const float* x, float* y, std::size_t n);
   void (*tanh)(const float* x, float* y, std::size_t n);
@@ -140,18 +140,18 @@ struct Kernels {
                          std::size_t n, const AdamWStep& step);
 };
 
-/// The twin that runs on any processor, written for clarity.
+/// The implementation that runs on any processor, written for clarity.
 const Kernels& portable_kernels();
 
-/// The AVX2 twin. Throws Error where the processor or the build lacks it.
+/// The AVX2 implementation. Throws Error where the processor or the build lacks it.
 const Kernels& avx2_kernels();
 
 /// Whether this processor and this build have AVX2 and FMA.
 bool has_avx2();
 
-/// The fastest twin that this processor runs; `CLLM_KERNELS=portable|avx2` in the environment
-/// forces one. Throws Error for an unknown name, and where AVX2 is forced and missing. To be called
-/// at start-up: it reads the environment.
+/// The fastest implementation that this processor runs; `CLLM_KERNELS=portable|avx2` in the
+/// environment forces one. Throws Error for an unknown name, and where AVX2 is forced and missing.
+/// To be called at start-up: it reads the environment.
 const Kernels& select_kernels();
 
 }  // namespace cllm::kernels

@@ -10,8 +10,8 @@ inline constexpr float kMostCoordinate = 0x1p22f;
 
 /// Nearest points of the densest lattices in 4 and 8 dimensions (Conway and Sloane, "Fast
 /// quantizing and decoding algorithms for lattice quantizers and codes", IEEE Trans. Inf. Theory
-/// 28(2), 1982), in one table: an AVX2 and a portable twin with the same results, bit by bit. D_n
-/// is the points of Z^n whose sum is even; E8 is D8 together with D8 + (½, …, ½).
+/// 28(2), 1982), in one table: an AVX2 and a portable implementation with the same results, bit by
+/// bit. D_n is the points of Z^n whose sum is even; E8 is D8 together with D8 + (½, …, ½).
 ///
 /// Points may have any number; arrays need no alignment and may not overlap. Nothing allocates or
 /// throws. Thread-safe where outputs don't overlap. A function returns true where every |x| <=
@@ -31,9 +31,9 @@ struct Decoders {
   bool (*d4)(const float* x, std::int32_t* points, std::size_t count);
 };
 
-/// The twin that runs on any processor.
+/// The implementation that runs on any processor.
 const Decoders& portable_decoders();
-/// The AVX2 twin. Throws Error where the processor or the build lacks it.
+/// The AVX2 implementation. Throws Error where the processor or the build lacks it.
 const Decoders& avx2_decoders();
 /// The one that goes with kernels::select_kernels().
 const Decoders& select_decoders();

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "cllm/base/slab.h"
+#include "cllm/base/aligned_buffer.h"
 #include "cllm/lattice/certificate.h"
 #include "cllm/lattice/coordinates.h"
 
@@ -122,11 +122,11 @@ class WeightLattice {
   std::size_t columns_;
   Options options_;
   std::vector<double> row_weights_;
-  double unit_ = 1;         // the step that goes with side 1 where both exponents are 0
-  MatrixSteps shape_;       // exponents alone
-  Slab<float> covariance_;  // (n, n)
+  double micro_batch_ = 1;           // the step that goes with side 1 where both exponents are 0
+  MatrixSteps shape_;                // exponents alone
+  AlignedBuffer<float> covariance_;  // (n, n)
   /// (n, n): what the error at a row's column adds to the target of an earlier block's column.
-  Slab<float> feedback_;
+  AlignedBuffer<float> feedback_;
   std::vector<std::unique_ptr<BlockDecoder>> decoders_;
   std::vector<Certificate> certificates_;
 };

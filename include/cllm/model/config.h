@@ -17,9 +17,9 @@ struct ModelConfig {
   /// r: the token table is codes (V, r) times basis (r, C); 0: one table (V, C).
   std::size_t embedding_rank = 0;
 
-  bool is_reduced() const { return embedding_rank > 0; }
+  bool is_factorised() const { return embedding_rank > 0; }
   /// Columns of the table that has a row for each token.
-  std::size_t table_width() const { return is_reduced() ? embedding_rank : channels; }
+  std::size_t embedding_width() const { return is_factorised() ? embedding_rank : channels; }
   std::size_t head_size() const { return channels / heads; }
   bool operator==(const ModelConfig&) const = default;
 };

@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "cllm/base/aligned_buffer.h"
 #include "cllm/base/random.h"
-#include "cllm/base/slab.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/layout.h"
 
@@ -28,8 +28,8 @@ std::uint32_t sample_token(std::span<const float> logits, const SamplingOptions&
                            RandomStream& random);
 
 /// Continues a text token by token, keeping keys and values of the past. When the context is full
-/// it goes on from the latter half of it. Not thread-safe; `parameters`, a slab of the layout, must
-/// outlive it.
+/// it goes on from the latter half of it. Not thread-safe; `parameters`, a flat buffer of the
+/// layout, must outlive it.
 class Generator {
  public:
   Generator(const Layout& layout, const kernels::Kernels& kernels,
@@ -46,14 +46,14 @@ class Generator {
   const Layout& layout_;
   const kernels::Kernels& kernels_;
   const float* parameters_;
-  std::vector<std::uint32_t> past_;  // tokens whose keys and values are kept
-  Slab<float> qkv_;                  // (L, T, 3C)
-  Slab<float> codes_;                // (T, r) of a reduced table
-  Slab<float> x_, norm_, branch_;    // (T, C)
-  Slab<float> hidden_, gelu_;        // (T, 4C)
-  Slab<float> mean_, rstd_;          // (T)
-  Slab<float> scores_;               // (query block, T)
-  Slab<float> logits_;               // (V)
+  std::vector<std::uint32_t> past_;         // tokens whose keys and values are kept
+  AlignedBuffer<float> qkv_;                // (L, T, 3C)
+  AlignedBuffer<float> codes_;              // (T, r) of a reduced table
+  AlignedBuffer<float> x_, norm_, branch_;  // (T, C)
+  AlignedBuffer<float> hidden_, gelu_;      // (T, 4C)
+  AlignedBuffer<float> mean_, rstd_;        // (T)
+  AlignedBuffer<float> scores_;             // (query block, T)
+  AlignedBuffer<float> logits_;             // (V)
 };
 
 }  // namespace cllm::model

@@ -16,7 +16,7 @@ struct Tile {
   std::size_t tensor;
   std::size_t row, column;
   std::size_t rows, columns;
-  std::size_t first_row;  ///< of its rows among those of all tiles, in the order of slabs
+  std::size_t first_row;  ///< of its rows among those of all tiles, in the order of flat buffers
 
   std::size_t size() const { return rows * columns; }
   /// Of the tensor's row `tensor_row`, among the rows of all tiles.
@@ -25,7 +25,7 @@ struct Tile {
 
 /// What a tiling comes to, counted without making it.
 struct TilingSizes {
-  std::size_t rows;     ///< of all tiles; each is a contiguous piece of a slab
+  std::size_t rows;     ///< of all tiles; each is a contiguous piece of a flat buffer
   std::size_t scratch;  ///< floats of the largest tile, and enough for all vectors of a layer
   std::size_t longest;  ///< floats of the longest row
 };
@@ -35,13 +35,13 @@ std::size_t tiles_across(const Tensor& tensor);
 
 /// Note [Tiles]
 ///
-/// A unit's gradient of a matrix is computed tile by tile, each over all rows of the unit at once.
-/// So a thread holds one tile, never a model; threads that share a unit share its tiles without
-/// waiting for each other; what a tile holds depends on the unit alone, whoever computes it; and a
-/// tile goes to the node's sum while it is in the second cache level. Its size is a compromise: the
-/// larger, the less the product packs its operands anew; the smaller, the nearer the cache.
-/// (On a core with 2 MiB of second level, 384 x 768 reached 0.96 of what one product of the whole
-/// matrix reaches, 192 x 768 0.92.)
+/// A micro-batch's gradient of a matrix is computed tile by tile, each over all rows of the
+/// micro-batch at once. So a thread holds one tile, never a model; threads that share a micro-batch
+/// share its tiles without waiting for each other; what a tile holds depends on the micro-batch
+/// alone, whoever computes it; and a tile goes to the node's sum while it is in the second cache
+/// level. Its size is a compromise: the larger, the less the product packs its operands anew; the
+/// smaller, the nearer the cache. (On a core with 2 MiB of second level, 384 x 768 reached 0.96 of
+/// what one product of the whole matrix reaches, 192 x 768 0.92.)
 class Tiling {
  public:
   explicit Tiling(const Layout& layout);
@@ -65,8 +65,8 @@ class Tiling {
 /// Parts of the vocabulary whose rows of the embedding gradient are handed over together.
 inline constexpr std::size_t kTokenRanges = 8;
 
-/// Takes a unit's gradient as it is computed. Threads of a team call it at once, for distinct tiles
-/// and ranges.
+/// Takes a micro-batch's gradient as it is computed. Threads of a team call it at once, for
+/// distinct tiles and ranges.
 class GradientSink {
  public:
   virtual ~GradientSink() = default;
@@ -77,9 +77,9 @@ class GradientSink {
   virtual void add(std::size_t tile, std::size_t pass, const float* values, std::size_t stride,
                    Recorder& recorder) = 0;
 
-  /// What the unit's inputs add to the token table: between begin_tokens and end_tokens of a range
-  /// its tokens in the order of their rows in the unit's input table, each with its row, as wide as
-  /// the table. Every range comes once.
+  /// What the micro-batch's inputs add to the token table: between begin_tokens and end_tokens of a
+  /// range its tokens in the order of their rows in the micro-batch's input table, each with its
+  /// row, as wide as the table. Every range comes once.
   virtual void begin_tokens(std::size_t range, Recorder& recorder) = 0;
   virtual void add_token(std::uint32_t token, const float* row) = 0;
   virtual void end_tokens(std::size_t range) = 0;

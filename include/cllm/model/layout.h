@@ -15,7 +15,7 @@ namespace cllm::model {
 /// products are as large as the rows of a table (V, C) would be.
 enum class Initial { kZero, kOne, kNormal, kResidualNormal, kCodes, kBasis };
 
-/// One named tensor and its place in every slab that is laid out alike.
+/// One named tensor and its place in every flat buffer that is laid out alike.
 struct Tensor {
   std::string name;     ///< GPT-2's: "wte.weight", "h.0.attn.c_attn.weight", …; see `Layout`
   std::size_t rows;     ///< out
@@ -28,7 +28,7 @@ struct Tensor {
 };
 
 /// Tensors whose gradient becomes complete at one moment of backward, and so can be summed over
-/// ranks together: a contiguous range of every slab.
+/// ranks together: a contiguous range of every flat buffer.
 struct Group {
   std::string name;  ///< "head", "h.11", …, "h.0", "embeddings"
   std::size_t offset, size;
@@ -47,9 +47,9 @@ struct LayerTensors {
 /// A layer's vectors (biases, gains and shifts) have 13 C elements in all.
 inline constexpr std::size_t kLayerVectors = 13;
 
-/// The one table of names, shapes and offsets: parameters, gradients, m and v are slabs of
-/// `slab_size` floats that share it. Tensors are listed as GPT-2 lists them, and lie in slabs in
-/// the order in which backward completes their gradients. Immutable, so thread-safe.
+/// The one table of names, shapes and offsets: parameters, gradients, m and v are flat buffers of
+/// `flat_size` floats that share it. Tensors are listed as GPT-2 lists them, and lie in flat
+/// buffers in the order in which backward completes their gradients. Immutable, so thread-safe.
 class Layout {
  public:
   explicit Layout(const ModelConfig& config);
@@ -60,9 +60,9 @@ class Layout {
 
   /// The token table: "wte.weight" (V, C), or, where it is reduced, "wte.codes" (V, r), whose
   /// product with "wte.basis" (r, C) takes its place.
-  std::size_t table() const { return 0; }
-  std::size_t basis() const { return 1; }                           // of a reduced table alone
-  std::size_t wpe() const { return config_.is_reduced() ? 2 : 1; }  // (T, C)
+  std::size_t embedding() const { return 0; }
+  std::size_t embedding_basis() const { return 1; }                    // of a reduced table alone
+  std::size_t wpe() const { return config_.is_factorised() ? 2 : 1; }  // (T, C)
   const LayerTensors& layer(std::size_t l) const { return layers_[l]; }
   std::size_t ln_f_weight() const { return tensors_.size() - 2; }  // (C)
   std::size_t ln_f_bias() const { return tensors_.size() - 1; }    // (C)
@@ -72,8 +72,8 @@ class Layout {
   /// basis; the token table gets its inputs' part of the gradient then).
   std::span<const Group> groups() const { return groups_; }
 
-  /// Floats of a slab; a little more than parameter_count(), because tensors are aligned.
-  std::size_t slab_size() const { return slab_size_; }
+  /// Floats of a flat buffer; a little more than parameter_count(), because tensors are aligned.
+  std::size_t flat_size() const { return flat_size_; }
   std::size_t parameter_count() const { return parameter_count_; }
 
  private:
@@ -87,7 +87,7 @@ class Layout {
   std::vector<Tensor> tensors_;
   std::vector<LayerTensors> layers_;
   std::vector<Group> groups_;
-  std::size_t slab_size_ = 0;
+  std::size_t flat_size_ = 0;
   std::size_t parameter_count_ = 0;
 };
 

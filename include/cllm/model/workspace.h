@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cllm/base/slab.h"
+#include "cllm/base/aligned_buffer.h"
 #include "cllm/model/config.h"
 
 namespace cllm::model {
@@ -15,9 +15,9 @@ struct InputTable {
   const std::uint32_t* row_of;  ///< (V): where a token's row is in it
 };
 
-/// A unit: sequences that go through forward and backward together. Views; the tokens live
+/// A micro-batch: sequences that go through forward and backward together. Views; the tokens live
 /// elsewhere.
-struct Unit {
+struct MicroBatch {
   const std::uint32_t* inputs;   ///< (sequences, positions)
   const std::uint32_t* targets;  ///< (sequences, positions): the token that follows each input
   std::size_t sequences;
@@ -33,7 +33,7 @@ struct Unit {
   std::size_t rows() const { return sequences * positions; }
 };
 
-/// The activations of one layer, for R = rows of the unit. Views into a Workspace.
+/// The activations of one layer, for R = rows of the micro-batch. Views into a Workspace.
 struct LayerActivations {
   float* input;                   ///< (R, C): the residual stream that enters the layer
   float *ln_1, *mean_1, *rstd_1;  ///< (R, C), (R), (R)
@@ -48,36 +48,38 @@ struct LayerActivations {
 
 enum class Purpose { kTraining, kEvaluation };
 
-/// The size of the units that a workspace has room for.
-struct UnitShape {
+/// The size of the micro-batches that a workspace has room for.
+struct MicroBatchShape {
   std::size_t sequences;
   std::size_t positions;
   /// Rows of a block: what one thread of a team takes through the rows' work at a time. Products
   /// are of one block each, so that their shapes, and with them their bits, don't depend on the
   /// team.
-  std::size_t row_block;
+  std::size_t token_block;
 
   std::size_t rows() const { return sequences * positions; }
 };
 
-/// What a team needs to take units through the model, allocated once. Belongs to one team.
+/// What a team needs to take micro-batches through the model, allocated once. Belongs to one team.
 class Workspace {
  public:
   /// For evaluation all layers share one set of activations. Throws std::bad_alloc.
-  Workspace(const ModelConfig& config, const UnitShape& shape, Purpose purpose);
+  Workspace(const ModelConfig& config, const MicroBatchShape& shape, Purpose purpose);
 
   std::size_t rows() const { return shape_.rows(); }
-  std::size_t row_block() const { return shape_.row_block; }
+  std::size_t token_block() const { return shape_.token_block; }
   Purpose purpose() const { return purpose_; }
   /// Rows of the head that are taken at a time, so that logits stay bounded whatever V and R are.
   std::size_t head_rows() const { return head_rows_; }
-  /// Rows of them that one thread of a team takes: a pass has as many blocks as a unit.
+  /// Rows of them that one thread of a team takes: a pass has as many blocks as a micro-batch.
   std::size_t head_block() const;
-  /// How many passes that is for a unit of `unit_rows` in a workspace for units of `rows`.
+  /// How many passes that is for a micro-batch of `micro_batch_rows` in a workspace for
+  /// micro-batches of `rows`.
   static std::size_t head_passes(const ModelConfig& config, std::size_t rows,
-                                 std::size_t unit_rows);
+                                 std::size_t micro_batch_rows);
   /// Bytes that a workspace of these arguments allocates.
-  static std::size_t bytes_for(const ModelConfig& config, const UnitShape& shape, Purpose purpose);
+  static std::size_t bytes_for(const ModelConfig& config, const MicroBatchShape& shape,
+                               Purpose purpose);
 
   std::vector<LayerActivations> layers;
   float* last;                    ///< (R, C): the residual stream after the last layer
@@ -101,16 +103,17 @@ class Workspace {
   /// (L + 1, blocks, 13C): each block's sum for the gradients of a layer's vectors (biases and
   /// norms), side by side as the layer lists them; the last norm's come last.
   float* vectors;
-  std::uint64_t* token_order;  ///< (R): row of the input table << 32 | row of the unit, ascending
+  std::uint64_t*
+      token_order;  ///< (R): row of the input table << 32 | row of the micro-batch, ascending
 
  private:
   Workspace() = default;
   /// Points every view into `base`, or to nothing where it is null; returns the floats needed.
   std::size_t place(const ModelConfig& config, float* base);
 
-  Slab<float> slab_;
-  Slab<std::uint64_t> order_;
-  UnitShape shape_{};
+  AlignedBuffer<float> buffer_;
+  AlignedBuffer<std::uint64_t> order_;
+  MicroBatchShape shape_{};
   Purpose purpose_ = Purpose::kTraining;
   std::size_t head_rows_ = 0;
 };
@@ -118,7 +121,7 @@ class Workspace {
 /// What each thread of a team needs for itself, allocated once.
 class Scratch {
  public:
-  /// `positions` of a unit's sequences, `tile` floats of the largest gradient tile.
+  /// `positions` of a micro-batch's sequences, `tile` floats of the largest gradient tile.
   /// Throws std::bad_alloc.
   Scratch(std::size_t positions, std::size_t tile, Purpose purpose);
 
@@ -133,7 +136,7 @@ class Scratch {
   Scratch() = default;
   std::size_t place(std::size_t positions, std::size_t tile_floats, Purpose purpose, float* base);
 
-  Slab<float> slab_;
+  AlignedBuffer<float> buffer_;
 };
 
 }  // namespace cllm::model

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "cllm/base/crew.h"
+#include "cllm/base/thread_pool.h"
 #include "cllm/io/checkpoint.h"
 #include "cllm/model/layout.h"
 #include "cllm/train/state.h"
@@ -49,7 +49,7 @@ class CheckpointWriter {
   /// `describe` gives all of a state but its tensors, `before` is called before each checkpoint
   /// appears; both on the writing thread. The references must outlive the writer. Throws Error,
   /// std::bad_alloc.
-  CheckpointWriter(const CheckpointOptions& options, const model::Layout& layout, Crew& crew,
+  CheckpointWriter(const CheckpointOptions& options, const model::Layout& layout, ThreadPool& pool,
                    std::function<io::RunState(const State&)> describe,
                    std::function<void()> before);
   CheckpointWriter(const CheckpointWriter&) = delete;
@@ -83,7 +83,7 @@ class CheckpointWriter {
 
   CheckpointOptions options_;
   const model::Layout& layout_;
-  Crew& crew_;
+  ThreadPool& pool_;
   std::function<io::RunState(const State&)> describe_;
   std::function<void()> before_;
   std::optional<State> copy_;

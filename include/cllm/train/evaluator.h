@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "cllm/data/token_file.h"
-#include "cllm/model/gpt.h"
-#include "cllm/train/collective.h"
+#include "cllm/model/model.h"
+#include "cllm/ranks/process_group.h"
 #include "cllm/train/loss_sum.h"
 #include "cllm/train/metrics.h"
-#include "cllm/train/window_units.h"
+#include "cllm/train/window_micro_batches.h"
 
 namespace cllm::train {
 
@@ -19,11 +19,11 @@ class Evaluator {
  public:
   /// All ranks alike; `threads` of this rank. The references and the tokens must outlive it.
   /// `sequences` as in data::EvaluationWindows.
-  Evaluator(const model::Gpt& gpt, data::TokenView tokens, std::uint64_t sequences, int threads,
-            Collective& collective);
+  Evaluator(const model::Model& model, data::TokenView tokens, std::uint64_t sequences, int threads,
+            ranks::ProcessGroup& process_group);
 
-  /// All ranks together. `parameters`, a slab of the layout, is the same on all. Takes memory for
-  /// as long as it goes on. Throws std::bad_alloc.
+  /// All ranks together. `parameters`, a flat buffer of the layout, is the same on all. Takes
+  /// memory for as long as it goes on. Throws std::bad_alloc.
   Evaluation evaluate(const float* parameters);
 
   /// The same apart by what is predicted: an evaluation for each class, over the targets t with
@@ -39,17 +39,17 @@ class Evaluator {
   struct Worker {
     model::Workspace workspace;
     model::Scratch scratch;
-    WindowUnits::Tokens tokens;
+    WindowMicroBatches::Tokens tokens;
   };
 
-  /// Takes this rank's units through the model, and gives all ranks the sums over all ranks of what
-  /// add(sums, unit, losses of its rows, their sum) adds for each.
+  /// Takes this rank's micro-batches through the model, and gives all ranks the sums over all ranks
+  /// of what add(sums, micro-batch, losses of its rows, their sum) adds for each.
   template <typename Add>
   std::vector<Evaluation> evaluate(const float* parameters, std::size_t sums, const Add& add);
 
-  const model::Gpt& gpt_;
-  WindowUnits units_;
-  Collective& collective_;
+  const model::Model& model_;
+  WindowMicroBatches micro_batches_;
+  ranks::ProcessGroup& process_group_;
   std::size_t threads_;
 };
 

@@ -5,10 +5,10 @@
 #include <span>
 #include <vector>
 
-#include "cllm/base/slab.h"
+#include "cllm/base/aligned_buffer.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/gradient.h"
-#include "cllm/train/collective.h"
+#include "cllm/ranks/process_group.h"
 
 namespace cllm::train {
 
@@ -22,7 +22,7 @@ struct SumRow {
 /// Throws Error where ranks are more than their common bounds can be added for.
 void check_ranks(int ranks);
 
-/// The rows of a tiling as they lie in a slab, by their number.
+/// The rows of a tiling as they lie in a flat buffer, by their number.
 std::vector<SumRow> rows_of(const model::Layout& layout, const model::Tiling& tiling);
 
 /// Note [Wide sums]
@@ -69,7 +69,7 @@ class IntegerSums {
   /// Adds the other ranks' sums to the rows, which make up the elements from `at` to `at + size`,
   /// and sizes of rows alike. All ranks call it alike.
   void reduce(std::span<const SumRow> rows, std::size_t at, std::size_t size,
-              Collective& collective);
+              ranks::ProcessGroup& process_group);
   /// to += from.
   void fold(const SumRow& from, const SumRow& to);
 
@@ -93,7 +93,7 @@ class IntegerSums {
   std::int64_t value(const SumRow& row, std::size_t i) const;
   std::uint64_t largest(const SumRow& row) const;
   void reduce_wide(std::span<const SumRow> rows, std::span<const std::int32_t> bounds,
-                   Collective& collective);
+                   ranks::ProcessGroup& process_group);
 
   static constexpr std::uint64_t kMostNarrow = 0x7fffffff;
   static constexpr int kCarryBits = 30;
@@ -101,8 +101,8 @@ class IntegerSums {
   static constexpr std::uint32_t kLeft = std::uint32_t{1} << (kCarryBits - 1);
 
   const kernels::Kernels* kernels_ = nullptr;
-  Slab<std::int32_t> low_;
-  Slab<std::int32_t> high_;
+  AlignedBuffer<std::int32_t> low_;
+  AlignedBuffer<std::int32_t> high_;
   std::vector<std::uint64_t> bounds_;        // per row
   std::vector<std::uint32_t> low_bounds_;    // of carried rows' low words; 0 for halves of 64 bits
   std::vector<std::int32_t> common_bounds_;  // of the rows that are being reduced

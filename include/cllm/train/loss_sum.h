@@ -8,12 +8,13 @@
 
 namespace cllm::train {
 
-/// A sum of losses that doesn't depend on the order of its terms: each unit's loss is rounded to a
-/// multiple of 2^-20 nats, and integers are added. Good for 8 * 10^12 nats. Not thread-safe.
+/// A sum of losses that doesn't depend on the order of its terms: each micro-batch's loss is
+/// rounded to a multiple of 2^-20 nats, and integers are added. Good for 8 * 10^12 nats. Not
+/// thread-safe.
 class LossSum {
  public:
-  /// A unit's loss, summed over `positions` positions. A loss that is not a number, or beyond that,
-  /// is counted as such.
+  /// A micro-batch's loss, summed over `positions` positions. A loss that is not a number, or
+  /// beyond that, is counted as such.
   void add(double loss, std::uint64_t positions) {
     values_[kPositions] += static_cast<std::int64_t>(positions);
     if (std::abs(loss) < kMostLoss) {  // NaN is not

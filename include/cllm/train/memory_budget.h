@@ -34,9 +34,10 @@ struct MemoryBudget {
   std::string text() const;
 };
 
-/// The budget of this rank of `collective`. `background`: checkpoints are written while training
+/// The budget of this rank of `process_group`. `background`: checkpoints are written while training
 /// goes on. `statistics`: what the start of the token table takes, see `corpus_bytes`.
 MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOptions& options,
-                           bool background, std::uint64_t statistics, const Collective& collective);
+                           bool background, std::uint64_t statistics,
+                           const ranks::ProcessGroup& process_group);
 
 }  // namespace cllm::train

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "cllm/base/crew.h"
+#include "cllm/base/thread_pool.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/layout.h"
 #include "cllm/train/integer_sums.h"
@@ -18,15 +18,16 @@ struct AdamWOptions {
   double beta2 = 0.95;
   double epsilon = 1e-8;
   double weight_decay = 0.1;  ///< of matrices; vectors don't decay
-  double table_rate = 1.0;    ///< learning rate of the token table (its codes), as a factor
-  double clip = 1.0;          ///< the most that the gradient's norm may be; 0 for no limit
+  double embedding_learning_rate =
+      1.0;            ///< learning rate of the token table (its codes), as a factor
+  double clip = 1.0;  ///< the most that the gradient's norm may be; 0 for no limit
 };
 
 /// Throws Error, naming the option, for values that make no sense.
 void validate(const AdamWOptions& options);
 
-/// The gradient of the global batch, as a slab of the layout: floats, or integers that stand for
-/// i * 2^-exponent with an exponent for each row of the tiling. A view.
+/// The gradient of the global batch, as a flat buffer of the layout: floats, or integers that stand
+/// for i * 2^-exponent with an exponent for each row of the tiling. A view.
 struct SummedGradient {
   const float* floats = nullptr;
   IntegerSums* integers = nullptr;  ///< counts where floats is null
@@ -42,7 +43,7 @@ class Optimizer {
  public:
   /// The references must outlive it. Throws Error for options that make no sense.
   Optimizer(const model::Layout& layout, const kernels::Kernels& kernels,
-            const AdamWOptions& options, Crew& crew);
+            const AdamWOptions& options, ThreadPool& pool);
 
   /// The gradient's Euclidean norm. Settles integers, which `update` needs.
   double norm(const SummedGradient& gradient);
@@ -63,7 +64,7 @@ class Optimizer {
   const model::Layout& layout_;
   const kernels::Kernels& kernels_;
   AdamWOptions options_;
-  Crew& crew_;
+  ThreadPool& pool_;
   std::vector<SumRow> rows_;
   std::vector<Chunk> chunks_;
   std::vector<double> parts_;  // per chunk

@@ -7,8 +7,8 @@
 #include <thread>
 
 #include "cllm/base/recorder.h"
-#include "cllm/train/collective.h"
-#include "cllm/train/gradient_sums.h"
+#include "cllm/ranks/process_group.h"
+#include "cllm/train/gradient_accumulator.h"
 
 namespace cllm::train {
 
@@ -18,7 +18,7 @@ namespace cllm::train {
 class Reducer {
  public:
   /// The references must outlive it. `events`: room of its recorder.
-  Reducer(GradientSums& sums, Collective& collective, std::size_t events);
+  Reducer(GradientAccumulator& sums, ranks::ProcessGroup& process_group, std::size_t events);
   Reducer(const Reducer&) = delete;
   Reducer& operator=(const Reducer&) = delete;
   ~Reducer();
@@ -37,8 +37,8 @@ class Reducer {
   void run();
   void reduce_all();
 
-  GradientSums& sums_;
-  Collective& collective_;
+  GradientAccumulator& sums_;
+  ranks::ProcessGroup& process_group_;
   Recorder recorder_;
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -4,9 +4,9 @@
 #include <string_view>
 #include <vector>
 
-#include "cllm/base/crew.h"
+#include "cllm/base/thread_pool.h"
 #include "cllm/model/layout.h"
-#include "cllm/train/collective.h"
+#include "cllm/ranks/process_group.h"
 #include "cllm/train/state.h"
 
 namespace cllm::train {
@@ -21,12 +21,12 @@ enum class OnMismatch {
 OnMismatch parse_on_mismatch(std::string_view name);
 
 /// The digest of everything in a state, the same for any number of threads.
-std::string digest_of(const State& state, Crew& crew);
+std::string digest_of(const State& state, ThreadPool& pool);
 
 /// Compares the states of all ranks, which call it alike. Returns an empty text where they are the
 /// same, and else what was found: which ranks differ, on which hosts. Throws it as a
 /// ReplicatedError unless `action` allows to restore; after that all states are rank 0's.
-std::string check_replicas(State& state, const model::Layout& layout, OnMismatch action, Crew& crew,
-                           Collective& collective);
+std::string check_replicas(State& state, const model::Layout& layout, OnMismatch action,
+                           ThreadPool& pool, ranks::ProcessGroup& process_group);
 
 }  // namespace cllm::train

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "cllm/base/stop_signals.h"
+#include "cllm/ranks/process_group.h"
 #include "cllm/train/checkpoint_writer.h"
-#include "cllm/train/collective.h"
 #include "cllm/train/evaluator.h"
 #include "cllm/train/metrics.h"
 #include "cllm/train/progress.h"
@@ -48,7 +48,7 @@ struct RunParts {
   Trace& trace;
   const StopSignals& signals;
   RunOutputs* outputs;  ///< null but on rank 0
-  Collective& collective;
+  ranks::ProcessGroup& process_group;
 };
 
 /// Takes the steps that are left, evaluating and saving as scheduled and at the end. All ranks call

@@ -5,13 +5,13 @@
 #include <string>
 
 #include "cllm/model/layout.h"
-#include "cllm/train/collective.h"
+#include "cllm/ranks/process_group.h"
 #include "cllm/train/state.h"
 
 namespace cllm::train {
 
-/// All of a state but its slabs, step and tokens_seen, as JSON; it is put into the JSON object
-/// `more`, which has other keys. Numbers come back with the same bits.
+/// All of a state but its flat buffers, step and tokens_seen, as JSON; it is put into the JSON
+/// object `more`, which has other keys. Numbers come back with the same bits.
 std::string state_to_json(const StateValues& state, const std::string& more);
 
 /// The reverse. What the text lacks gets the value that it has where no step was ever skipped;
@@ -20,17 +20,17 @@ void state_from_json(const std::string& text, const std::string& origin,
                      const model::Layout& layout, StateValues& state);
 
 /// Gives rank 0's state to all. All ranks call it alike, as they do what follows.
-void share_rank_0s(Collective& collective, const model::Layout& layout, State& state);
+void broadcast_state(ranks::ProcessGroup& process_group, const model::Layout& layout, State& state);
 
 /// Reads a state on rank 0, and gives it to all: a checkpoint is read once, however many ranks
 /// there are, and only rank 0 has to see it. Throws Error that names the checkpoint, on all ranks
 /// alike, where it isn't whole, or of another model than `layout`; the state may then hold
 /// anything.
 void restore(const std::filesystem::path& checkpoint, const model::Layout& layout, State& state,
-             Collective& collective);
+             ranks::ProcessGroup& process_group);
 
-/// The same of a model's parameters alone, a slab of `layout`.
+/// The same of a model's parameters alone, a flat buffer of `layout`.
 void read_parameters(const std::filesystem::path& checkpoint, const model::Layout& layout,
-                     std::span<float> parameters, Collective& collective);
+                     std::span<float> parameters, ranks::ProcessGroup& process_group);
 
 }  // namespace cllm::train

@@ -7,9 +7,9 @@ namespace cllm::train {
 
 /// How the learning rate goes down after warm-up.
 enum class Decay {
-  kCosine,    ///< half a cosine to min_rate at the last step
-  kLinear,    ///< a line to min_rate at the last step
-  kWsd,       ///< warm-up, stable, then a line to min_rate over the last fifth of the steps
+  kCosine,  ///< half a cosine to min_learning_rate at the last step
+  kLinear,  ///< a line to min_learning_rate at the last step
+  kWsd,     ///< warm-up, stable, then a line to min_learning_rate over the last fifth of the steps
   kConstant,  ///< stays
 };
 
@@ -19,9 +19,9 @@ Decay parse_decay(std::string_view name);
 /// The learning rate as a function of the step.
 struct Schedule {
   Decay decay = Decay::kCosine;
-  double rate = 1e-3;
-  double min_rate = 1e-4;
-  std::uint64_t warmup = 0;  ///< steps of linear growth from rate/warmup to rate
+  double learning_rate = 1e-3;
+  double min_learning_rate = 1e-4;
+  std::uint64_t warmup = 0;  ///< steps of linear growth from learning_rate/warmup to it
   std::uint64_t steps = 1;   ///< of the whole run
 
   /// The rate that step `step` (from 0) is taken with.

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "cllm/base/recorder.h"
-#include "cllm/train/collective.h"
+#include "cllm/ranks/process_group.h"
 #include "cllm/train/trainer.h"
 
 namespace cllm::train {
@@ -20,11 +20,11 @@ class Trace {
 
   /// Before and after each step of that number, on all ranks alike. The last one writes the file,
   /// on rank 0, and returns true there. Where it can't be written, `problem` says so.
-  void before(std::uint64_t step, Trainer& trainer, Collective& collective);
-  bool after(std::uint64_t step, Trainer& trainer, Collective& collective);
+  void before(std::uint64_t step, Trainer& trainer, ranks::ProcessGroup& process_group);
+  bool after(std::uint64_t step, Trainer& trainer, ranks::ProcessGroup& process_group);
   /// Where the run goes no further: as after the last step, with what there is; does nothing where
   /// no step is being recorded. On all ranks alike.
-  bool end(Trainer& trainer, Collective& collective);
+  bool end(Trainer& trainer, ranks::ProcessGroup& process_group);
 
   const std::filesystem::path& file() const { return file_; }
   /// What went wrong with the file; empty where nothing did.

@@ -8,22 +8,22 @@
 #include <string>
 #include <vector>
 
-#include "cllm/base/crew.h"
-#include "cllm/base/slab.h"
+#include "cllm/base/aligned_buffer.h"
+#include "cllm/base/thread_pool.h"
 #include "cllm/data/sampler.h"
 #include "cllm/data/token_file.h"
 #include "cllm/kernels/kernels.h"
-#include "cllm/model/gpt.h"
-#include "cllm/train/batch.h"
-#include "cllm/train/collective.h"
-#include "cllm/train/gradient_sums.h"
+#include "cllm/model/model.h"
+#include "cllm/ranks/process_group.h"
+#include "cllm/train/gradient_accumulator.h"
 #include "cllm/train/loss_sum.h"
 #include "cllm/train/optimizer.h"
 #include "cllm/train/reducer.h"
 #include "cllm/train/scales.h"
 #include "cllm/train/schedule.h"
-#include "cllm/train/sentinel.h"
+#include "cllm/train/spike_detector.h"
 #include "cllm/train/state.h"
+#include "cllm/train/work_sharing.h"
 
 namespace cllm::train {
 
@@ -31,13 +31,14 @@ struct TrainerOptions {
   AdamWOptions optimizer;
   Schedule schedule;
   std::size_t batch = 12;       ///< sequences of a step, over all ranks
-  std::size_t micro_batch = 1;  ///< sequences of a unit; the last one may have fewer
-  std::size_t row_block = 128;  ///< positions of a unit that one thread of a team takes at a time
+  std::size_t micro_batch = 1;  ///< sequences of a micro-batch; the last one may have fewer
+  std::size_t token_block =
+      128;  ///< positions of a micro-batch that one thread of a team takes at a time
   Reduce reduce = Reduce::kExact;
   OnSpike on_spike = OnSpike::kClip;
-  double spike_factor = 10;      ///< see Sentinel
+  double spike_factor = 10;      ///< see SpikeDetector
   int threads = 1;               ///< of this rank
-  int team = 0;                  ///< threads that share a unit; 0 for what ends soonest
+  int team = 0;                  ///< threads that share a micro-batch; 0 for what ends soonest
   std::size_t trace_events = 0;  ///< room of each thread's recorder
   /// (V): a permutation. Inputs are looked up in a copy of the token table where a token's row is
   /// in this place, and the gradient of their rows is kept in its order; empty: by number, without
@@ -56,7 +57,7 @@ enum class Outcome {
 /// What a step did, the same on every rank but for the seconds.
 struct StepReport {
   double loss;  ///< mean over the global batch before the update, nats per token; may be NaN
-  double rate;  ///< learning rate
+  double learning_rate;  ///< learning rate
   double gradient_norm;  ///< before clipping; may be infinite or NaN
   double compute_seconds;
   double communication_seconds;         ///< that computation waited for
@@ -75,47 +76,48 @@ class Trainer {
  public:
   /// The references must outlive the trainer. Allocates everything that a step needs.
   /// Throws Error for options that make no sense, std::bad_alloc.
-  Trainer(const model::Gpt& gpt, const kernels::Kernels& kernels, const TrainerOptions& options,
-          data::TokenView tokens, const data::WindowSampler& sampler, Collective& collective);
+  Trainer(const model::Model& model, const kernels::Kernels& kernels, const TrainerOptions& options,
+          data::TokenView tokens, const data::WindowSampler& sampler,
+          ranks::ProcessGroup& process_group);
 
   /// One step on all ranks.
   StepReport step(State& state);
 
   /// Bytes of the workspaces of this rank's teams and the scratches of its threads.
   static std::uint64_t thread_bytes(const model::Layout& layout, const TrainerOptions& options,
-                                    const Collective& collective);
+                                    const ranks::ProcessGroup& process_group);
 
   /// Bytes of this rank's sums of gradients.
   static std::uint64_t sums_bytes(const model::Layout& layout, const TrainerOptions& options,
-                                  const Collective& collective);
+                                  const ranks::ProcessGroup& process_group);
 
   /// Sequences of a step, over all ranks.
   std::size_t batch() const { return options_.batch; }
   /// Sizes of this rank's teams.
   std::vector<int> teams() const;
   /// Of the compute threads.
-  Crew& crew() { return crew_; }
+  ThreadPool& pool() { return pool_; }
   /// Of the communication thread.
   Recorder& communication_recorder() { return reducer_.recorder(); }
   /// The groups of a bucket: "head", or "h.3 to h.0".
   std::string bucket_name(std::size_t bucket) const;
 
  private:
-  /// Threads that take units together, and what they share.
-  struct Crewmates {
-    Crewmates(int size, const model::ModelConfig& config, const TrainerOptions& options);
+  /// Threads that take micro-batches together, and what they share.
+  struct TeamData {
+    TeamData(int size, const model::ModelConfig& config, const TrainerOptions& options);
 
     Team team;
     model::Workspace workspace;
-    Slab<std::uint32_t> window;   // (T + 1)
-    Slab<std::uint32_t> inputs;   // (micro_batch, T)
-    Slab<std::uint32_t> targets;  // (micro_batch, T)
-    std::size_t unit = 0;         // of this rank, that is being taken
+    AlignedBuffer<std::uint32_t> window;   // (T + 1)
+    AlignedBuffer<std::uint32_t> inputs;   // (micro_batch, T)
+    AlignedBuffer<std::uint32_t> targets;  // (micro_batch, T)
+    std::size_t micro_batch = 0;           // of this rank, that is being taken
     LossSum loss;
   };
   /// A thread's place, and what it has for itself.
   struct Seat {
-    std::size_t crewmates;
+    std::size_t team;
     int index;
     model::Scratch scratch;
   };
@@ -129,30 +131,30 @@ class Trainer {
   double scale_of(const StepReport& report, const State& state) const;
   void count(const StepReport& report, State& state) const;
   void forward_backward(const State& state) noexcept;
-  void take_units(Crewmates& mates, Seat& seat, Recorder& recorder, const State& state);
-  std::size_t next_unit(std::size_t team, std::size_t turn);
-  Share sequences_of_unit(std::size_t unit) const;
-  void read_unit(std::uint64_t begin, Crewmates& mates) const;
+  void take_micro_batches(TeamData& mates, Seat& seat, Recorder& recorder, const State& state);
+  std::size_t next_micro_batch(std::size_t team, std::size_t turn);
+  Share sequences_of_micro_batch(std::size_t micro_batch) const;
+  void read_micro_batch(std::uint64_t begin, TeamData& mates) const;
   std::span<const std::int64_t> gather_totals(LossSum& loss);
 
-  const model::Gpt& gpt_;
+  const model::Model& model_;
   TrainerOptions options_;
   data::TokenView tokens_;
   const data::WindowSampler& sampler_;
-  Collective& collective_;
-  Share units_;  // of this rank
-  Crew crew_;
-  std::vector<std::unique_ptr<Crewmates>> teams_;
-  std::vector<std::unique_ptr<Seat>> seats_;  // of threads; null where a thread has no unit
-  std::atomic<std::size_t> next_unit_{0};
-  Sentinel sentinel_;
+  ranks::ProcessGroup& process_group_;
+  Share micro_batches_;  // of this rank
+  ThreadPool pool_;
+  std::vector<std::unique_ptr<TeamData>> teams_;
+  std::vector<std::unique_ptr<Seat>> seats_;  // of threads; null where a thread has no micro-batch
+  std::atomic<std::size_t> next_micro_batch_{0};
+  SpikeDetector spike_detector_;
   std::vector<std::int32_t> scales_before_;  // the step
-  GradientSums sums_;
+  GradientAccumulator sums_;
   Reducer reducer_;
   Optimizer optimizer_;
-  Slab<float> input_rows_;           // (V, table width): TrainerOptions::row_of; else nothing
-  Slab<std::int32_t> batch_tokens_;  // (V): not 0 where the global batch has the token
-  Slab<std::int64_t> totals_;        // losses, then sizes of contributions to each tile
+  AlignedBuffer<float> input_rows_;  // (V, table width): TrainerOptions::row_of; else nothing
+  AlignedBuffer<std::int32_t> batch_tokens_;  // (V): not 0 where the global batch has the token
+  AlignedBuffer<std::int64_t> totals_;        // losses, then sizes of contributions to each tile
 };
 
 }  // namespace cllm::train

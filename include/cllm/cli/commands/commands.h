@@ -1,0 +1,120 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+
+#include "cllm/base/stop_signals.h"
+#include "cllm/cli/arguments.h"
+#include "cllm/cli/run/settings.h"
+#include "cllm/cli/run/time_left.h"
+#include "cllm/model/generator.h"
+#include "cllm/ranks/process_group.h"
+
+namespace cllm::cli {
+
+// Each command is called by all ranks alike, after the command line was read. Errors that one rank
+// meets alone while others wait are thrown as Error; those that all agree on, as ReplicatedError.
+
+struct SampleSettings {
+  std::string checkpoint;
+  std::string prompt = "\n";
+  std::uint64_t tokens = 200;
+  std::uint64_t seed = 1;
+  model::SamplingOptions options;
+};
+
+struct EvalSettings {
+  std::string checkpoint;
+  std::string data;
+  std::string sequences = "all";
+  std::string by_frequency;
+  int threads = 0;
+};
+
+struct NeighboursSettings {
+  std::string checkpoint;
+  std::string token;
+  std::uint64_t count = 10;
+};
+
+struct InspectSettings {
+  std::string path;
+  bool tensors = false;
+};
+
+struct VerifySettings {
+  std::string path;
+};
+
+struct TokenizeSettings {
+  std::string data;
+  std::string tokenizer;
+  std::string out;
+};
+
+struct CompressSettings {
+  std::string checkpoint;
+  std::string calibrate;
+  std::string out;
+  double bits = 4;
+  std::string method = "e8";
+  std::string spacing = "shaped";
+  std::uint64_t sequences = 256;
+  int threads = 0;
+};
+
+struct BenchSettings {
+  TrainSettings train;
+  std::uint64_t steps = 10;
+  bool json = false;
+};
+
+void declare_sample_options(CLI::App& app, SampleSettings& settings);
+void declare_eval_options(CLI::App& app, EvalSettings& settings);
+void declare_neighbours_options(CLI::App& app, NeighboursSettings& settings);
+void declare_inspect_options(CLI::App& app, InspectSettings& settings);
+void declare_verify_options(CLI::App& app, VerifySettings& settings);
+void declare_tokenize_options(CLI::App& app, TokenizeSettings& settings);
+void declare_compress_options(CLI::App& app, CompressSettings& settings);
+void declare_bench_options(CLI::App& app, BenchSettings& settings);
+void declare_doctor_options(CLI::App& app, TrainSettings& settings);
+
+/// Trains, for at most what is left of `job`. `arguments` are those of the command line, to be read
+/// again behind those of --config and of the checkpoint that --resume names. Returns the exit code:
+/// EX_TEMPFAIL (75) where the run stopped, saved, before it was complete.
+int train_command(const Arguments& arguments, ranks::ProcessGroup& process_group,
+                  const StopSignals& signals, const TimeLeft& job);
+
+/// Continues a prompt and streams the text to standard output.
+void sample_command(const SampleSettings& settings, ranks::ProcessGroup& process_group);
+
+/// Prints mean loss, perplexity and bits per byte of a checkpoint on a text, and the losses of
+/// rare and frequent tokens apart.
+void eval_command(const EvalSettings& settings, ranks::ProcessGroup& process_group);
+
+/// Prints the tokens that are most like one, by the model's table and by prime signatures.
+void neighbours_command(const NeighboursSettings& settings, ranks::ProcessGroup& process_group);
+
+/// Prints what a checkpoint holds, and checks that it is whole.
+void inspect_command(const InspectSettings& settings, ranks::ProcessGroup& process_group);
+
+/// Reads checkpoints and token files to their end, and prints of each whether it is whole.
+void verify_command(const VerifySettings& settings, ranks::ProcessGroup& process_group);
+
+/// Writes a checkpoint's weights as points of a lattice, in a few bits each.
+void compress_command(const CompressSettings& settings, ranks::ProcessGroup& process_group);
+
+/// Measures training steps of a model on random tokens against this machine's matrix product.
+void bench_command(const CLI::App& app, BenchSettings& settings,
+                   ranks::ProcessGroup& process_group);
+
+/// Looks at what a run finds here, measures what it depends on, and says what to mend. Returns the
+/// exit code: EXIT_FAILURE where a run would be refused.
+int doctor_command(const CLI::App& app, TrainSettings& settings,
+                   ranks::ProcessGroup& process_group);
+
+/// Turns a corpus into token files.
+void tokenize_command(const TokenizeSettings& settings, ranks::ProcessGroup& process_group);
+
+}  // namespace cllm::cli

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cllm/base/aligned_buffer.h"
+#include "cllm/base/thread_pool.h"
+#include "cllm/cli/machine/machine.h"
+#include "cllm/cli/run/settings.h"
+#include "cllm/data/sampler.h"
+#include "cllm/model/model.h"
+#include "cllm/ranks/process_group.h"
+#include "cllm/train/trainer.h"
+
+namespace cllm::cli {
+
+/// The middle one of at least one value; of an even number the upper one.
+double median(std::vector<double> values);
+
+/// FLOP/s of a thread pool's threads, each multiplying matrices of its own at the same time.
+class ProductBench {
+ public:
+  /// `size`: rows and columns of each matrix. The thread pool must outlive it.
+  ProductBench(ThreadPool& pool, std::size_t size);
+  double run();
+
+ private:
+  ThreadPool& pool_;
+  std::size_t size_;
+  std::vector<AlignedBuffer<float>> matrices_;  // three for each thread
+};
+
+/// Tokens that a model of the preset is measured with where nothing else is asked for.
+std::uint64_t default_vocabulary(const std::string& preset);
+
+/// Declares the options of a training step: model, batch and machine.
+void declare_step_options(CLI::App& app, TrainSettings& settings);
+
+/// Puts into them what was not asked for. Throws Error, naming the option.
+void resolve_step(const CLI::App& app, TrainSettings& settings);
+
+/// Training steps of a model on random tokens. All ranks make and use it alike.
+class StepBench {
+ public:
+  /// `settings` after `resolve_step`. The references must outlive it. Throws ReplicatedError.
+  StepBench(const TrainSettings& settings, const Machine& machine,
+            ranks::ProcessGroup& process_group);
+
+  train::StepReport step() { return trainer_->step(*state_); }
+  train::Trainer& trainer() { return *trainer_; }
+  const model::Layout& layout() const { return model_->layout(); }
+
+ private:
+  std::vector<std::uint32_t> text_;
+  std::optional<model::Model> model_;
+  std::optional<train::State> state_;
+  std::optional<data::WindowSampler> sampler_;
+  std::optional<train::Trainer> trainer_;
+};
+
+}  // namespace cllm::cli

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "cllm/base/aligned_buffer.h"
+#include "cllm/data/dataset.h"
+#include "cllm/io/checkpoint.h"
+#include "cllm/kernels/kernels.h"
+#include "cllm/model/model.h"
+#include "cllm/ranks/process_group.h"
+
+namespace cllm::cli {
+
+/// The checkpoint that `path` means: itself if it is a file, the newest in it if a directory.
+/// Throws Error naming `path` when there is none.
+std::filesystem::path find_checkpoint(const std::filesystem::path& path);
+
+/// Throws Error where `data`, the value of `option`, is a directory, and --out `out` lies in it.
+void require_outside(const std::string& out, const char* option, const std::string& data);
+
+/// All of a checkpoint but its tensors.
+struct CheckpointHead {
+  std::filesystem::path path;
+  io::RunState run;
+};
+
+/// Of the checkpoint that `path` means, which rank 0 alone reads; of `run` the other ranks have the
+/// model, the tokenizer and the configuration. All ranks call it alike. Throws Error naming the
+/// file, on all alike.
+CheckpointHead read_head(const std::filesystem::path& path, ranks::ProcessGroup& process_group);
+
+/// A trained model, ready to use.
+struct LoadedModel {
+  /// Reads it all. Throws Error naming the file where it isn't whole.
+  explicit LoadedModel(const std::filesystem::path& checkpoint);
+  /// Without the parameters, which are still to be read. Throws Error naming the file.
+  explicit LoadedModel(CheckpointHead head);
+
+  /// Throws Error where there is none, so that tokens have no text.
+  const data::Tokenizer& require_tokenizer() const;
+
+  /// Data for the model: `data::load_part` with what the model asks for.
+  data::DataPart load_part(const std::string& data, int threads) const;
+
+  std::filesystem::path path;
+  io::RunState run;
+  std::unique_ptr<data::Tokenizer> tokenizer;  ///< null where the training data had none
+  const kernels::Kernels& kernels;
+  model::Model model;
+  AlignedBuffer<float> parameters;
+};
+
+/// The tokenizer that a checkpoint carries, or null: token files of other programs have none.
+/// Throws Error naming the file when it doesn't fit the model.
+std::unique_ptr<data::Tokenizer> tokenizer_of(const io::RunState& run,
+                                              const std::filesystem::path& checkpoint);
+
+}  // namespace cllm::cli

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "cllm/base/thread_pool.h"
+#include "cllm/cli/run/settings.h"
+#include "cllm/cli/run/starting_point.h"
+#include "cllm/corpus/corpus_vectors.h"
+#include "cllm/data/dataset.h"
+#include "cllm/kernels/kernels.h"
+#include "cllm/lattice/certificate.h"
+#include "cllm/model/layout.h"
+#include "cllm/ranks/process_group.h"
+
+namespace cllm::cli {
+
+/// How a run's token table came about: what its checkpoints carry on.
+struct TableHistory {
+  std::string facts = "{}";                     ///< a JSON object; see docs/checkpoint_format.md
+  std::optional<lattice::Certificate> lattice;  ///< on rank 0, where codes started in one
+};
+
+/// Of the table in the origin's checkpoint. Throws Error.
+TableHistory table_history(const StartingPoint& origin);
+
+/// Tokens that a start from the corpus reads at most, unless --embedding-sample says otherwise.
+inline constexpr std::uint64_t kSampleTokens = 100'000'000;
+
+/// How many of the corpus' `tokens` a start from the corpus reads. Where no option asks for what
+/// only the corpus gives, so many that it takes a small share of the run, by counts of operations
+/// alone, so that they are the same on any machine; where that leaves too few to say something, a
+/// new run's start becomes random. Call it once the embedding is resolved. Returns what there is to
+/// say of it, or nothing.
+std::string plan_table_start(const StartingPoint& origin, const CLI::App& app, std::uint64_t tokens,
+                             TrainSettings& settings);
+
+/// Bytes of a rank that a start from the corpus takes at most where --embedding-init is left out; 0
+/// where it is random then.
+std::uint64_t usual_statistics(const model::ModelConfig& shape, int ranks, int threads);
+
+/// What goes into the start of a token table.
+struct TableStart {
+  const TrainSettings& settings;
+  const data::Dataset& data;
+  const kernels::Kernels& kernels;
+  const model::Layout& layout;
+  ThreadPool& pool;
+  corpus::CorpusStudy* study;                   ///< of the corpus; null where the start is random
+  std::function<void(const std::string&)> say;  ///< on rank 0
+};
+
+/// Puts the token table of a new run where --embedding-init wants it; `parameters`, a flat buffer
+/// of the layout, have been initialised. All ranks call it; all get rank 0's bits, and memory is
+/// that of `corpus::CorpusStudy`. Throws Error, on all ranks alike.
+TableHistory start_table(const TableStart& start, ranks::ProcessGroup& process_group,
+                         std::span<float> parameters);
+
+}  // namespace cllm::cli

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cllm/cli/run/request.h"
+#include "cllm/data/dataset.h"
+#include "cllm/data/sampler.h"
+#include "cllm/ranks/placement.h"
+#include "cllm/train/trainer.h"
+
+namespace cllm::cli {
+
+/// What to change so that every thread has something to do, a sentence each.
+std::vector<std::string> sharing_notes(const TrainSettings& settings,
+                                       const std::vector<ranks::Site>& sites);
+
+/// What a run is, and what it runs on.
+struct RunFacts {
+  const Request& request;
+  const std::filesystem::path& directory;
+  const data::Dataset& data;
+  const data::WindowSampler& sampler;
+  const std::vector<ranks::Site>& sites;
+  std::uint64_t parameters;  ///< of the model
+  std::string budget;        ///< of memory
+};
+
+/// The lines that are told before the first step.
+std::vector<std::string> run_summary(const RunFacts& facts);
+
+}  // namespace cllm::cli

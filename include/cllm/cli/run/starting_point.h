@@ -1,0 +1,106 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "cllm/cli/arguments.h"
+#include "cllm/cli/run/settings.h"
+#include "cllm/data/dataset.h"
+#include "cllm/ranks/placement.h"
+
+namespace cllm::cli {
+
+/// Where a run begins: the checkpoint that it goes on from, or takes its weights from.
+struct StartingPoint {
+  enum class Kind { kNew, kResumed, kInitial };
+
+  Kind kind = Kind::kNew;
+  std::string checkpoint;          ///< absolute; empty for a new run
+  std::string config;              ///< the checkpoint's
+  std::string state = "{}";        ///< the checkpoint's, as a JSON object; empty for a new run
+  std::size_t embedding_rank = 0;  ///< the checkpoint's
+  std::string why;                 ///< this one: "the newest of 3"; empty where it was named
+  std::vector<std::string> notes;  ///< on others that were passed over
+
+  bool resumes() const { return kind == Kind::kResumed; }
+};
+
+/// The checkpoint that the settings ask to go on from: a file, or the newest whole one of a
+/// directory. Kind::kNew where --resume auto finds none. On rank 0 alone. Throws Error.
+StartingPoint find_resumed(const TrainSettings& settings);
+
+/// The same for --init-from.
+StartingPoint find_initial(const TrainSettings& settings);
+
+/// How the token table came about, of a checkpoint's state: a JSON object
+/// (docs/checkpoint_format.md), empty where the state doesn't say. Throws nlohmann::json::exception
+/// where the state is no object.
+std::string table_facts(const std::string& state);
+
+/// The rules by which the run reads texts: those that it began with. Throws Error where its
+/// checkpoint names none that are known.
+data::TextRules text_rules_of(const StartingPoint& origin);
+
+/// As text and back, for the other ranks.
+std::string to_json(const StartingPoint& origin);
+StartingPoint starting_point_from_json(const std::string& text);
+
+/// Of the options in the checkpoint's configuration, those that a new run from its weights has too:
+/// of shape and tokenizer.
+Arguments inherited(const Arguments& stored);
+
+/// Whether a table of this shape starts from the corpus if nothing else was asked for: where it is
+/// reduced or the vocabulary is at least eight times the channels.
+bool starts_from_corpus(const model::ModelConfig& shape);
+
+/// Completes the model's shape once the vocabulary is known, and puts in what follows from it: the
+/// rank of the token table is the one asked for, else that of the origin's checkpoint, else it is
+/// dense; how it starts is by `starts_from_corpus`, and codes learn 2 C / r times as fast as the
+/// rest, if nothing else was asked for.
+void resolve_embedding(const StartingPoint& origin, const CLI::App& app, std::size_t vocabulary,
+                       TrainSettings& settings);
+
+/// Throws Error where an option says how a token table is to start that starts in another way, or
+/// that comes from the origin's checkpoint: it would do nothing.
+void check_table_start(const StartingPoint& origin, const TrainSettings& settings,
+                       const CLI::App& app, bool has_tokenizer);
+
+/// What the origin's checkpoint must agree with; on rank 0 alone. Throws Error that has both
+/// values.
+void check_agrees(const StartingPoint& origin, const TrainSettings& settings,
+                  const data::PreparedData& data);
+
+/// A line for each thing that is not as it was when the checkpoint was written: options, data,
+/// ranks and threads. `config` is that of the run that goes on.
+std::vector<std::string> changes_since(const StartingPoint& origin, const std::string& config,
+                                       const CLI::App& app, const std::string& data_digest,
+                                       const std::vector<ranks::Site>& sites);
+
+/// How the run came about, as the JSON list that checkpoints keep as "history": that of the origin,
+/// and one object for this start, which ends at `step`.
+class History {
+ public:
+  History(const StartingPoint& origin, std::uint64_t first_step, const TrainSettings& settings,
+          const std::vector<ranks::Site>& sites, std::string table);
+
+  /// JSON of an object with "data", "text_rules", "history" and "embedding", into which the state's
+  /// own values go.
+  std::string json(const std::string& data_digest, std::uint64_t step) const;
+
+ private:
+  data::TextRules text_rules_;
+  std::string before_;  // JSON list
+  std::string start_;   // JSON object
+  std::string table_;   // JSON object: how the token table came about
+};
+
+/// The name of a run's log.
+inline constexpr const char* kMetricsName = "metrics.jsonl";
+
+/// Renames checkpoints of the directory that are newer than `step`, and before that copies the
+/// metrics: the run takes those steps anew. Returns a line for each. Throws Error.
+std::vector<std::string> set_newer_aside(const std::filesystem::path& directory,
+                                         std::uint64_t step);
+
+}  // namespace cllm::cli

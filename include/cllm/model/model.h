@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstddef>
+
+#include "cllm/base/team.h"
+#include "cllm/kernels/kernels.h"
+#include "cllm/model/gradient.h"
+#include "cllm/model/layout.h"
+#include "cllm/model/workspace.h"
+
+namespace cllm::model {
+
+/// The model as functions of parameters; holds no state but its layout. Thread-safe for distinct
+/// workspaces and sinks.
+class Model {
+ public:
+  Model(const ModelConfig& config, const kernels::Kernels& kernels)
+      : layout_(config), tiling_(layout_), kernels_(&kernels) {}
+
+  const Layout& layout() const { return layout_; }
+  const Tiling& tiling() const { return tiling_; }
+
+  /// Sum over the micro-batch's positions of the cross-entropy, in nats. On one thread.
+  double loss(const float* parameters, const MicroBatch& micro_batch, Workspace& workspace,
+              Scratch& scratch) const;
+
+  /// The same sum; gives the gradient of `scale` times that sum to `sink`. Every member of a team
+  /// calls it, with the team's workspace and sink and a scratch of its own, and all return the sum
+  /// once the whole gradient was given. The same bits for any size of the team. Before the
+  /// micro-batch or the workspace is used for anything else the team must wait.
+  double loss_and_gradient(const float* parameters, const MicroBatch& micro_batch, float scale,
+                           Workspace& workspace, Scratch& scratch, GradientSink& sink,
+                           const Member& member) const;
+
+ private:
+  Layout layout_;
+  Tiling tiling_;
+  const kernels::Kernels* kernels_;
+};
+
+}  // namespace cllm::model

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cllm::ranks {
+
+/// How the gradients of the ranks are summed.
+enum class Allreduce {
+  kMpi,   ///< MPI_Allreduce: blocks, and keeps a processor busy while it waits
+  kRing,  ///< in shared memory on each host, and in segmented rings between hosts; sleeps while it
+          ///< waits, and leaves the processors to others
+  kFlat,  ///< such a ring over all ranks, wherever they are
+};
+
+/// The kinds by the names that users give them.
+struct AllreduceName {
+  std::string_view name;
+  Allreduce method;
+};
+inline constexpr std::array kAllreduceNames = {AllreduceName{"mpi", Allreduce::kMpi},
+                                               AllreduceName{"ring", Allreduce::kRing},
+                                               AllreduceName{"flat", Allreduce::kFlat}};
+
+/// What training needs of the other ranks. All ranks call the same functions in the same order.
+/// One thread at a time, but not always the same one: whoever calls next must have seen the call
+/// before it return. Throws Error when communication fails; what was being summed is then
+/// undefined, and must stay alive until the job has been aborted.
+class ProcessGroup {
+ public:
+  virtual ~ProcessGroup() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  /// Of all ranks together, as `sum` is. How `sum` goes about float and int32 from now on; without
+  /// it, by kMpi. May allocate, so that `sum` need not. Where a host's ranks can't share memory,
+  /// rank 0 warns of it and kFlat stands in for kRing.
+  virtual void use(Allreduce method) = 0;
+
+  /// Of all ranks together: from now on they watch each other, and a rank that is gone ends the job
+  /// (Note [Watchdog]).
+  virtual void watch() {}
+
+  /// Bytes that it has allocated for messages.
+  virtual std::uint64_t buffer_bytes() const { return 0; }
+
+  /// In place: the sum over all ranks, the same bits on each. Integers wrap modulo their size.
+  virtual void all_reduce(std::span<float> values) = 0;
+  virtual void all_reduce(std::span<std::int32_t> values) = 0;
+  virtual void all_reduce(std::span<std::int64_t> values) = 0;
+  /// Rank 0's bytes.
+  virtual std::string broadcast(std::string bytes) = 0;
+  /// Every rank's bytes, in the order of ranks. For what is short: all ranks hold all of it.
+  virtual std::vector<std::string> all_gather(const std::string& bytes) = 0;
+  /// Gives rank 0 every rank's bytes, of any number, in the order of ranks: take(rank, piece) for
+  /// pieces of bounded size, which it must not keep. What it throws goes on once all is taken.
+  using Take = std::function<void(int rank, std::string_view piece)>;
+  virtual void gather(const std::string& bytes, const Take& take);
+};
+
+/// One rank: nothing to combine.
+class SingleProcess final : public ProcessGroup {
+ public:
+  int rank() const override { return 0; }
+  int size() const override { return 1; }
+  void use(Allreduce) override {}
+  void all_reduce(std::span<float>) override {}
+  void all_reduce(std::span<std::int32_t>) override {}
+  void all_reduce(std::span<std::int64_t>) override {}
+  std::string broadcast(std::string bytes) override { return bytes; }
+  std::vector<std::string> all_gather(const std::string& bytes) override { return {bytes}; }
+};
+
+/// Gives rank 0's values to all, in pieces of bounded size.
+void broadcast(ProcessGroup& process_group, std::span<float> values);
+
+}  // namespace cllm::ranks

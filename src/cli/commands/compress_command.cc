@@ -1,0 +1,221 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "cllm/base/error.h"
+#include "cllm/base/memory.h"
+#include "cllm/base/output.h"
+#include "cllm/base/processors.h"
+#include "cllm/cli/commands/commands.h"
+#include "cllm/cli/program.h"
+#include "cllm/cli/run/checkpoints.h"
+#include "cllm/cli/run/room.h"
+#include "cllm/compress/compress.h"
+#include "cllm/data/dataset.h"
+#include "cllm/io/compressed_model.h"
+#include "cllm/kernels/blas.h"
+#include "cllm/ranks/agreement.h"
+
+namespace cllm::cli {
+namespace {
+
+lattice::Method parse_method(const std::string& name) {
+  using enum lattice::Method;
+  for (const lattice::Method method : {kRounding, kBabai, kReducedBabai, kE8}) {
+    if (name == lattice::name_of(method)) return method;
+  }
+  fail("--method {}: give rounding, babai, lll or e8", name);
+}
+
+lattice::Spacing parse_spacing(const std::string& name) {
+  if (name == "shaped") return lattice::Spacing::kShaped;
+  if (name == "equal") return lattice::Spacing::kEqual;
+  fail("--spacing {}: give shaped or equal", name);
+}
+
+/// One line that is written over on a terminal; nothing elsewhere.
+class LiveLine {
+ public:
+  void show(const std::string& text) {
+    if (!live_) return;
+    put(stdout, "\r\x1b[K" + text);
+    painted_ = true;
+  }
+  void clear() {
+    if (painted_) put(stdout, "\r\x1b[K");
+    painted_ = false;
+  }
+
+ private:
+  bool live_ = ::isatty(STDOUT_FILENO) == 1;
+  bool painted_ = false;
+};
+
+/// Throws Error, before hours of work, where the result will have no place.
+void require_place(const std::filesystem::path& out) {
+  if (std::filesystem::exists(out)) {
+    fail("--out {} exists already; remove it or give another name", out.string());
+  }
+  const std::filesystem::path directory = std::filesystem::absolute(out).parent_path();
+  if (::access(directory.c_str(), W_OK | X_OK) != 0) {
+    fail("--out {}: cannot write into {}: {}; give another", out.string(), directory.string(),
+         std::generic_category().message(errno));
+  }
+}
+
+void require_memory(const model::Layout& layout) {
+  const auto needed = static_cast<double>(compress::compress_bytes(layout));
+  const auto free = static_cast<double>(available_memory());
+  if (needed <= free) return;
+  fail(
+      "host {}: the lattices of all matrices take {:.1f} GB and {:.1f} GB are free; use a host "
+      "with more memory",
+      host_name(), needed / 1e9, free / 1e9);
+}
+
+/// Of a covariance of n inputs, as many positions say nothing about some directions.
+void warn_of_short_text(const data::TokenView& text, std::uint64_t sequences,
+                        const model::Layout& layout, const std::string& path) {
+  const std::uint64_t context = layout.config().context;
+  const std::uint64_t positions =
+      sequences == 0 ? text.size() : std::min(text.size(), sequences * context);
+  std::size_t widest = 0;
+  for (const model::Tensor& tensor : layout.tensors()) widest = std::max(widest, tensor.columns);
+  if (positions >= widest) return;
+  put(stderr,
+      fmt::format("warning: {} positions of {} say little about matrices with up to {} columns; "
+                  "give more text or --calibrate-sequences\n",
+                  positions, path, widest));
+}
+
+/// What /run/compression says.
+std::string describe(const CompressSettings& settings, const compress::CompressedParameters& result,
+                     const std::string& checkpoint, const std::string& version) {
+  nlohmann::json matrices = nlohmann::json::array();
+  for (const compress::MatrixReport& report : result.reports) {
+    matrices.push_back({{"name", report.name}, {"bits", report.bits}, {"loss", report.loss}});
+  }
+  return nlohmann::json{
+      {"checkpoint", std::filesystem::path(checkpoint).filename().string()},
+      {"calibration", std::filesystem::path(settings.calibrate).filename().string()},
+      {"sequences", settings.sequences},
+      {"bits", settings.bits},
+      {"spacing", settings.spacing},
+      {"program", version},
+      {"matrices", std::move(matrices)}}
+      .dump();
+}
+
+void print_table(const compress::CompressedParameters& result, const model::Layout& layout,
+                 const std::filesystem::path& out) {
+  double weights = 0, code_bits = 0, loss = 0, certificate_bytes = 0;
+  for (const compress::MatrixReport& report : result.reports) {
+    put(stdout, fmt::format("  {:<28} {:>7.3f} bits per weight, adds {:.2e} nats\n", report.name,
+                            report.bits, report.loss));
+    weights += static_cast<double>(report.weights);
+    code_bits += report.bits * static_cast<double>(report.weights);
+    loss += report.loss;
+  }
+  for (const std::string& certificate : result.matrices.certificates) {
+    certificate_bytes += static_cast<double>(certificate.size());
+  }
+  const auto size = static_cast<double>(std::filesystem::file_size(out));
+  const double floats = 4 * static_cast<double>(layout.parameter_count());
+  put(stdout,
+      fmt::format("codes       {:.3f} bits per weight, {:.0f} bytes; expected to add {:.5f} nats "
+                  "per token (to second order)\n",
+                  code_bits / weights, code_bits / 8, loss));
+  if (certificate_bytes > 0) {
+    put(stdout, fmt::format("lattices    {:.0f} bytes of certificates\n", certificate_bytes));
+  }
+  put(stdout,
+      fmt::format("file        {}: {:.0f} bytes, {:.4f} of the float32 parameters, {:.3f} bits per "
+                  "parameter\n",
+                  out.string(), size, size / floats, 32 * size / floats));
+}
+
+}  // namespace
+
+void declare_compress_options(CLI::App& app, CompressSettings& s) {
+  add_option(app, "--checkpoint", s.checkpoint, "checkpoint FILE, or DIR of a run")
+      ->type_name("PATH")
+      ->required();
+  add_option(app, "--calibrate", s.calibrate,
+             "text or token FILE like what the model was trained on, to see which errors matter")
+      ->type_name("FILE")
+      ->required();
+  add_option(app, "--out", s.out, "file to write")->type_name("FILE")->required();
+  add_option(app, "--bits", s.bits,
+             "of a weight, on average: 8, 4, 3 or another number from 1 to 12")
+      ->type_name("B")
+      ->capture_default_str();
+  add_option(app, "--method", s.method, "how weights go to the lattice: rounding|babai|lll|e8")
+      ->type_name("NAME")
+      ->capture_default_str();
+  add_option(app, "--spacing", s.spacing,
+             "shaped: finer steps where errors cost more; equal: one step a matrix")
+      ->type_name("NAME")
+      ->capture_default_str();
+  add_option(app, "--calibrate-sequences", s.sequences,
+             "evenly spaced sequences to read of it; 0 for all")
+      ->type_name("N")
+      ->capture_default_str();
+  add_option(app, "--threads", s.threads, "[all processors]")->type_name("N");
+}
+
+void compress_command(const CompressSettings& settings, ranks::ProcessGroup& process_group) {
+  ranks::in_agreement(process_group, [&] {
+    if (process_group.rank() != 0) return;
+    const compress::CompressOptions options{
+        .method = parse_method(settings.method),
+        .spacing = parse_spacing(settings.spacing),
+        .bits = settings.bits,
+        .threads = settings.threads > 0 ? settings.threads : useful_threads()};
+    if (!(settings.bits >= 1 && settings.bits <= 12)) {
+      fail("--bits {}: give a number from 1 to 12", settings.bits);
+    }
+    if (settings.threads < 0) fail("--threads {}: give at least 1", settings.threads);
+    require_place(settings.out);
+    require_outside(settings.out, "--calibrate", settings.calibrate);
+    kernels::prepare_blas(options.threads);
+    LoadedModel loaded(settings.checkpoint);
+    if (!loaded.run.compression.empty()) {
+      fail("{} is compressed already; give the checkpoint that it was made of",
+           loaded.path.string());
+    }
+    const model::Layout& layout = loaded.model.layout();
+    const data::DataPart text = loaded.load_part(settings.calibrate, options.threads);
+    put(stdout, fmt::format("calibrates  on {} ({})\n", settings.calibrate, text.format));
+    if (text.lost_bytes > 0) {
+      put(stdout, fmt::format("note        {}: {}\n", settings.calibrate,
+                              data::lost_text(text.lost_bytes, text.source_bytes)));
+    }
+    require_memory(layout);
+    require_room(settings.out,
+                 static_cast<std::uint64_t>(settings.bits / 8 *
+                                            static_cast<double>(layout.parameter_count())));
+    warn_of_short_text(text.tokens, settings.sequences, layout, settings.calibrate);
+    LiveLine line;
+    const auto statistics = compress::measure_sensitivity(
+        loaded.model, loaded.parameters.data(), text.tokens, settings.sequences, options.threads,
+        [&](double share) { line.show(fmt::format("calibrating {:.0f} %", 100 * share)); });
+    const compress::CompressedParameters result =
+        compress::compress(layout, loaded.parameters.span(), statistics, options,
+                           [&](const std::string& what) { line.show(what); });
+    line.clear();
+    loaded.run.compression =
+        describe(settings, result, loaded.path.string(), std::string(version()));
+    loaded.run.program_version = version();
+    io::write_compressed_model(settings.out, loaded.run, layout, result.matrices,
+                               loaded.parameters.span());
+    print_table(result, layout, settings.out);
+  });
+}
+
+}  // namespace cllm::cli

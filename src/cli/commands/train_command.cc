@@ -1,0 +1,392 @@
+#include <fmt/format.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <optional>
+
+#include "cllm/base/error.h"
+#include "cllm/base/file.h"
+#include "cllm/base/memory.h"
+#include "cllm/base/output.h"
+#include "cllm/base/stopwatch.h"
+#include "cllm/cli/commands/commands.h"
+#include "cllm/cli/machine/machine.h"
+#include "cllm/cli/program.h"
+#include "cllm/cli/run/checkpoints.h"
+#include "cllm/cli/run/embedding.h"
+#include "cllm/cli/run/request.h"
+#include "cllm/cli/run/room.h"
+#include "cllm/cli/run/run_summary.h"
+#include "cllm/cli/run/starting_point.h"
+#include "cllm/corpus/corpus_vectors.h"
+#include "cllm/corpus/token_counts.h"
+#include "cllm/corpus/ulam_order.h"
+#include "cllm/data/dataset.h"
+#include "cllm/io/checkpoint.h"
+#include "cllm/io/run_directory.h"
+#include "cllm/model/initialize.h"
+#include "cllm/ranks/agreement.h"
+#include "cllm/ranks/heartbeat.h"
+#include "cllm/ranks/placement.h"
+#include "cllm/train/memory_budget.h"
+#include "cllm/train/metrics.h"
+#include "cllm/train/run.h"
+#include "cllm/train/saved_state.h"
+
+namespace cllm::cli {
+namespace {
+
+namespace fs = std::filesystem;
+using ranks::in_agreement;
+using ranks::on_rank_0;
+using ranks::ProcessGroup;
+using train::count_text;
+
+/// The file of a run's directory that is there when all steps are taken and saved.
+constexpr const char* kCompleteName = "complete";
+/// Seconds that a Slurm job should have left for what its script does after the run.
+constexpr double kAfterwards = 20;
+
+constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+
+/// The file that people make to stop a run.
+constexpr const char* kStopName = "STOP";
+
+constexpr const char* kCacheName = "token-cache";
+
+/// Where tokens, and what a corpus says of them, are kept for later runs: beside the run's
+/// directory, or in it where that place is for others to write to.
+fs::path cache_of(const fs::path& directory) {
+  const fs::path beside = fs::absolute(directory).parent_path() / kCacheName;
+  std::error_code unknown;
+  const bool exists = fs::exists(beside, unknown);
+  const bool is_ours =
+      (!exists || fs::is_directory(beside, unknown)) &&
+      ::access(exists ? beside.c_str() : beside.parent_path().c_str(), W_OK | X_OK) == 0;
+  return is_ours ? beside : fs::absolute(directory) / kCacheName;
+}
+
+data::PreparedData prepare(const Request& request, const fs::path& directory, int threads,
+                           ProcessGroup& process_group) {
+  const ranks::Doing doing("preparing the data");
+  return data::PreparedData::parse(on_rank_0(process_group, [&] {
+    const TrainSettings& s = request.settings;
+    data::DataOptions options;
+    if (request.keeps_tokenizer) {
+      options.known_tokenizer =
+          tokenizer_of(io::read_run_state(request.origin.checkpoint), request.origin.checkpoint);
+    }
+    options.data = s.data;
+    options.validation = s.validation_data;
+    if (!s.tokenizer.empty()) options.tokenizer = data::parse_tokenizer_spec(s.tokenizer);
+    options.cache = cache_of(directory);
+    options.context = s.shape.context;
+    options.threads = threads;
+    options.text_rules = text_rules_of(request.origin);
+    return data::prepare_data(options,
+                              [](const std::string& message) { put(stdout, message + "\n"); })
+        .serialize();
+  }));
+}
+
+/// For --row-order: the row of each token, which rank 0 counts for all; empty where it is its own.
+std::vector<std::uint32_t> rows_of_tokens(const TrainSettings& s, const data::Dataset& data,
+                                          int threads, ProcessGroup& process_group) {
+  if (!parse_ulam_order(s.row_order)) return {};
+  std::vector<std::uint32_t> rows(data.vocabulary);
+  const std::string bytes = on_rank_0(process_group, [&] {
+    ThreadPool pool(threads);
+    const corpus::TokenSample sample(data.train.tokens, kSampleTokens);
+    rows = corpus::ulam_rows(corpus::count_tokens(sample, data.vocabulary, pool));
+    return std::string(reinterpret_cast<const char*>(rows.data()), rows.size() * sizeof(rows[0]));
+  });
+  std::memcpy(rows.data(), bytes.data(), bytes.size());
+  return rows;
+}
+
+/// The state that a run begins with. All ranks call it.
+void fill_state(const StartingPoint& origin, const model::Layout& layout, std::uint64_t seed,
+                int threads, train::State& state, ProcessGroup& process_group) {
+  switch (origin.kind) {
+    case StartingPoint::Kind::kNew:
+      return in_agreement(process_group, [&] {
+        model::initialize(layout, seed, state.parameters.span(), threads);
+      });
+    case StartingPoint::Kind::kInitial:
+      return train::read_parameters(origin.checkpoint, layout, state.parameters.span(),
+                                    process_group);
+    case StartingPoint::Kind::kResumed:
+      return train::restore(origin.checkpoint, layout, state, process_group);
+  }
+}
+
+/// Marks the run in `directory` as complete.
+void mark_complete(const fs::path& directory, std::uint64_t steps) {
+  const std::string line = fmt::format("{} steps\n", steps);
+  write_atomically(directory / kCompleteName, std::as_bytes(std::span(line)));
+}
+
+void unmark_complete(const fs::path& directory) {
+  std::error_code code;
+  fs::remove(directory / kCompleteName, code);
+  if (code) fail("cannot remove {}: {}", (directory / kCompleteName).string(), code.message());
+}
+
+/// Leaves a run without a step to take as its last start would have, had nothing ended that on its
+/// way out. A directory that holds no such run, or more of it, stays as it is.
+void tidy_up(const fs::path& directory, const StartingPoint& origin, std::uint64_t steps) {
+  const auto newest = io::find_newest_checkpoint(directory);
+  if (!newest || !fs::equivalent(*newest, origin.checkpoint)) return;
+  remove_unfinished(directory);
+  io::set_newest_checkpoint(*newest);
+  const train::MetricsLog whole_lines(directory / kMetricsName, steps);
+  mark_complete(directory, steps);
+}
+
+}  // namespace
+
+int train_command(const Arguments& command_line, ProcessGroup& process_group,
+                  const StopSignals& signals, const TimeLeft& job) {
+  const Stopwatch since_start;
+  const bool speaks = process_group.rank() == 0;
+  const auto say = [&](const std::string& text) {
+    if (speaks) put(stdout, text + "\n");
+  };
+
+  Request request;
+  in_agreement(process_group, [&] { read_request(command_line, process_group, request); });
+  TrainSettings& s = request.settings;
+  ranks::heartbeat().set_patience(parse_watchdog(s.watchdog));
+  const StartingPoint& origin = request.origin;
+
+  // The processors: who has how many, and whether that makes sense.
+  const Machine machine = prepare_machine(s.threads, process_group);
+  const std::vector<ranks::Site>& sites = machine.sites;
+  const int threads = machine.threads;
+  // Of its own: it may itself be a matter of all ranks.
+  in_agreement(process_group, [&] { process_group.use(parse_allreduce(s.allreduce)); });
+
+  // The data, prepared by rank 0 and opened by all.
+  bool is_new = false;
+  const std::string where =
+      on_rank_0(process_group, [&] { return directory_of_run(request, is_new).string(); });
+  const bool is_locked = request.lock.is_held();
+  const RunDirectory run_directory(where, is_new, std::move(request.lock));
+  const fs::path& directory = run_directory.path();
+  require_seen_by_all(directory, process_group);
+  const data::PreparedData prepared = prepare(request, directory, threads, process_group);
+  data::Dataset data;
+  in_agreement(process_group, [&] { data = data::open_dataset(prepared, threads); });
+  require_same_data(data, process_group);
+  std::optional<data::WindowSampler> sampler;
+  std::string table_note;
+  in_agreement(process_group, [&] {
+    resolve_embedding(origin, request.app, data.vocabulary, s);
+    sampler.emplace(s.seed, data.train.tokens.size(), s.shape.context);
+    resolve_epochs(request.app, s, sampler->windows_per_epoch());
+    table_note = plan_table_start(origin, request.app, data.train.tokens.size(), s);
+    check_table_start(origin, s, request.app, data.tokenizer != nullptr);
+  });
+
+  const auto row_of = rows_of_tokens(s, data, threads, process_group);
+
+  // What the corpus says of its tokens: as far as it tells how much memory that takes.
+  ThreadPool pool(threads);
+  std::optional<corpus::CorpusStudy> study;
+  if (origin.kind == StartingPoint::Kind::kNew && parse_corpus_init(s.embedding_init)) {
+    const ranks::Doing doing("looking at the corpus");
+    study.emplace(
+        process_group, pool, machine.kernels,
+        corpus::TokenSample(data.train.tokens, s.embedding_sample), data.vocabulary,
+        corpus::CorpusOptions{
+            .rank = s.shape.embedding_width(), .seed = s.seed, .cache = cache_of(directory)},
+        say);
+  }
+
+  // The model, from its first bits or from a checkpoint, and what trains it.
+  const bool background = parse_background(s.checkpoint_write);
+  std::string budget;
+  std::optional<model::Model> model;
+  std::optional<train::State> state;
+  std::optional<train::Trainer> trainer;
+  std::optional<train::Evaluator> evaluator;
+  in_agreement(process_group, [&] {
+    model::validate(s.shape);
+    train::TrainerOptions options = trainer_options(s, threads);
+    options.row_of = row_of;
+    const train::MemoryBudget wanted = train::memory_budget(
+        s.shape, options, background, study ? study->bytes() : 0, process_group);
+    check_memory(wanted, sites, process_group.rank());
+    budget = wanted.text();
+    model.emplace(s.shape, machine.kernels);
+    if (speaks) check_agrees(origin, s, prepared);
+    state.emplace(model->layout(), threads);
+    trainer.emplace(*model, machine.kernels, options, data.train.tokens, *sampler, process_group);
+    evaluator.emplace(*model, data.validation.tokens,
+                      parse_evaluation_sequences(s.evaluation_sequences), threads, process_group);
+  });
+
+  {
+    const ranks::Doing doing("reading the checkpoint");
+    fill_state(origin, model->layout(), s.seed, threads, *state, process_group);
+  }
+
+  // What is told before the first step.
+  const std::string config = config_toml(request.app);
+  if (speaks) {
+    const RunFacts facts{
+        request, directory, data, *sampler, sites, model->layout().parameter_count(), budget};
+    for (const std::string& line : run_summary(facts)) say(line);
+    if (!is_locked) {
+      say("note    the file system of this directory cannot lock: see that no other job uses it");
+    }
+    if (!table_note.empty()) say(table_note);
+    for (const std::string& note : origin.notes) say(note);
+    if (origin.resumes()) {
+      say(fmt::format("resumed from {} at step {}{}{}", origin.checkpoint, state->step,
+                      origin.why.empty() ? "" : ": ", origin.why));
+    } else if (origin.kind == StartingPoint::Kind::kInitial) {
+      say(fmt::format("weights from {}", origin.checkpoint));
+    }
+    for (const auto& line : changes_since(origin, config, request.app, prepared.digest(), sites)) {
+      say(line);
+    }
+    std::vector<std::string> warnings = ranks::placement_warnings(sites);
+    warnings.push_back(ranks::mixture_warning(sites));
+    for (const std::string& warning : warnings) {
+      if (!warning.empty()) put(stderr, "warning: " + warning + "\n");
+    }
+  }
+  if (state->step >= s.steps) {
+    say(fmt::format("nothing to do: {} steps are taken; give more --steps or --epochs to go on",
+                    state->step));
+    in_agreement(process_group, [&] {
+      if (speaks) tidy_up(directory, origin, state->step);
+    });
+    return EXIT_SUCCESS;
+  }
+
+  const StepRange traced = parse_trace(s.trace);
+  if (traced.last > 0 && traced.first <= state->step) {
+    throw ReplicatedError(
+        fmt::format("--trace {}: this run goes on with step {}", s.trace, state->step + 1));
+  }
+
+  const Interval interval = parse_interval(s.checkpoint_every);
+  in_agreement(process_group, [&] {
+    if (!speaks) return;
+    const std::string warning =
+        room_warning(directory,
+                     {.bytes = train::CheckpointWriter::bytes_for(model->layout(), true),
+                      .at_once = most_checkpoints(s.steps - state->step, interval.steps, s.keep),
+                      .are_there = s.keep > 0 ? io::list_checkpoints(directory).size() : 0},
+                     parse_stop_on_failure(s.on_checkpoint_failure));
+    if (!warning.empty()) put(stderr, "warning: " + warning + "\n");
+  });
+
+  TableHistory table;
+  if (origin.kind == StartingPoint::Kind::kNew) {
+    const ranks::Doing doing("starting the token table");
+    table = start_table(
+        {s, data, machine.kernels, model->layout(), pool, study ? &*study : nullptr, say},
+        process_group, state->parameters.span());
+    study.reset();
+  } else {
+    in_agreement(process_group, [&] {
+      if (speaks) table = table_history(origin);
+    });
+  }
+
+  // The run's directory and its log, and then the run.
+  const std::uint64_t first_step = state->step;
+  const std::uint64_t step_tokens = s.batch * s.shape.context;
+  const History history(origin, first_step, s, sites, table.facts);
+  const auto describe = [&](const train::State& now) {
+    return io::RunState{
+        .model = s.shape,
+        .step = now.step,
+        .tokens_seen = now.tokens_seen,
+        .seed = s.seed,
+        .config = config,
+        .state = train::state_to_json(now, history.json(prepared.digest(), now.step)),
+        .tokenizer_kind = prepared.tokenizer_kind,
+        .tokenizer_blob = prepared.tokenizer_blob,
+        .program_version = std::string(version()),
+        .lattice = table.lattice};
+  };
+  std::optional<train::MetricsLog> metrics;
+  std::optional<train::Progress> progress;
+  std::optional<train::CheckpointWriter> checkpoints;
+  std::optional<train::RunOutputs> outputs;
+  in_agreement(process_group, [&] {
+    if (!speaks) return;
+    for (const std::string& line : set_newer_aside(directory, first_step)) say(line);
+    unmark_complete(directory);
+    remove_unfinished(directory);
+    write_atomically(directory / "config.toml", std::as_bytes(std::span(config)));
+    metrics.emplace(directory / kMetricsName, first_step);
+    progress.emplace(s.steps, step_tokens, data.validation.bytes_per_token().value_or(0),
+                     train::output_is_terminal());
+    checkpoints.emplace(
+        train::CheckpointOptions{
+            .directory = directory,
+            .keep = s.keep,
+            .base_steps =
+                train::parse_on_spike(s.on_spike) == train::OnSpike::kRollback ? interval.steps : 0,
+            .background = background},
+        model->layout(), trainer->pool(), describe, [&] { metrics->sync(); });
+    outputs.emplace(train::RunOutputs{*metrics, *progress, *checkpoints});
+  });
+  train::Trace trace(directory / "trace.json", traced.first, traced.last);
+  // Where options changed, or the directory did, the run could not go on as it is from what is
+  // saved.
+  const bool is_saved = origin.resumes() && origin.config == config &&
+                        fs::path(origin.checkpoint).parent_path() == fs::absolute(directory);
+  const Stopwatch clock;
+  const std::string stopped =
+      train::run({.steps = s.steps,
+                  .evaluate_every = s.evaluate_every,
+                  .checkpoint_steps = interval.steps,
+                  .checkpoint_seconds = interval.seconds,
+                  .replicas_every = s.check_replicas,
+                  .on_mismatch = train::parse_on_mismatch(s.on_replica_mismatch),
+                  .on_spike = train::parse_on_spike(s.on_spike),
+                  .stop_when_saving_fails = parse_stop_on_failure(s.on_checkpoint_failure),
+                  .stop_file = directory / kStopName,
+                  .is_saved = is_saved,
+                  .seconds = std::min(parse_max_time(s.max_time) - since_start.elapsed(),
+                                      speaks ? job.seconds() - kAfterwards : kNoLimit)},
+                 {model->layout(), *trainer, *evaluator, trace, signals,
+                  outputs ? &*outputs : nullptr, process_group},
+                 origin.resumes() ? origin.checkpoint : "", *state);
+
+  const double seconds = clock.elapsed();
+  const bool quoted = directory.string().find(' ') != std::string::npos;
+  const std::string path = fmt::format("{1}{0}{1}", directory.string(), quoted ? "'" : "");
+  if (!stopped.empty()) {
+    say(fmt::format("stopped after step {} of {}, saved: {}; to go on: cllm-dist --resume {}",
+                    state->step, s.steps, stopped, path));
+    return EX_TEMPFAIL;
+  }
+  in_agreement(process_group, [&] {
+    if (speaks) mark_complete(directory, state->step);
+  });
+  say(fmt::format(
+      "done: {} steps in {}, {} tokens/s with evaluations; validation loss {:.4f}",
+      state->step - first_step, train::duration_text(seconds),
+      count_text(static_cast<double>((state->step - first_step) * step_tokens) / seconds),
+      state->validation ? state->validation->loss : std::nan("")));
+  say(fmt::format("peak    {:.2f} GB of memory on this rank",
+                  static_cast<double>(peak_resident_memory()) / 1e9));
+  say(fmt::format("try: cllm-dist sample --checkpoint {}", path));
+  return EXIT_SUCCESS;
+}
+
+}  // namespace cllm::cli

@@ -1,0 +1,95 @@
+#include "cllm/cli/machine/step_bench.h"
+
+#include <algorithm>
+
+#include "cllm/base/random.h"
+#include "cllm/base/stopwatch.h"
+#include "cllm/kernels/blas.h"
+#include "cllm/model/initialize.h"
+#include "cllm/ranks/agreement.h"
+
+namespace cllm::cli {
+namespace {
+
+/// Text is as long as that many batches, so that steps don't all see the same.
+constexpr std::size_t kBatchesOfText = 8;
+
+}  // namespace
+
+std::uint64_t default_vocabulary(const std::string& preset) {
+  if (preset.starts_with("gpt2")) return 50257;
+  return preset == "medium" ? 4096 : 256;
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + std::ssize(values) / 2;
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
+ProductBench::ProductBench(ThreadPool& pool, std::size_t size) : pool_(pool), size_(size) {
+  for (int i = 0; i < pool.size(); ++i) {
+    for (int matrix = 0; matrix < 3; ++matrix) {
+      matrices_.emplace_back(size * size);
+      matrices_.back().fill(0.5f);
+    }
+  }
+}
+
+double ProductBench::run() {
+  using kernels::Transpose;
+  Stopwatch clock;
+  pool_.run([&](int thread, Recorder&) {
+    AlignedBuffer<float>* m = &matrices_[static_cast<std::size_t>(thread) * 3];
+    kernels::sgemm(Transpose::kNo, Transpose::kNo, size_, size_, size_, 1.0f, m[0].data(), size_,
+                   m[1].data(), size_, 0.0f, m[2].data(), size_);
+  });
+  const auto n = static_cast<double>(size_);
+  return 2 * n * n * n * pool_.size() / clock.lap();
+}
+
+void declare_step_options(CLI::App& app, TrainSettings& s) {
+  declare_machine_options(app, s);
+  declare_model_options(app, s);
+  add_option(app, "--vocabulary", s.shape.vocabulary,
+             "tokens [50257 for gpt2-*, 4096 for medium, else 256]")
+      ->type_name("N");
+  add_option(app, "--batch", s.batch, "sequences of a step, over all ranks")
+      ->type_name("N")
+      ->capture_default_str();
+  add_option(app, "--micro-batch", s.micro_batch,
+             "sequences of a micro-batch [from batch and context]")
+      ->type_name("N");
+  add_option(app, "--token-block,--row-block", s.token_block,
+             "positions that one thread of a team takes at a time [from batch]")
+      ->type_name("N");
+  add_option(app, "--reduce", s.reduce, "exact or fp32")->type_name("KIND")->capture_default_str();
+}
+
+void resolve_step(const CLI::App& app, TrainSettings& s) {
+  resolve(app, s);
+  if (s.shape.vocabulary == 0) s.shape.vocabulary = default_vocabulary(s.preset);
+  s.shape.embedding_rank = s.embedding_rank.empty() ? 0 : parse_embedding_rank(s.embedding_rank);
+  model::validate(s.shape);
+  s.token_block = std::min(s.token_block, s.micro_batch * s.shape.context);
+}
+
+StepBench::StepBench(const TrainSettings& s, const Machine& machine,
+                     ranks::ProcessGroup& process_group) {
+  ranks::in_agreement(process_group, [&] {
+    text_.resize(std::max<std::size_t>(kBatchesOfText * s.batch, 2) * s.shape.context + 1);
+    RandomStream random(1, 0);
+    for (std::uint32_t& token : text_) {
+      token = static_cast<std::uint32_t>(random.below(s.shape.vocabulary));
+    }
+    model_.emplace(s.shape, machine.kernels);
+    state_.emplace(model_->layout());
+    model::initialize(model_->layout(), 1, state_->parameters.span(), machine.threads);
+    sampler_.emplace(1, text_.size(), s.shape.context);
+    trainer_.emplace(*model_, machine.kernels, trainer_options(s, machine.threads),
+                     data::TokenView(std::span<const std::uint32_t>(text_)), *sampler_,
+                     process_group);
+  });
+}
+
+}  // namespace cllm::cli

@@ -1,0 +1,106 @@
+#include "cllm/cli/run/checkpoints.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "cllm/base/error.h"
+#include "cllm/cli/arguments.h"
+#include "cllm/io/run_directory.h"
+#include "cllm/ranks/agreement.h"
+
+namespace cllm::cli {
+
+std::filesystem::path find_checkpoint(const std::filesystem::path& path) {
+  std::error_code code;
+  const auto status = std::filesystem::status(path, code);
+  if (!std::filesystem::exists(status)) {
+    fail("{} does not exist; give a checkpoint file or the directory of a run", path.string());
+  }
+  if (!std::filesystem::is_directory(status)) return path;
+  const auto newest = io::find_newest_checkpoint(path);
+  if (!newest) fail("{} holds no checkpoint (step-*.h5)", path.string());
+  return *newest;
+}
+
+void require_outside(const std::string& out, const char* option, const std::string& data) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  if (!fs::is_directory(data, ignored)) return;
+  const auto plain = [](const fs::path& p) { return fs::weakly_canonical(fs::absolute(p)); };
+  const fs::path relative = plain(out).lexically_relative(plain(data));
+  if (relative.empty() || *relative.begin() == "..") return;
+  fail("--out {} lies in {} {}, whose files would then be read as text; give another", out, option,
+       data);
+}
+
+CheckpointHead read_head(const std::filesystem::path& path, ranks::ProcessGroup& process_group) {
+  CheckpointHead head;
+  ranks::in_agreement(process_group, [&] {
+    if (process_group.rank() != 0) return;
+    head.path = find_checkpoint(path);
+    head.run = io::read_run_state(head.path);
+  });
+  if (process_group.size() == 1) return head;
+  model::ModelConfig& m = head.run.model;
+  const auto shape = nlohmann::json::parse(process_group.broadcast(
+      nlohmann::json{m.layers, m.heads, m.channels, m.context, m.vocabulary, m.embedding_rank}
+          .dump()));
+  m = {shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]};
+  head.path = process_group.broadcast(head.path.string());
+  head.run.tokenizer_kind = process_group.broadcast(head.run.tokenizer_kind);
+  head.run.tokenizer_blob = process_group.broadcast(head.run.tokenizer_blob);
+  head.run.config = process_group.broadcast(head.run.config);
+  return head;
+}
+
+LoadedModel::LoadedModel(const std::filesystem::path& checkpoint)
+    : LoadedModel([&] {
+        ranks::SingleProcess alone;
+        return read_head(checkpoint, alone);
+      }()) {
+  io::read_parameters(path, model.layout(), parameters.span());
+}
+
+LoadedModel::LoadedModel(CheckpointHead head)
+    : path(std::move(head.path)),
+      run(std::move(head.run)),
+      tokenizer(tokenizer_of(run, path)),
+      kernels(kernels::select_kernels()),
+      model(run.model, kernels),
+      parameters(model.layout().flat_size()) {}
+
+const data::Tokenizer& LoadedModel::require_tokenizer() const {
+  if (!tokenizer) {
+    fail(
+        "{} was trained on token files without a tokenizer, so its tokens have no text; train with "
+        "--tokenizer FILE.model",
+        path.string());
+  }
+  return *tokenizer;
+}
+
+data::DataPart LoadedModel::load_part(const std::string& data, int threads) const {
+  // Raw bytes are data where the run that made the model asked for them.
+  const bool binary = value_in_toml(run.config, "tokenizer") == "bytes";
+  return data::load_part(data, tokenizer.get(), run.model.vocabulary, threads, binary);
+}
+
+std::unique_ptr<data::Tokenizer> tokenizer_of(const io::RunState& run,
+                                              const std::filesystem::path& checkpoint) {
+  if (run.tokenizer_kind.empty()) return nullptr;
+  std::unique_ptr<data::Tokenizer> tokenizer;
+  try {
+    tokenizer = data::make_tokenizer(run.tokenizer_kind, run.tokenizer_blob);
+  } catch (const Error& error) {
+    fail("{}: its tokenizer cannot be used: {}", checkpoint.string(), error.what());
+  }
+  if (tokenizer->vocabulary() > run.model.vocabulary) {
+    fail("{}: its tokenizer has {} tokens and its model {}; the file is not what a run wrote",
+         checkpoint.string(), tokenizer->vocabulary(), run.model.vocabulary);
+  }
+  return tokenizer;
+}
+
+}  // namespace cllm::cli

@@ -1,0 +1,152 @@
+#include "cllm/cli/run/embedding.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "cllm/corpus/corpus_start.h"
+#include "cllm/corpus/corpus_vectors.h"
+#include "cllm/io/checkpoint.h"
+#include "cllm/model/flops.h"
+#include "cllm/model/initialize.h"
+#include "cllm/ranks/agreement.h"
+#include "cllm/train/progress.h"
+
+namespace cllm::cli {
+namespace {
+
+/// The tensors that make up the token table: one, or codes and basis.
+std::vector<std::span<float>> table_of(const model::Layout& layout, std::span<float> parameters) {
+  std::vector<std::span<float>> parts;
+  const std::size_t end =
+      layout.config().is_factorised() ? layout.embedding_basis() + 1 : layout.embedding() + 1;
+  for (std::size_t index = layout.embedding(); index < end; ++index) {
+    parts.push_back(parameters.subspan(layout[index].offset, layout[index].size()));
+  }
+  return parts;
+}
+
+std::string bytes_of(const std::vector<std::span<float>>& parts) {
+  std::string bytes;
+  for (const auto& part : parts) {
+    bytes.append(reinterpret_cast<const char*>(part.data()), part.size_bytes());
+  }
+  return bytes;
+}
+
+void fill(const std::string& bytes, const std::vector<std::span<float>>& parts) {
+  const char* from = bytes.data();
+  for (const auto& part : parts) {
+    std::memcpy(part.data(), from, part.size_bytes());
+    from += part.size_bytes();
+  }
+}
+
+/// Of a run's operations, what its start from the corpus may take.
+constexpr double kShareOfRun = 0.03;
+
+/// A smaller sample of a corpus has too little to say of most tokens: so many for each of the
+/// vocabulary.
+constexpr std::uint64_t kTokensOfEach = 20;
+
+/// What a token has in a sample where it has `count` in the corpus, rounded up.
+std::uint64_t in_sample(std::uint64_t count, const corpus::TokenSample& sample) {
+  return static_cast<std::uint64_t>(std::ceil(static_cast<double>(count) * sample.share()));
+}
+
+std::string share_text(const corpus::TokenSample& sample) {
+  if (sample.size() == sample.corpus_size()) return "the corpus";
+  return fmt::format("{:.2g} % of the corpus", 100 * sample.share());
+}
+
+}  // namespace
+
+std::string plan_table_start(const StartingPoint& origin, const CLI::App& app, std::uint64_t tokens,
+                             TrainSettings& s) {
+  const auto given = [&](const char* option) { return app.count(option) > 0; };
+  if (!parse_corpus_init(s.embedding_init) || given("--embedding-sample")) return {};
+  const model::Layout layout(s.shape);
+  const double of_run = static_cast<double>(s.steps) *
+                        static_cast<double>(s.batch * s.shape.context) *
+                        model::training_flops_per_token(layout);
+  const auto share = [&](std::uint64_t sample) {
+    return corpus::corpus_work(sample, s.shape.vocabulary, s.shape.embedding_width()) / of_run;
+  };
+  const std::uint64_t most = std::min(tokens, kSampleTokens);
+  s.embedding_sample = most;
+  const bool asked =
+      given("--embedding-init") || given("--embedding-basis") || given("--rare-tokens");
+  if (asked || share(most) <= kShareOfRun) return {};
+  s.embedding_sample = 0;
+  for (std::uint64_t bit = std::bit_floor(most); bit > 0; bit /= 2) {
+    const std::uint64_t larger = s.embedding_sample + bit;
+    if (larger <= most && share(larger) <= kShareOfRun) s.embedding_sample = larger;
+  }
+  const std::uint64_t least = std::min(most, kTokensOfEach * s.shape.vocabulary);
+  if (s.embedding_sample >= least || origin.kind != StartingPoint::Kind::kNew) return {};
+  s.embedding_init = "random";
+  s.embedding_sample = 0;
+  return fmt::format(
+      "table   random: a start from the corpus would take {:.2g} times the time of {} steps; give "
+      "--embedding-init corpus to have it all the same",
+      share(most), s.steps);
+}
+
+std::uint64_t usual_statistics(const model::ModelConfig& shape, int ranks, int threads) {
+  if (!starts_from_corpus(shape)) return 0;
+  return corpus::corpus_bytes(kSampleTokens, corpus::kMostPairs, shape.vocabulary,
+                              shape.embedding_width(), ranks, threads);
+}
+
+TableHistory table_history(const StartingPoint& origin) {
+  return {.facts = table_facts(origin.state),
+          .lattice = io::read_run_state(origin.checkpoint).lattice};
+}
+
+TableHistory start_table(const TableStart& start, ranks::ProcessGroup& process_group,
+                         std::span<float> parameters) {
+  const TrainSettings& s = start.settings;
+  TableHistory history;
+  if (start.study == nullptr) {
+    history.facts = nlohmann::json{{"init", "random"}}.dump();
+    return history;
+  }
+  corpus::CorpusVectors vectors = start.study->vectors();
+  const auto parts = table_of(start.layout, parameters);
+  const std::string bytes = ranks::on_rank_0(process_group, [&] {
+    std::optional<corpus::Signatures> signatures;
+    if (start.data.tokenizer) signatures.emplace(*start.data.tokenizer, start.kernels);
+    const corpus::StartedTable table =
+        corpus::start_from_corpus(vectors, signatures ? &*signatures : nullptr,
+                                  {.lattice = parse_lattice_basis(s.embedding_basis),
+                                   .rare_below = in_sample(s.rare_tokens, start.study->sample())},
+                                  start.pool,
+                                  {.tokens = parts.front(),
+                                   .basis = parts.size() > 1 ? parts[1] : std::span<float>(),
+                                   .deviation = model::code_deviation(start.layout.config())});
+    history.lattice = table.lattice;
+    history.facts = nlohmann::json{{"init", "corpus"},
+                                   {"sample", start.study->sample().size()},
+                                   {"sample_share", start.study->sample().share()},
+                                   {"energy_kept", vectors.energy_kept()},
+                                   {"rare_tokens", table.rare.rare},
+                                   {"from_relatives", table.rare.started}}
+                        .dump();
+    start.say(fmt::format(
+        "table   from {} in {:.1f} s{}: {:.3f} of the energy of {} co-occurrences in {} "
+        "dimensions; {} of {} rare tokens from their relatives",
+        share_text(start.study->sample()), vectors.seconds,
+        vectors.from_cache ? " (from the cache)" : "", vectors.energy_kept(),
+        train::count_text(static_cast<double>(vectors.nonzeros)), vectors.rank, table.rare.started,
+        table.rare.rare));
+    return bytes_of(parts);
+  });
+  fill(bytes, parts);
+  return history;
+}
+
+}  // namespace cllm::cli

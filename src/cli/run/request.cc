@@ -1,0 +1,120 @@
+#include "cllm/cli/run/request.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "cllm/base/error.h"
+#include "cllm/base/file.h"
+#include "cllm/cli/run/checkpoints.h"
+#include "cllm/io/run_directory.h"
+#include "cllm/ranks/agreement.h"
+
+namespace cllm::cli {
+
+namespace fs = std::filesystem;
+using ranks::on_rank_0;
+using ranks::ProcessGroup;
+
+namespace {
+
+/// Where a lock keeps other runs out while it is looked at and written.
+constexpr const char* kLock = ".lock";
+
+/// Finds the checkpoint that the run goes on from, in a directory that is locked before if it is
+/// also the one to write into.
+StartingPoint find_starting_point(const TrainSettings& s, FileLock& lock) {
+  const fs::path source = s.resume == "auto" ? s.out : s.resume;
+  if (!source.empty() && fs::exists(source)) {
+    const fs::path directory =
+        fs::is_directory(source) ? source : fs::absolute(source).parent_path();
+    const bool writes = s.out.empty() || (fs::exists(s.out) && fs::equivalent(directory, s.out));
+    if (writes) lock = FileLock(directory / kLock);
+  }
+  if (!s.resume.empty() && s.resume != "auto" && !s.initial.empty()) {
+    fail("--init-from begins a new run, and --resume {} goes on with one; give one of them",
+         s.resume);
+  }
+  const StartingPoint resumed = find_resumed(s);
+  return resumed.resumes() ? resumed : find_initial(s);
+}
+
+}  // namespace
+
+void read_request(const Arguments& command_line, ProcessGroup& process_group, Request& request) {
+  TrainSettings& s = request.settings;
+  declare_train_options(request.app, s);
+  parse(request.app, command_line);
+  Arguments arguments = command_line;
+  const auto put_before = [&](Arguments earlier) {
+    // Each says how long the run is, so that a later one replaces both.
+    const auto is_length = [](const std::string& argument) {
+      return argument.starts_with("--steps=") || argument.starts_with("--epochs=");
+    };
+    if (request.app.count("--steps") + request.app.count("--epochs") > 0) {
+      std::erase_if(earlier, is_length);
+    }
+    arguments.insert(arguments.begin(), earlier.begin(), earlier.end());
+    parse(request.app, arguments);
+  };
+  if (!s.config.empty()) {
+    const std::string config = s.config;
+    const std::string text = on_rank_0(process_group, [&] { return read_file(config); });
+    put_before(arguments_from_toml(text, config, request.app));
+  }
+  if (!s.resume.empty() || !s.initial.empty()) {
+    request.origin = starting_point_from_json(
+        on_rank_0(process_group, [&] { return to_json(find_starting_point(s, request.lock)); }));
+  }
+  if (!request.origin.checkpoint.empty()) {
+    Arguments stored =
+        stored_arguments(request.origin.config, request.origin.checkpoint, request.app);
+    if (!request.origin.resumes()) stored = inherited(stored);
+    put_before(stored);
+    const bool is_stored = std::ranges::find(stored, "--tokenizer=" + s.tokenizer) != stored.end();
+    request.keeps_tokenizer = is_stored || s.tokenizer.empty();
+  }
+  resolve(request.app, s);
+}
+
+fs::path directory_of_run(Request& request, bool& is_new) {
+  const TrainSettings& s = request.settings;
+  if (s.out.empty()) {
+    if (request.origin.resumes()) return fs::path(request.origin.checkpoint).parent_path();
+    const std::string name =
+        fmt::format("{:%Y%m%d-%H%M%S}-{}", fmt::localtime(std::time(nullptr)), s.preset);
+    make_directories("checkpoints");
+    // Of two runs that start in one second, the first to make the directory has it.
+    fs::path directory = fs::path("checkpoints") / name;
+    std::error_code code;
+    for (int i = 2; !fs::create_directory(directory, code); ++i) {
+      if (code)
+        fail("cannot create {}: {}; give another --out", directory.string(), code.message());
+      directory = fs::path("checkpoints") / fmt::format("{}-{}", name, i);
+    }
+    is_new = true;
+    request.lock = FileLock(directory / kLock);
+    return directory;
+  }
+  const fs::path out = s.out;
+  require_outside(s.out, "--data", s.data);
+  require_outside(s.out, "--validation-data", s.validation_data);
+  is_new = !fs::exists(out);
+  make_directories(out);
+  // A run that goes on was locked when its checkpoint was looked for.
+  if (!request.lock.is_held()) request.lock = FileLock(out / kLock);
+  // With --resume auto, a run that ended before its first checkpoint begins anew.
+  const bool goes_on = request.origin.resumes()
+                           ? fs::equivalent(fs::path(request.origin.checkpoint).parent_path(), out)
+                           : s.resume == "auto";
+  if (!goes_on && (fs::exists(out / "config.toml") || !io::list_checkpoints(out).empty())) {
+    fail("--out {} already holds a run; go on with it by --resume {}, or give another directory",
+         s.out, s.out);
+  }
+  return out;
+}
+
+}  // namespace cllm::cli

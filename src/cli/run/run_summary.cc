@@ -1,0 +1,121 @@
+#include "cllm/cli/run/run_summary.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "cllm/cli/program.h"
+#include "cllm/cli/run/checkpoints.h"
+#include "cllm/data/builtin/builtin_corpus.h"
+#include "cllm/train/progress.h"
+#include "cllm/train/work_sharing.h"
+
+namespace cllm::cli {
+namespace {
+
+using train::count_text;
+
+/// Below this the mean of their losses, which differ by some 2 nats, is uncertain by a tenth.
+constexpr std::size_t kFewToValidate = 500;
+
+std::string part_text(const data::DataPart& part) {
+  std::string text = count_text(static_cast<double>(part.tokens.size())) + " tokens";
+  if (part.source_bytes > 0) {
+    text += fmt::format(" ({} bytes)", count_text(static_cast<double>(part.source_bytes)));
+  }
+  return text;
+}
+
+/// Where the last micro-batch of a batch is smaller.
+std::string last_micro_batch_text(const TrainSettings& s) {
+  const std::size_t left = s.batch % s.micro_batch;
+  return left == 0 ? "" : fmt::format(", the last of {}", left);
+}
+
+}  // namespace
+
+std::vector<std::string> sharing_notes(const TrainSettings& s,
+                                       const std::vector<ranks::Site>& sites) {
+  const std::size_t rows = s.micro_batch * s.shape.context;
+  const std::size_t blocks = (rows + s.token_block - 1) / s.token_block;
+  int threads = 0, busy = 0, largest_team = 0;
+  for (std::size_t rank = 0; rank < sites.size(); ++rank) {
+    threads += sites[rank].threads;
+    const std::size_t micro_batches =
+        train::share_of(train::count_micro_batches(s.batch, s.micro_batch), rank, sites.size())
+            .count;
+    if (micro_batches == 0) continue;
+    for (const int team :
+         train::plan_teams(sites[rank].threads, micro_batches, blocks, parse_team(s.team))) {
+      busy += team;
+      largest_team = std::max(largest_team, team);
+    }
+  }
+  std::vector<std::string> notes;
+  if (busy < threads) {
+    notes.push_back(
+        fmt::format("{} of {} threads have no micro-batch to compute; give a smaller "
+                    "--micro-batch, a larger --batch, or fewer threads",
+                    threads - busy, threads));
+  }
+  if (static_cast<std::size_t>(largest_team) > blocks) {
+    notes.push_back(
+        fmt::format("{} threads share a micro-batch of {} token block{}, and some wait; give a "
+                    "--token-block of "
+                    "{} or less, a smaller --micro-batch, or fewer threads",
+                    largest_team, blocks, blocks == 1 ? "" : "s",
+                    std::max<std::size_t>(1, rows / static_cast<std::size_t>(largest_team))));
+  }
+  return notes;
+}
+
+std::vector<std::string> run_summary(const RunFacts& facts) {
+  const TrainSettings& s = facts.request.settings;
+  const double epochs = static_cast<double>(s.steps * s.batch) /
+                        static_cast<double>(facts.sampler.windows_per_epoch());
+  std::vector<std::string> lines = {
+      fmt::format("cllm-dist {}: {} steps into {}", version(), s.steps, facts.directory.string()),
+      fmt::format("model   {}: {}; {} parameters", s.preset, model::shape_text(s.shape),
+                  count_text(static_cast<double>(facts.parameters))),
+      fmt::format("data    {} ({}): train {}, validation {}{}", s.data, facts.data.train.format,
+                  part_text(facts.data.train),
+                  s.validation_data.empty()
+                      ? ""
+                      : fmt::format("{} ({}) ", s.validation_data, facts.data.validation.format),
+                  part_text(facts.data.validation)),
+      fmt::format(
+          "batch   {} x {} tokens in micro-batches of {}{}; the run reads the data {:.2f} times",
+          s.batch, s.shape.context, s.micro_batch, last_micro_batch_text(s), epochs),
+      fmt::format("memory  {}", facts.budget)};
+  const char* label = "hosts   ";
+  for (const std::string& line : ranks::site_table(facts.sites)) {
+    lines.push_back(std::exchange(label, "        ") + line);
+  }
+  for (const std::string& note : ranks::placement_notes(facts.sites)) {
+    lines.push_back("note    " + note);
+  }
+  if (s.data == "builtin" && s.validation_data.empty()) {
+    lines.push_back(fmt::format(
+        "floor   {:.4f}: the entropy of the corpus in nats per token, which is the mean loss of a "
+        "model that knows its grammar",
+        data::builtin_entropy_rate() * facts.data.validation.bytes_per_token().value_or(0)));
+  }
+  for (const std::string& note : sharing_notes(s, facts.sites)) {
+    lines.push_back("note    " + note);
+  }
+  if (facts.data.validation.tokens.size() < kFewToValidate) {
+    lines.push_back(
+        fmt::format("note    only {} tokens validate: their loss, by which the best checkpoint is "
+                    "kept, says little; give more data, or --validation-data",
+                    facts.data.validation.tokens.size()));
+  }
+  if (facts.data.tokenizer && !facts.data.tokenizer->lossless()) {
+    lines.emplace_back(
+        "note    the tokenizer normalises text or lacks byte tokens: not every text comes back as "
+        "it was");
+  }
+  return lines;
+}
+
+}  // namespace cllm::cli

@@ -1,0 +1,247 @@
+#include "cllm/compress/calibration.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "cllm/base/parallel.h"
+#include "cllm/base/team.h"
+#include "cllm/kernels/blas.h"
+#include "cllm/train/window_micro_batches.h"
+
+namespace cllm::compress {
+namespace {
+
+/// Of the mean weight, what a row has that the text never used.
+constexpr double kUnseen = 0.1;
+
+/// Takes a micro-batch's gradient, and keeps of it the sum of squares of each row of each matrix.
+class RowSquares final : public model::GradientSink {
+ public:
+  RowSquares(const model::Layout& layout, const model::Tiling& tiling)
+      : layout_(layout), tiling_(tiling), rows_(layout.tensors().size()) {
+    for (std::size_t i = 0; i < rows_.size(); ++i) rows_[i].resize(layout[i].rows);
+    tokens_.resize(layout.config().vocabulary);
+  }
+
+  void clear() {
+    for (std::vector<double>& rows : rows_) std::ranges::fill(rows, 0.0);
+    std::ranges::fill(tokens_, 0.0);
+  }
+  /// Of a matrix; of the token table as the head.
+  const std::vector<double>& rows(std::size_t tensor) const { return rows_[tensor]; }
+  /// Of the token table as the inputs.
+  const std::vector<double>& tokens() const { return tokens_; }
+
+  void add(std::size_t tile, std::size_t, const float* values, std::size_t stride,
+           Recorder&) override {
+    const model::Tile& t = tiling_[tile];
+    if (!layout_[t.tensor].is_matrix) return;
+    for (std::size_t row = 0; row < t.rows; ++row) {
+      rows_[t.tensor][t.row + row] += squares(values + row * stride, t.columns);
+    }
+  }
+  void begin_tokens(std::size_t, Recorder&) override {}
+  void add_token(std::uint32_t token, const float* row) override {
+    tokens_[token] += squares(row, layout_.config().embedding_width());
+  }
+  void end_tokens(std::size_t) override {}
+
+ private:
+  static double squares(const float* values, std::size_t count) {
+    double sum = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+    }
+    return sum;
+  }
+
+  const model::Layout& layout_;
+  const model::Tiling& tiling_;
+  std::vector<std::vector<double>> rows_;
+  std::vector<double> tokens_;
+};
+
+/// A thread's own.
+struct Worker {
+  model::Workspace workspace;
+  model::Scratch scratch;
+  train::WindowMicroBatches::Tokens tokens;
+  RowSquares squares;
+  std::size_t rows = 0;  // of the micro-batch that went through last
+};
+
+double trace(const AlignedBuffer<double>& matrix, std::size_t n) {
+  double sum = 0;
+  for (std::size_t i = 0; i < n; ++i) sum += matrix[i * n + i];
+  return sum;
+}
+
+/// A matrix and where a workspace has its inputs, (R, in).
+struct Inputs {
+  std::size_t tensor;
+  const float* (*find)(const model::Workspace&, std::size_t layer);
+  std::size_t layer;
+};
+
+std::vector<Inputs> list_inputs(const model::Layout& layout) {
+  using model::Workspace;
+  using Found = const float*;
+  std::vector<Inputs> inputs;
+  for (std::size_t l = 0; l < layout.config().layers; ++l) {
+    const model::LayerTensors& t = layout.layer(l);
+    const auto add = [&](std::size_t tensor, auto find) { inputs.push_back({tensor, find, l}); };
+    add(t.c_attn_weight,
+        [](const Workspace& w, std::size_t i) -> Found { return w.layers[i].ln_1; });
+    add(t.attn_proj_weight,
+        [](const Workspace& w, std::size_t i) -> Found { return w.layers[i].attention; });
+    add(t.c_fc_weight, [](const Workspace& w, std::size_t i) -> Found { return w.layers[i].ln_2; });
+    add(t.mlp_proj_weight,
+        [](const Workspace& w, std::size_t i) -> Found { return w.layers[i].gelu; });
+  }
+  inputs.push_back({layout.embedding(),
+                    [](const Workspace& w, std::size_t) -> Found { return w.projected; }, 0});
+  if (layout.config().is_factorised()) {
+    inputs.push_back({layout.embedding_basis(),
+                      [](const Workspace& w, std::size_t) -> Found { return w.ln_f; }, 0});
+  }
+  return inputs;
+}
+
+/// Sums over positions, as the micro-batches give them.
+struct Sums {
+  std::vector<AlignedBuffer<double>> covariances;  // by tensor
+  std::vector<std::vector<double>> squares;        // by tensor, of rows
+  std::vector<double> token_squares;               // (V)
+  AlignedBuffer<double> stream;                    // (C, C): of the gradient by the residual stream
+  AlignedBuffer<double> table_rows;  // the same by the inputs' rows of the token table
+  std::size_t rows = 0;
+};
+
+void add(const std::vector<double>& values, std::vector<double>& sums) {
+  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += values[i];
+}
+
+/// Sums to what the statistics say; Note [Sensitivity].
+std::vector<MatrixStatistics> statistics_of(const model::Layout& layout, Sums sums) {
+  const auto positions = static_cast<double>(sums.rows);
+  std::vector<MatrixStatistics> statistics(sums.covariances.size());
+  // Each position of the context is added to the residual stream as often as any other.
+  MatrixStatistics& wpe = statistics[layout.wpe()];
+  wpe.covariance = AlignedBuffer<double>(sums.stream.size());
+  for (std::size_t j = 0; j < sums.stream.size(); ++j) {
+    wpe.covariance[j] = sums.stream[j] / positions;
+  }
+  const auto context = static_cast<double>(layout.config().context);
+  wpe.weights.assign(layout.config().context, 1 / context);
+  for (std::size_t i = 0; i < statistics.size(); ++i) {
+    if (sums.covariances[i].size() == 0) continue;
+    MatrixStatistics& s = statistics[i];
+    s.covariance = std::move(sums.covariances[i]);
+    for (double& value : s.covariance.span()) value /= positions;
+    const std::size_t in = layout[i].columns;
+    const double spread = std::max(trace(s.covariance, in), 1e-30);
+    for (const double squares : sums.squares[i]) s.weights.push_back(squares / positions / spread);
+    if (i == layout.embedding()) {
+      double head = 0;
+      for (const double weight : s.weights) head += weight;
+      for (std::size_t j = 0; j < in * in; ++j) {
+        s.covariance[j] = head * s.covariance[j] + sums.table_rows[j] / positions;
+      }
+      const double both = std::max(trace(s.covariance, in), 1e-30);
+      for (std::size_t v = 0; v < s.weights.size(); ++v) {
+        s.weights[v] = (s.weights[v] * spread + sums.token_squares[v] / positions) / both;
+      }
+    }
+    double mean = 0;
+    for (const double weight : s.weights) mean += weight;
+    mean /= static_cast<double>(s.weights.size());
+    for (double& weight : s.weights) weight += kUnseen * mean + 1e-30;
+  }
+  return statistics;
+}
+
+}  // namespace
+
+std::vector<MatrixStatistics> measure_sensitivity(const model::Model& model,
+                                                  const float* parameters, data::TokenView tokens,
+                                                  std::uint64_t sequences, int threads,
+                                                  const std::function<void(double)>& progress) {
+  constexpr model::Purpose kPurpose = model::Purpose::kTraining;
+  const model::Layout& layout = model.layout();
+  const model::ModelConfig& config = layout.config();
+  const train::WindowMicroBatches micro_batches(tokens, config.context, sequences);
+  const std::vector<Inputs> inputs = list_inputs(layout);
+  const std::size_t c = config.channels;
+  Sums sums{
+      .covariances = std::vector<AlignedBuffer<double>>(layout.tensors().size()),
+      .squares = std::vector<std::vector<double>>(layout.tensors().size()),
+      .token_squares = std::vector<double>(config.vocabulary),
+      .stream = AlignedBuffer<double>(c * c),
+      .table_rows = AlignedBuffer<double>(config.embedding_width() * config.embedding_width())};
+  for (const Inputs& x : inputs) {
+    const model::Tensor& tensor = layout[x.tensor];
+    sums.covariances[x.tensor] = AlignedBuffer<double>(tensor.columns * tensor.columns);
+    sums.squares[x.tensor].resize(tensor.rows);
+  }
+  const auto count = std::min(static_cast<std::size_t>(threads), micro_batches.size());
+  std::vector<Worker> workers;
+  for (std::size_t i = 0; i < count; ++i) {
+    workers.push_back(
+        {.workspace = model::Workspace(config, micro_batches.shape(), kPurpose),
+         .scratch = model::Scratch(config.context, model.tiling().scratch(), kPurpose),
+         .tokens = micro_batches.make_room(),
+         .squares = RowSquares(layout, model.tiling())});
+  }
+  std::vector<AlignedBuffer<float>> products;
+  for (std::size_t i = 0; i < count; ++i) products.emplace_back(4 * c * 4 * c);
+
+  // In rounds: each thread takes a micro-batch through the model; then each sum is one thread's,
+  // which adds the micro-batches' parts in their order.
+  for (std::size_t done = 0; done < micro_batches.size(); done += count) {
+    if (progress) progress(static_cast<double>(done) / static_cast<double>(micro_batches.size()));
+    const std::size_t in_round = std::min(count, micro_batches.size() - done);
+    parallel(static_cast<int>(in_round), [&](int thread) {
+      Worker& worker = workers[static_cast<std::size_t>(thread)];
+      const model::MicroBatch micro_batch =
+          micro_batches.read(done + static_cast<std::size_t>(thread), worker.tokens);
+      worker.rows = micro_batch.rows();
+      worker.squares.clear();
+      Team alone(1);
+      Recorder recorder;
+      model.loss_and_gradient(parameters, micro_batch, 1.0f, worker.workspace, worker.scratch,
+                              worker.squares, Member{alone, 0, recorder});
+    });
+    for (std::size_t w = 0; w < in_round; ++w) {
+      sums.rows += workers[w].rows;
+      add(workers[w].squares.tokens(), sums.token_squares);
+      for (const Inputs& x : inputs) add(workers[w].squares.rows(x.tensor), sums.squares[x.tensor]);
+    }
+    parallel(static_cast<int>(count), [&](int thread) {
+      const auto t = static_cast<std::size_t>(thread);
+      // xᵀ x of each micro-batch's (rows, n).
+      const auto add_products = [&](const auto& find, std::size_t n, AlignedBuffer<double>& sum) {
+        float* product = products[t].data();
+        for (std::size_t w = 0; w < in_round; ++w) {
+          const float* x = find(workers[w].workspace);
+          kernels::sgemm(kernels::Transpose::kYes, kernels::Transpose::kNo, n, n, workers[w].rows,
+                         1.0f, x, n, x, n, 0.0f, product, n);
+          for (std::size_t j = 0; j < n * n; ++j) sum[j] += static_cast<double>(product[j]);
+        }
+      };
+      for (std::size_t i = t; i < inputs.size(); i += count) {
+        const Inputs& x = inputs[i];
+        add_products([&](const model::Workspace& w) { return x.find(w, x.layer); },
+                     layout[x.tensor].columns, sums.covariances[x.tensor]);
+      }
+      // After backward, the gradient by the first layer's input is where the last went.
+      if (t == 0) {
+        add_products([](const model::Workspace& w) { return w.dresidual[0]; }, c, sums.stream);
+        add_products([](const model::Workspace& w) { return w.dtable_rows; },
+                     config.embedding_width(), sums.table_rows);
+      }
+    });
+  }
+  return statistics_of(layout, std::move(sums));
+}
+
+}  // namespace cllm::compress

@@ -1,0 +1,271 @@
+#include "cllm/train/gradient_accumulator.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace cllm::train {
+namespace {
+
+/// A bucket of 1 MiB is long past the latency of a message, and small models still have several.
+constexpr std::size_t kBucketFloats = std::size_t{1} << 18;
+
+/// The largest integer of a row's sum, mostly: some times its root mean square.
+constexpr double kUsualLargest = 0x1p28;
+
+std::size_t most_token_rows(const model::Layout& layout, std::size_t batch_tokens) {
+  return std::min(layout.config().vocabulary, batch_tokens);
+}
+
+std::size_t elements_for(const model::Layout& layout, std::size_t batch_tokens) {
+  return layout.flat_size() +
+         most_token_rows(layout, batch_tokens) * layout.config().embedding_width();
+}
+
+/// Tiles that lie beside each other in the token table.
+std::size_t embedding_width(const model::Layout& layout) {
+  return model::tiles_across(layout[layout.embedding()]);
+}
+
+}  // namespace
+
+std::vector<Bucket> buckets_of(const model::Layout& layout, const model::Tiling& tiling) {
+  std::vector<Bucket> buckets;
+  for (std::size_t g = 0; g < layout.groups().size(); ++g) {
+    const model::Group& group = layout.groups()[g];
+    if (buckets.empty() || buckets.back().size >= kBucketFloats) {
+      buckets.push_back({g, g, group.offset, 0, 0, 0});
+    }
+    buckets.back().end_group = g + 1;
+    buckets.back().size += group.size;
+  }
+  for (Bucket& bucket : buckets) {
+    const auto before = [&](std::size_t at) {
+      std::size_t rows = 0;
+      for (const model::Tile& tile : tiling.tiles()) {
+        if (layout[tile.tensor].offset < at) rows += tile.rows;
+      }
+      return rows;
+    };
+    bucket.first_row = before(bucket.offset);
+    bucket.end_row = before(bucket.offset + bucket.size);
+  }
+  return buckets;
+}
+
+GradientAccumulator::GradientAccumulator(const model::Model& model, const kernels::Kernels& kernels,
+                                         Reduce reduce, const Shape& shape)
+    : model_(model),
+      kernels_(kernels),
+      reduce_(reduce),
+      shape_(shape),
+      buckets_(buckets_of(model.layout(), model.tiling())),
+      contributions_(buckets_.size()),
+      left_(buckets_.size()),
+      tiles_(model.tiling().tiles().size()),
+      ranges_(model::kTokenRanges),
+      sizes_(tiles_.size()),
+      embedding_tiles_(embedding_width(model.layout())),
+      token_row_(model.layout().config().vocabulary),
+      rows_(rows_of(model.layout(), model.tiling())) {
+  const model::Layout& layout = model.layout();
+  for (const model::Tensor& tensor : layout.tensors()) {
+    const auto after = std::ranges::upper_bound(buckets_, tensor.offset, {}, &Bucket::offset);
+    bucket_of_.push_back(static_cast<std::size_t>(after - buckets_.begin()) - 1);
+  }
+  const auto micro_batches = static_cast<std::int64_t>(shape.local_micro_batches);
+  const auto passes = static_cast<std::int64_t>(shape.head_passes),
+             last_passes = static_cast<std::int64_t>(shape.last_head_passes);
+  for (const model::Tile& tile : model.tiling().tiles()) {
+    contributions_[bucket_of_[tile.tensor]] +=
+        tile.tensor != layout.embedding() || micro_batches == 0
+            ? micro_batches
+            : (micro_batches - 1) * passes + last_passes;
+  }
+  contributions_.back() += micro_batches * static_cast<std::int64_t>(model::kTokenRanges);
+  tokens_.reserve(most_token_rows(layout, shape.batch_tokens));
+
+  const std::size_t elements = elements_for(layout, shape.batch_tokens);
+  const std::size_t rows =
+      rows_.size() + most_token_rows(layout, shape.batch_tokens) * embedding_tiles_;
+  rows_.reserve(rows);
+  if (reduce == Reduce::kExact) {
+    integers_ = IntegerSums(kernels, elements, rows, model.tiling().longest_row());
+  } else {
+    floats_ = AlignedBuffer<float>(elements);
+  }
+}
+
+std::size_t GradientAccumulator::bytes_for(const model::Layout& layout, Reduce reduce,
+                                           const Shape& shape, std::size_t micro_batches) {
+  const std::size_t elements = elements_for(layout, shape.batch_tokens);
+  if (reduce == Reduce::kFp32) return elements * sizeof(float);
+  const std::size_t rows = model::tiling_sizes(layout).rows +
+                           most_token_rows(layout, shape.batch_tokens) * embedding_width(layout);
+  // Where all elements are sums like a random walk's, of this rank's share of its steps.
+  const double largest = kUsualLargest / std::sqrt(static_cast<double>(micro_batches));
+  const bool high_words = largest * static_cast<double>(shape.local_micro_batches) > 0x1p31;
+  return IntegerSums::bytes_for(elements, rows, high_words) + rows * sizeof(SumRow);
+}
+
+void GradientAccumulator::begin(std::span<const std::int32_t> tokens,
+                                std::span<const std::int32_t> exponents) {
+  exponents_ = exponents;
+  tokens_.clear();
+  for (std::uint32_t row = 0; row < tokens.size(); ++row) {
+    const std::uint32_t token = shape_.row_order.empty() ? row : shape_.row_order[row];
+    if (tokens[token] == 0) continue;
+    token_row_[token] = static_cast<std::uint32_t>(tokens_.size());
+    tokens_.push_back(token);
+  }
+  const std::size_t rows = tokens_.size() * model_.layout().config().embedding_width();
+  buckets_.back().size = model_.layout().flat_size() - buckets_.back().offset + rows;
+
+  rows_.resize(model_.tiling().rows());
+  const model::Tile* const table =
+      &model_.tiling()[model_.tiling().first_of(model_.layout().embedding())];
+  for (std::size_t at = model_.layout().flat_size(), i = 0; i < tokens_.size(); ++i) {
+    for (std::size_t j = 0; j < embedding_tiles_; at += table[j].columns, ++j) {
+      rows_.push_back({rows_.size(), at, table[j].columns});
+    }
+  }
+  buckets_.back().end_row = rows_.size();
+
+  // The first contribution to a tile is stored, not added; token rows may get none.
+  const std::size_t from = shape_.local_micro_batches == 0 ? 0 : model_.layout().flat_size();
+  const std::size_t end = model_.layout().flat_size() + rows;
+  if (reduce_ == Reduce::kExact) {
+    integers_.clear(from, end);
+  } else {
+    std::fill(floats_.data() + from, floats_.data() + end, 0.0f);
+  }
+  for (Turnstile& tile : tiles_) tile.passed.store(0, std::memory_order_relaxed);
+  for (Turnstile& range : ranges_) range.passed.store(0, std::memory_order_relaxed);
+  for (std::atomic<std::int64_t>& size : sizes_) size.store(0, std::memory_order_relaxed);
+  for (std::size_t b = 0; b < buckets_.size(); ++b) left_[b].store(contributions_[b]);
+}
+
+void GradientAccumulator::MicroBatchSink::add(std::size_t tile_index, std::size_t pass,
+                                              const float* values, std::size_t stride,
+                                              Recorder& recorder) {
+  const model::Tile& tile = sums_.model_.tiling()[tile_index];
+  const Span span(recorder, Activity::kNodeSum);
+  const bool is_table = tile.tensor == sums_.model_.layout().embedding();
+  const std::size_t passes = is_table ? sums_.shape_.head_passes : 1;
+  Turnstile& part = sums_.tiles_[tile_index];
+  sums_.enter(part, micro_batch_ * passes + pass, recorder);
+  const bool first = part.passed.load(std::memory_order_relaxed) == 0;
+  std::int64_t size = 0;
+  for (std::size_t row = 0; row < tile.rows; ++row) {
+    const std::size_t index = tile.first_row + row;
+    size = std::max(size, sums_.put(index, sums_.rows_[index], values + row * stride, first));
+  }
+  sums_.sizes_[tile_index].fetch_add(size, std::memory_order_relaxed);
+  sums_.leave(part);
+  sums_.count_down(sums_.bucket_of_[tile.tensor]);
+}
+
+void GradientAccumulator::MicroBatchSink::begin_tokens(std::size_t range, Recorder& recorder) {
+  sums_.enter(sums_.ranges_[range], micro_batch_, recorder);
+}
+
+void GradientAccumulator::MicroBatchSink::add_token(std::uint32_t token, const float* row) {
+  const model::Tiling& tiling = sums_.model_.tiling();
+  const std::size_t tile = sums_.tile_of(token);
+  const std::size_t place = tiling.rows() + sums_.token_row_[token] * sums_.embedding_tiles_;
+  for (std::size_t j = 0; j < sums_.embedding_tiles_; ++j) {
+    const std::size_t index = tiling[tile + j].index_of(token);
+    const std::int64_t size = sums_.put(index, sums_.rows_[place + j], row, false);
+    sums_.sizes_[tile + j].fetch_add(size, std::memory_order_relaxed);
+    row += tiling[tile + j].columns;
+  }
+}
+
+std::size_t GradientAccumulator::tile_of(std::uint32_t token) const {
+  const std::size_t first = model_.tiling().first_of(model_.layout().embedding());
+  return first + token / model_.tiling()[first].rows * embedding_tiles_;
+}
+
+void GradientAccumulator::MicroBatchSink::end_tokens(std::size_t range) {
+  sums_.leave(sums_.ranges_[range]);
+  sums_.count_down(sums_.buckets_.size() - 1);
+}
+
+std::int64_t GradientAccumulator::put(std::size_t row, const SumRow& place, const float* values,
+                                      bool first) {
+  if (reduce_ == Reduce::kExact) return integers_.add(place, values, exponents_[row], first);
+  if (first) {
+    std::memcpy(floats_.data() + place.at, values, place.size * sizeof(float));
+  } else {
+    kernels_.add(values, floats_.data() + place.at, place.size);
+  }
+  return 0;
+}
+
+void GradientAccumulator::enter(Turnstile& part, std::size_t turn, Recorder& recorder) {
+  if (reduce_ == Reduce::kExact) {
+    if (part.mutex.try_lock()) return;
+    const Span span(recorder, Activity::kWait);
+    part.mutex.lock();
+    return;
+  }
+  if (part.passed.load(std::memory_order_acquire) == turn) return;
+  const Span span(recorder, Activity::kWait);
+  for (std::uint32_t passed; (passed = part.passed.load(std::memory_order_acquire)) != turn;) {
+    part.passed.wait(passed, std::memory_order_acquire);
+  }
+}
+
+void GradientAccumulator::leave(Turnstile& part) {
+  part.passed.fetch_add(1, std::memory_order_release);
+  if (reduce_ == Reduce::kExact) {
+    part.mutex.unlock();
+  } else {
+    part.passed.notify_all();
+  }
+}
+
+void GradientAccumulator::count_down(std::size_t bucket) {
+  if (left_[bucket].fetch_sub(1, std::memory_order_acq_rel) == 1) left_[bucket].notify_all();
+}
+
+void GradientAccumulator::wait_complete(std::size_t bucket) {
+  for (std::int64_t left; (left = left_[bucket].load(std::memory_order_acquire)) != 0;) {
+    left_[bucket].wait(left, std::memory_order_acquire);
+  }
+}
+
+void GradientAccumulator::reduce(std::size_t bucket, ranks::ProcessGroup& process_group) {
+  const Bucket& b = buckets_[bucket];
+  if (reduce_ == Reduce::kExact) {
+    integers_.reduce(std::span(rows_).subspan(b.first_row, b.end_row - b.first_row), b.offset,
+                     b.size, process_group);
+  } else {
+    process_group.all_reduce(floats_.span().subspan(b.offset, b.size));
+  }
+}
+
+void GradientAccumulator::fold_tokens(int index, int threads) {
+  const model::Tiling& tiling = model_.tiling();
+  for (auto i = static_cast<std::size_t>(index); i < tokens_.size();
+       i += static_cast<std::size_t>(threads)) {
+    const std::size_t tile = tile_of(tokens_[i]);
+    for (std::size_t j = 0; j < embedding_tiles_; ++j) {
+      const SumRow& from = rows_[tiling.rows() + i * embedding_tiles_ + j];
+      const SumRow& to = rows_[tiling[tile + j].index_of(tokens_[i])];
+      if (reduce_ == Reduce::kExact) {
+        integers_.fold(from, to);
+      } else {
+        kernels_.add(floats_.data() + from.at, floats_.data() + to.at, to.size);
+      }
+    }
+  }
+}
+
+void GradientAccumulator::sizes(std::span<std::int64_t> result) const {
+  for (std::size_t i = 0; i < sizes_.size(); ++i) {
+    result[i] = sizes_[i].load(std::memory_order_relaxed);
+  }
+}
+
+}  // namespace cllm::train

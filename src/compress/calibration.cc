@@ -76,37 +76,6 @@ double trace(const AlignedBuffer<double>& matrix, std::size_t n) {
   return sum;
 }
 
-/// A matrix and where a workspace has its inputs, (R, in).
-struct Inputs {
-  std::size_t tensor;
-  const float* (*find)(const model::Workspace&, std::size_t layer);
-  std::size_t layer;
-};
-
-std::vector<Inputs> list_inputs(const model::Layout& layout) {
-  using model::Workspace;
-  using Found = const float*;
-  std::vector<Inputs> inputs;
-  for (std::size_t l = 0; l < layout.config().layers; ++l) {
-    const model::LayerTensors& t = layout.layer(l);
-    const auto add = [&](std::size_t tensor, auto find) { inputs.push_back({tensor, find, l}); };
-    add(t.c_attn_weight,
-        [](const Workspace& w, std::size_t i) -> Found { return w.layers[i].ln_1; });
-    add(t.attn_proj_weight,
-        [](const Workspace& w, std::size_t i) -> Found { return w.layers[i].attention; });
-    add(t.c_fc_weight, [](const Workspace& w, std::size_t i) -> Found { return w.layers[i].ln_2; });
-    add(t.mlp_proj_weight,
-        [](const Workspace& w, std::size_t i) -> Found { return w.layers[i].gelu; });
-  }
-  inputs.push_back({layout.embedding(),
-                    [](const Workspace& w, std::size_t) -> Found { return w.projected; }, 0});
-  if (layout.config().is_factorised()) {
-    inputs.push_back({layout.embedding_basis(),
-                      [](const Workspace& w, std::size_t) -> Found { return w.ln_f; }, 0});
-  }
-  return inputs;
-}
-
 /// Sums over positions, as the micro-batches give them.
 struct Sums {
   std::vector<AlignedBuffer<double>> covariances;  // by tensor
@@ -170,7 +139,7 @@ std::vector<MatrixStatistics> measure_sensitivity(const model::Model& model,
   const model::Layout& layout = model.layout();
   const model::ModelConfig& config = layout.config();
   const train::WindowMicroBatches micro_batches(tokens, config.context, sequences);
-  const std::vector<Inputs> inputs = list_inputs(layout);
+  const std::vector<model::MatrixInput> inputs = model.network().matrices();
   const std::size_t c = config.channels;
   Sums sums{
       .covariances = std::vector<AlignedBuffer<double>>(layout.tensors().size()),
@@ -178,8 +147,10 @@ std::vector<MatrixStatistics> measure_sensitivity(const model::Model& model,
       .token_squares = std::vector<double>(config.vocabulary),
       .stream = AlignedBuffer<double>(c * c),
       .table_rows = AlignedBuffer<double>(config.embedding_width() * config.embedding_width())};
-  for (const Inputs& x : inputs) {
+  std::size_t widest = config.channels;
+  for (const model::MatrixInput& x : inputs) {
     const model::Tensor& tensor = layout[x.tensor];
+    widest = std::max(widest, tensor.columns);
     sums.covariances[x.tensor] = AlignedBuffer<double>(tensor.columns * tensor.columns);
     sums.squares[x.tensor].resize(tensor.rows);
   }
@@ -187,13 +158,13 @@ std::vector<MatrixStatistics> measure_sensitivity(const model::Model& model,
   std::vector<Worker> workers;
   for (std::size_t i = 0; i < count; ++i) {
     workers.push_back(
-        {.workspace = model::Workspace(config, micro_batches.shape(), kPurpose),
-         .scratch = model::Scratch(config.context, model.tiling().scratch(), kPurpose),
+        {.workspace = model::Workspace(model.network(), micro_batches.shape(), kPurpose),
+         .scratch = model::Scratch(config.context, model.tiling().largest(), kPurpose),
          .tokens = micro_batches.make_room(),
          .squares = RowSquares(layout, model.tiling())});
   }
   std::vector<AlignedBuffer<float>> products;
-  for (std::size_t i = 0; i < count; ++i) products.emplace_back(4 * c * 4 * c);
+  for (std::size_t i = 0; i < count; ++i) products.emplace_back(widest * widest);
 
   // In rounds: each thread takes a micro-batch through the model; then each sum is one thread's,
   // which adds the micro-batches' parts in their order.
@@ -214,30 +185,28 @@ std::vector<MatrixStatistics> measure_sensitivity(const model::Model& model,
     for (std::size_t w = 0; w < in_round; ++w) {
       sums.rows += workers[w].rows;
       add(workers[w].squares.tokens(), sums.token_squares);
-      for (const Inputs& x : inputs) add(workers[w].squares.rows(x.tensor), sums.squares[x.tensor]);
+      for (const model::MatrixInput& x : inputs)
+        add(workers[w].squares.rows(x.tensor), sums.squares[x.tensor]);
     }
     parallel(static_cast<int>(count), [&](int thread) {
       const auto t = static_cast<std::size_t>(thread);
       // xᵀ x of each micro-batch's (rows, n).
-      const auto add_products = [&](const auto& find, std::size_t n, AlignedBuffer<double>& sum) {
+      const auto add_products = [&](model::Buffer buffer, AlignedBuffer<double>& sum) {
         float* product = products[t].data();
         for (std::size_t w = 0; w < in_round; ++w) {
-          const float* x = find(workers[w].workspace);
+          const model::View x = workers[w].workspace[buffer];
+          const std::size_t n = x.columns;
           kernels::sgemm(kernels::Transpose::kYes, kernels::Transpose::kNo, n, n, workers[w].rows,
-                         1.0f, x, n, x, n, 0.0f, product, n);
+                         1.0f, x.data, x.stride, x.data, x.stride, 0.0f, product, n);
           for (std::size_t j = 0; j < n * n; ++j) sum[j] += static_cast<double>(product[j]);
         }
       };
       for (std::size_t i = t; i < inputs.size(); i += count) {
-        const Inputs& x = inputs[i];
-        add_products([&](const model::Workspace& w) { return x.find(w, x.layer); },
-                     layout[x.tensor].columns, sums.covariances[x.tensor]);
+        add_products(inputs[i].x, sums.covariances[inputs[i].tensor]);
       }
-      // After backward, the gradient by the first layer's input is where the last went.
       if (t == 0) {
-        add_products([](const model::Workspace& w) { return w.dresidual[0]; }, c, sums.stream);
-        add_products([](const model::Workspace& w) { return w.dtable_rows; },
-                     config.embedding_width(), sums.table_rows);
+        add_products(model.network().embedding->gradient(), sums.stream);
+        add_products(model.network().embedding->row_gradient(), sums.table_rows);
       }
     });
   }

@@ -33,11 +33,11 @@ Cut cut_of(const Tensor& tensor) {
 }  // namespace
 
 TilingSizes tiling_sizes(const Layout& layout) {
-  TilingSizes sizes{.rows = 0, .scratch = kLayerVectors * layout.config().channels, .longest = 0};
+  TilingSizes sizes{};
   for (const Tensor& tensor : layout.tensors()) {
     const Cut cut = cut_of(tensor);
     sizes.rows += cut.rows * cut.across();
-    sizes.scratch = std::max(sizes.scratch, std::min(cut.height, cut.rows) * cut.width);
+    sizes.largest = std::max(sizes.largest, std::min(cut.height, cut.rows) * cut.width);
     sizes.longest = std::max(sizes.longest, cut.width);
   }
   return sizes;

@@ -12,9 +12,14 @@ double Model::loss(const float* parameters, const MicroBatch& micro_batch, Works
   Team alone(1);
   Recorder recorder;
   const Member me{alone, 0, recorder};
-  const Pass pass(layout_, tiling_, *kernels_, parameters, micro_batch, workspace, scratch, me);
+  const Context context{layout_,     tiling_,   *kernels_, parameters,
+                        micro_batch, workspace, scratch,   me};
+  const Pass pass(network_, context);
   pass.forward();
-  pass.head();
+  {
+    const Span span(recorder, Activity::kLmHead);
+    network_.head->losses(context);
+  }
   return pass.total_loss();
 }
 
@@ -23,12 +28,29 @@ double Model::loss_and_gradient(const float* parameters, const MicroBatch& micro
                                 const Member& member) const {
   assert(micro_batch.rows() <= workspace.rows());
   assert(workspace.purpose() == Purpose::kTraining);
-  const Pass pass(layout_, tiling_, *kernels_, parameters, micro_batch, workspace, scratch, member);
+  const Context context{layout_,     tiling_,   *kernels_, parameters,
+                        micro_batch, workspace, scratch,   member};
+  const Pass pass(network_, context);
   pass.forward();
-  pass.head_backward(scale, sink);
-  for (std::size_t l = layout_.config().layers; l-- > 0;) pass.layer_backward(l, sink);
-  pass.embedding_backward(sink);
+  {
+    const Span span(member.recorder, Activity::kLmHead);
+    network_.head->backward(context, scale, sink);
+  }
+  pass.backward(sink);
   return pass.total_loss();
+}
+
+const float* Model::predict_next(const float* parameters, const MicroBatch& micro_batch,
+                                 Workspace& workspace, Scratch& scratch) const {
+  assert(micro_batch.rows() <= workspace.rows() && micro_batch.sequences == 1);
+  Team alone(1);
+  Recorder recorder;
+  const Member me{alone, 0, recorder};
+  const Context context{layout_,     tiling_,   *kernels_, parameters,
+                        micro_batch, workspace, scratch,   me};
+  Pass(network_, context).forward();
+  network_.head->predict(context, {micro_batch.rows() - 1, 1, 0}, workspace.logits);
+  return workspace.logits;
 }
 
 }  // namespace cllm::model

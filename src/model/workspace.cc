@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "cllm/model/attention_head.h"
-#include "cllm/model/layout.h"
+#include "cllm/model/network.h"
 
 namespace cllm::model {
 namespace {
@@ -19,7 +19,18 @@ std::size_t rows_of_head(std::size_t rows, std::size_t vocabulary) {
   return std::min(rows, ((rows + passes - 1) / passes + 31) / 32 * 32);
 }
 
-/// Hands out aligned pieces of a flat buffer: first counts them, then places them.
+/// Rows of logits. Of generated tokens only the last's are asked for.
+std::size_t rows_of_logits(const MicroBatchShape& shape, std::size_t vocabulary, Purpose purpose) {
+  return purpose == Purpose::kGeneration ? 1 : rows_of_head(shape.rows(), vocabulary);
+}
+
+/// Whether layers share what the first of them has.
+bool is_shared(const Activations::Declared& buffer, Purpose purpose) {
+  if (purpose == Purpose::kTraining) return false;
+  return buffer.kept != Activations::Kept::kKeysValues || purpose != Purpose::kGeneration;
+}
+
+/// Hands out aligned pieces of a buffer: first counts them, then places them.
 class Carver {
  public:
   explicit Carver(float* base) : base_(base) {}
@@ -37,83 +48,60 @@ class Carver {
 
 }  // namespace
 
-Workspace::Workspace(const ModelConfig& config, const MicroBatchShape& shape, Purpose purpose)
-    : shape_(shape), purpose_(purpose), head_rows_(rows_of_head(shape.rows(), config.vocabulary)) {
-  buffer_ = AlignedBuffer<float>(place(config, nullptr));
-  place(config, buffer_.data());
+Workspace::Workspace(const Network& network, const MicroBatchShape& shape, Purpose purpose)
+    : shape_(shape),
+      purpose_(purpose),
+      head_rows_(rows_of_logits(shape, network.layout.config().vocabulary, purpose)) {
+  buffer_ = AlignedBuffer<float>(place(network, nullptr));
+  place(network, buffer_.data());
   if (purpose == Purpose::kTraining) order_ = AlignedBuffer<std::uint64_t>(shape.rows());
   token_order = order_.data();
 }
 
-std::size_t Workspace::head_passes(const ModelConfig& config, std::size_t rows,
-                                   std::size_t micro_batch_rows) {
-  const std::size_t each = rows_of_head(rows, config.vocabulary);
-  return (micro_batch_rows + each - 1) / each;
+std::size_t Workspace::head_passes(std::size_t vocabulary, std::size_t most_rows,
+                                   std::size_t rows) {
+  const std::size_t each = rows_of_head(most_rows, vocabulary);
+  return (rows + each - 1) / each;
 }
 
 std::size_t Workspace::head_block() const {
-  const std::size_t blocks = (rows() + token_block() - 1) / token_block();
+  const std::size_t blocks = shape_.blocks();
   return ((head_rows_ + blocks - 1) / blocks + 15) / 16 * 16;
 }
 
-std::size_t Workspace::bytes_for(const ModelConfig& config, const MicroBatchShape& shape,
+std::size_t Workspace::bytes_for(const Network& network, const MicroBatchShape& shape,
                                  Purpose purpose) {
   Workspace sketch;
   sketch.shape_ = shape;
   sketch.purpose_ = purpose;
-  sketch.head_rows_ = rows_of_head(shape.rows(), config.vocabulary);
+  sketch.head_rows_ = rows_of_logits(shape, network.layout.config().vocabulary, purpose);
   const std::size_t order =
       purpose == Purpose::kTraining ? shape.rows() * sizeof(std::uint64_t) : 0;
-  return sketch.place(config, nullptr) * sizeof(float) + order;
+  return sketch.place(network, nullptr) * sizeof(float) + order;
 }
 
-std::size_t Workspace::place(const ModelConfig& config, float* base) {
-  const bool training = purpose_ == Purpose::kTraining;
-  const std::size_t r = rows(), c = config.channels;
-  const std::size_t blocks = (r + token_block() - 1) / token_block();
+std::size_t Workspace::place(const Network& network, float* base) {
+  const std::size_t r = rows();
   Carver carve(base);
-  layers.assign(config.layers, {});
-  for (std::size_t l = 0; l < config.layers; ++l) {
-    if (!training && l > 0) {
-      layers[l] = layers[0];
-      continue;
+  views_.clear();
+  for (const Activations::Declared& buffer : network.activations.buffers()) {
+    View view{nullptr, buffer.columns, buffer.columns};
+    if (buffer.shared < views_.size() && is_shared(buffer, purpose_)) {
+      view.data = views_[buffer.shared].data;
+    } else if (buffer.kept != Activations::Kept::kGradient || purpose_ == Purpose::kTraining) {
+      view.data = carve.take(r * buffer.columns);
     }
-    LayerActivations& a = layers[l];
-    a.input = carve.take(r * c);
-    a.ln_1 = carve.take(r * c);
-    a.mean_1 = carve.take(r);
-    a.rstd_1 = carve.take(r);
-    a.qkv = carve.take(r * 3 * c);
-    a.log_sum_exp = carve.take(r * config.heads);
-    a.attention = carve.take(r * c);
-    a.middle = carve.take(r * c);
-    a.ln_2 = carve.take(r * c);
-    a.mean_2 = carve.take(r);
-    a.rstd_2 = carve.take(r);
-    a.fc = carve.take(r * 4 * c);
-    a.gelu = carve.take(r * 4 * c);
+    views_.push_back(view);
   }
-  last = training ? carve.take(r * c) : layers[0].input;
-  ln_f = training ? carve.take(r * c) : layers[0].ln_1;
-  mean_f = carve.take(r);
-  rstd_f = carve.take(r);
-  branch = carve.take(r * c);
-  const bool reduced = config.is_factorised();
-  const std::size_t width = config.embedding_width();
-  codes = reduced ? carve.take(r * width) : nullptr;
-  projected = reduced ? carve.take(r * width) : ln_f;
-  logits = carve.take(head_rows_ * config.vocabulary);
+  const std::span<const Tensor> tensors = network.layout.tensors();
+  vectors_.assign(tensors.size(), {});
+  for (std::size_t i = 0; i < tensors.size() && purpose_ == Purpose::kTraining; ++i) {
+    if (tensors[i].is_matrix) continue;
+    const std::size_t size = tensors[i].size();
+    vectors_[i] = {carve.take(shape_.blocks() * size), size};
+  }
+  logits = carve.take(head_rows_ * network.layout.config().vocabulary);
   losses = carve.take(r);
-  for (std::size_t turn = 0; turn < 2; ++turn) {
-    dresidual[turn] = training ? carve.take(r * c) : nullptr;
-    dmiddle[turn] = training ? carve.take(r * c) : nullptr;
-    dhidden[turn] = training ? carve.take(r * 4 * c) : nullptr;
-  }
-  dqkv = training ? carve.take(r * 3 * c) : nullptr;
-  dnorm = training ? carve.take(r * c) : nullptr;
-  dprojected = training && reduced ? carve.take(r * width) : dnorm;
-  dtable_rows = training && reduced ? carve.take(r * width) : dresidual[0];
-  vectors = training ? carve.take((config.layers + 1) * blocks * kLayerVectors * c) : nullptr;
   return carve.used();
 }
 

@@ -42,9 +42,10 @@ std::vector<Evaluation> Evaluator::evaluate(const float* parameters, std::size_t
     if (mine.count == 0) return;
     try {
       fail_point("evaluation.begins");
-      Worker worker{.workspace = model::Workspace(config, micro_batches_.shape(), kPurpose),
-                    .scratch = model::Scratch(config.context, 0, kPurpose),
-                    .tokens = micro_batches_.make_room()};
+      Worker worker{
+          .workspace = model::Workspace(model_.network(), micro_batches_.shape(), kPurpose),
+          .scratch = model::Scratch(config.context, 0, kPurpose),
+          .tokens = micro_batches_.make_room()};
       for (std::size_t i = 0; i < mine.count; ++i) {
         const model::MicroBatch micro_batch =
             micro_batches_.read(share.first + mine.first + i, worker.tokens);
@@ -94,11 +95,11 @@ std::vector<Evaluation> Evaluator::evaluate_by_target(const float* parameters,
                   });
 }
 
-std::uint64_t Evaluator::bytes_for(const model::ModelConfig& config, int threads) {
+std::uint64_t Evaluator::bytes_for(const model::Network& network, int threads) {
+  const std::size_t context = network.layout.config().context;
   return static_cast<std::uint64_t>(threads) *
-         (model::Workspace::bytes_for(config, WindowMicroBatches::shape_of(config.context),
-                                      kPurpose) +
-          model::Scratch::bytes_for(config.context, 0, kPurpose));
+         (model::Workspace::bytes_for(network, WindowMicroBatches::shape_of(context), kPurpose) +
+          model::Scratch::bytes_for(context, 0, kPurpose));
 }
 
 }  // namespace cllm::train

@@ -77,10 +77,9 @@ GradientAccumulator::GradientAccumulator(const model::Model& model, const kernel
   const auto passes = static_cast<std::int64_t>(shape.head_passes),
              last_passes = static_cast<std::int64_t>(shape.last_head_passes);
   for (const model::Tile& tile : model.tiling().tiles()) {
-    contributions_[bucket_of_[tile.tensor]] +=
-        tile.tensor != layout.embedding() || micro_batches == 0
-            ? micro_batches
-            : (micro_batches - 1) * passes + last_passes;
+    contributions_[bucket_of_[tile.tensor]] += tile.tensor != layout.lm_head() || micro_batches == 0
+                                                   ? micro_batches
+                                                   : (micro_batches - 1) * passes + last_passes;
   }
   contributions_.back() += micro_batches * static_cast<std::int64_t>(model::kTokenRanges);
   tokens_.reserve(most_token_rows(layout, shape.batch_tokens));
@@ -112,8 +111,7 @@ void GradientAccumulator::begin(std::span<const std::int32_t> tokens,
                                 std::span<const std::int32_t> exponents) {
   exponents_ = exponents;
   tokens_.clear();
-  for (std::uint32_t row = 0; row < tokens.size(); ++row) {
-    const std::uint32_t token = shape_.row_order.empty() ? row : shape_.row_order[row];
+  for (std::uint32_t token = 0; token < tokens.size(); ++token) {
     if (tokens[token] == 0) continue;
     token_row_[token] = static_cast<std::uint32_t>(tokens_.size());
     tokens_.push_back(token);
@@ -150,8 +148,8 @@ void GradientAccumulator::MicroBatchSink::add(std::size_t tile_index, std::size_
                                               Recorder& recorder) {
   const model::Tile& tile = sums_.model_.tiling()[tile_index];
   const Span span(recorder, Activity::kNodeSum);
-  const bool is_table = tile.tensor == sums_.model_.layout().embedding();
-  const std::size_t passes = is_table ? sums_.shape_.head_passes : 1;
+  const bool is_head = tile.tensor == sums_.model_.layout().lm_head();
+  const std::size_t passes = is_head ? sums_.shape_.head_passes : 1;
   Turnstile& part = sums_.tiles_[tile_index];
   sums_.enter(part, micro_batch_ * passes + pass, recorder);
   const bool first = part.passed.load(std::memory_order_relaxed) == 0;

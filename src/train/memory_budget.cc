@@ -30,14 +30,15 @@ MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOption
                            bool background, std::uint64_t statistics,
                            const ranks::ProcessGroup& process_group) {
   const model::Layout layout(config);
+  const model::Network network(layout);
   const std::uint64_t buffer = layout.flat_size() * sizeof(float);
   return {
       .parameters = buffer,
       .optimizer = 2 * buffer,
       .sums = Trainer::sums_bytes(layout, options, process_group),
-      .threads = Trainer::thread_bytes(layout, options, process_group) +
+      .threads = Trainer::thread_bytes(network, options, process_group) +
                  kBlasBytes * static_cast<std::uint64_t>(options.threads),
-      .evaluation = Evaluator::bytes_for(config, options.threads),
+      .evaluation = Evaluator::bytes_for(network, options.threads),
       .communication = process_group.buffer_bytes(),
       .checkpoint = CheckpointWriter::bytes_for(layout, background && process_group.rank() == 0),
       .statistics = statistics,

@@ -33,19 +33,12 @@ std::vector<int> teams_of(const model::ModelConfig& config, const TrainerOptions
                     (rows + options.token_block - 1) / options.token_block, options.team);
 }
 
-/// Tokens in the order of their rows.
-std::vector<std::uint32_t> order_of(const std::vector<std::uint32_t>& row_of) {
-  std::vector<std::uint32_t> tokens(row_of.size());
-  for (std::uint32_t token = 0; token < row_of.size(); ++token) tokens[row_of[token]] = token;
-  return tokens;
-}
-
 GradientAccumulator::Shape sums_shape(const model::ModelConfig& config,
                                       const TrainerOptions& options, const Share& micro_batches) {
   // How many times a micro-batch goes through the head, and so adds to the token table.
   const auto head_passes = [&](std::size_t micro_batch) {
     const Share sequences = sequences_of(micro_batch, options.batch, options.micro_batch);
-    return model::Workspace::head_passes(config, options.micro_batch * config.context,
+    return model::Workspace::head_passes(config.vocabulary, options.micro_batch * config.context,
                                          sequences.count * config.context);
   };
   return {.local_micro_batches = micro_batches.count,
@@ -53,27 +46,24 @@ GradientAccumulator::Shape sums_shape(const model::ModelConfig& config,
           .last_head_passes = micro_batches.count == 0
                                   ? 0
                                   : head_passes(micro_batches.first + micro_batches.count - 1),
-          .batch_tokens = options.batch * config.context,
-          .row_order = order_of(options.row_of)};
+          .batch_tokens = options.batch * config.context};
 }
 
 }  // namespace
 
-Trainer::TeamData::TeamData(int size, const model::ModelConfig& config,
-                            const TrainerOptions& options)
+Trainer::TeamData::TeamData(int size, const model::Network& network, const TrainerOptions& options)
     : team(size),
-      workspace(config, micro_batch_shape(config, options), model::Purpose::kTraining),
-      window(config.context + 1),
-      inputs(options.micro_batch * config.context),
-      targets(options.micro_batch * config.context) {}
+      workspace(network, micro_batch_shape(network.layout.config(), options),
+                model::Purpose::kTraining),
+      inputs(workspace.rows()),
+      targets(workspace.rows()) {}
 
 Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
                  const TrainerOptions& options, data::TokenView tokens,
                  const data::WindowSampler& sampler, ranks::ProcessGroup& process_group)
     : model_(model),
       options_(options),
-      tokens_(tokens),
-      sampler_(sampler),
+      reader_(tokens, sampler, model.layout().config().context),
       process_group_(process_group),
       micro_batches_(micro_batches_of(options, process_group)),
       pool_(options.threads, options.trace_events),
@@ -82,7 +72,6 @@ Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
             sums_shape(model.layout().config(), options, micro_batches_)),
       reducer_(sums_, process_group, options.trace_events),
       optimizer_(model.layout(), kernels, options.optimizer, pool_),
-      input_rows_(options.row_of.size() * model.layout().config().embedding_width()),
       batch_tokens_(model.layout().config().vocabulary),
       totals_(LossSum().values().size() + model.tiling().tiles().size()) {
   if (options.reduce == Reduce::kExact) check_ranks(process_group.size());
@@ -103,8 +92,9 @@ Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
       const auto [team, index] = places[i];
       seats_[i] = std::make_unique<Seat>(Seat{
           team, index,
-          model::Scratch(config.context, model.tiling().scratch(), model::Purpose::kTraining)});
-      if (index == 0) teams_[team] = std::make_unique<TeamData>(sizes[team], config, options);
+          model::Scratch(config.context, model.tiling().largest(), model::Purpose::kTraining)});
+      if (index == 0)
+        teams_[team] = std::make_unique<TeamData>(sizes[team], model.network(), options);
     } catch (const std::bad_alloc&) {  // an exception must not leave the thread that threw it
       short_of_memory = true;
     }
@@ -116,7 +106,6 @@ StepReport Trainer::step(State& state) {
   StepReport report{};
   Stopwatch clock;
   mark_tokens(state.sequences);
-  copy_table(state);
   scales_before_.assign(state.scale_exponents.begin(), state.scale_exponents.end());
   report.compute_seconds += clock.lap();
   const bool summed = find_scales(state, report) && sum_gradient(state, report);
@@ -248,16 +237,18 @@ void Trainer::take_micro_batches(TeamData& mates, Seat& seat, Recorder& recorder
     me.wait();  // until nobody needs the last micro-batch
     if (me.index == 0) {
       mates.micro_batch = next_micro_batch(seat.team, turn);
-      if (mates.micro_batch < micro_batches_.count) read_micro_batch(state.sequences, mates);
+      if (mates.micro_batch < micro_batches_.count) {
+        const Share sequences = sequences_of_micro_batch(mates.micro_batch);
+        reader_.read(state.sequences + sequences.first, sequences.count, mates.inputs.data(),
+                     mates.targets.data());
+      }
     }
     me.wait();
     if (mates.micro_batch >= micro_batches_.count) return;
     fail_point("micro-batch.begins");
-    const model::InputTable table{input_rows_.data(), options_.row_of.data()};
     const model::MicroBatch micro_batch{mates.inputs.data(), mates.targets.data(),
                                         sequences_of_micro_batch(mates.micro_batch).count,
-                                        model_.layout().config().context,
-                                        options_.row_of.empty() ? nullptr : &table};
+                                        model_.layout().config().context};
     GradientAccumulator::MicroBatchSink sink(sums_, mates.micro_batch);
     const double loss = model_.loss_and_gradient(state.parameters.data(), micro_batch, scale,
                                                  mates.workspace, seat.scratch, sink, me);
@@ -272,19 +263,6 @@ std::size_t Trainer::next_micro_batch(std::size_t team, std::size_t turn) {
   return turn * teams_.size() + team;
 }
 
-/// The tokens of a micro-batch of the global batch that begins with sequence `begin`, in the team's
-/// buffers.
-void Trainer::read_micro_batch(std::uint64_t begin, TeamData& mates) const {
-  const std::size_t context = model_.layout().config().context;
-  const Share sequences = sequences_of_micro_batch(mates.micro_batch);
-  for (std::size_t s = 0; s < sequences.count; ++s) {
-    std::uint32_t* window = mates.window.data();
-    tokens_.copy(sampler_.start(begin + sequences.first + s), context + 1, window);
-    std::memcpy(mates.inputs.data() + s * context, window, context * sizeof(*window));
-    std::memcpy(mates.targets.data() + s * context, window + 1, context * sizeof(*window));
-  }
-}
-
 /// Of the global batch, those of this rank's `micro_batch`th.
 Share Trainer::sequences_of_micro_batch(std::size_t micro_batch) const {
   return sequences_of(micro_batches_.first + micro_batch, options_.batch, options_.micro_batch);
@@ -293,28 +271,12 @@ Share Trainer::sequences_of_micro_batch(std::size_t micro_batch) const {
 /// Which tokens the global batch that begins with sequence `begin` has as inputs. Each rank reads
 /// its own part.
 void Trainer::mark_tokens(std::uint64_t begin) {
-  const std::size_t context = model_.layout().config().context;
-  std::uint32_t* window = teams_.front()->window.data();
   batch_tokens_.fill(0);
   for (std::size_t micro_batch = 0; micro_batch < micro_batches_.count; ++micro_batch) {
     const Share sequences = sequences_of_micro_batch(micro_batch);
-    for (std::size_t s = sequences.first; s < sequences.first + sequences.count; ++s) {
-      tokens_.copy(sampler_.start(begin + s), context, window);
-      for (std::size_t i = 0; i < context; ++i) batch_tokens_[window[i]] = 1;
-    }
+    reader_.mark(begin + sequences.first, sequences.count, batch_tokens_.span());
   }
   if (process_group_.size() > 1) process_group_.all_reduce(batch_tokens_.span());
-}
-
-/// The token table as it is, in the order in which inputs are looked up.
-void Trainer::copy_table(const State& state) {
-  const model::Layout& layout = model_.layout();
-  const std::size_t width = layout.config().embedding_width();
-  const float* const table = state.parameters.data() + layout[layout.embedding()].offset;
-  pool_.share(options_.row_of.size(), [&](std::size_t token, Recorder&) {
-    std::memcpy(input_rows_.data() + options_.row_of[token] * width, table + token * width,
-                width * sizeof(float));
-  });
 }
 
 /// The losses of all ranks; returns for each tile the size that its contributions come to.
@@ -329,18 +291,17 @@ std::span<const std::int64_t> Trainer::gather_totals(LossSum& loss) {
   return totals_.span().subspan(count);
 }
 
-std::uint64_t Trainer::thread_bytes(const model::Layout& layout, const TrainerOptions& options,
+std::uint64_t Trainer::thread_bytes(const model::Network& network, const TrainerOptions& options,
                                     const ranks::ProcessGroup& process_group) {
   using model::Purpose;
-  const model::ModelConfig& config = layout.config();
+  const model::ModelConfig& config = network.layout.config();
   const std::uint64_t workspace =
-      model::Workspace::bytes_for(config, micro_batch_shape(config, options), Purpose::kTraining);
+      model::Workspace::bytes_for(network, micro_batch_shape(config, options), Purpose::kTraining);
   const std::uint64_t scratch = model::Scratch::bytes_for(
-      config.context, model::tiling_sizes(layout).scratch, Purpose::kTraining);
+      config.context, model::tiling_sizes(network.layout).largest, Purpose::kTraining);
   const std::vector<int> teams =
       teams_of(config, options, micro_batches_of(options, process_group).count);
   std::uint64_t bytes = workspace * teams.size();
-  bytes += options.row_of.size() * config.embedding_width() * sizeof(float);
   for (const int size : teams) bytes += scratch * static_cast<std::uint64_t>(size);
   return bytes;
 }

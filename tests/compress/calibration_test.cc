@@ -64,10 +64,16 @@ TEST_P(CalibrationTest, ThreadsChangeNothing) {
 TEST_P(CalibrationTest, CovariancesAreThoseOfTheInputs) {
   const model::Layout& layout = model_.layout();
   const train::WindowMicroBatches micro_batches(view(), config_.context, 0);
-  model::Workspace w(config_, micro_batches.shape(), model::Purpose::kTraining);
-  model::Scratch scratch(config_.context, model_.tiling().scratch(), model::Purpose::kTraining);
+  model::Workspace w(model_.network(), micro_batches.shape(), model::Purpose::kTraining);
+  model::Scratch scratch(config_.context, model_.tiling().largest(), model::Purpose::kTraining);
   train::WindowMicroBatches::Tokens room = micro_batches.make_room();
   const std::size_t c = config_.channels, wide = 4 * c;
+  const auto input_of = [&](std::size_t tensor) {
+    for (const model::MatrixInput& matrix : model_.network().matrices()) {
+      if (matrix.tensor == tensor) return matrix.x;
+    }
+    throw std::out_of_range("no such matrix");
+  };
   std::vector<double> attention(c * c), gelu(wide * wide);
   std::size_t rows = 0;
   for (std::size_t u = 0; u < micro_batches.size(); ++u) {
@@ -79,8 +85,8 @@ TEST_P(CalibrationTest, CovariancesAreThoseOfTheInputs) {
           sum[i] += static_cast<double>(x[r * n + i / n]) * static_cast<double>(x[r * n + i % n]);
         }
       };
-      add(w.layers[1].attention, c, attention);
-      add(w.layers[0].gelu, wide, gelu);
+      add(w[input_of(layout.layer(1).attn_proj_weight)].data, c, attention);
+      add(w[input_of(layout.layer(0).mlp_proj_weight)].data, wide, gelu);
     }
     rows += micro_batch.rows();
   }
@@ -122,8 +128,8 @@ TEST_P(CalibrationTest, EveryMatrixHasStatisticsAndTheCommonestTokenCountsMost) 
 TEST_P(CalibrationTest, TraceTimesWeightIsTheSquaredGradient) {
   const model::Layout& layout = model_.layout();
   const train::WindowMicroBatches micro_batches(view(), config_.context, 0);
-  model::Workspace w(config_, micro_batches.shape(), model::Purpose::kTraining);
-  model::Scratch scratch(config_.context, model_.tiling().scratch(), model::Purpose::kTraining);
+  model::Workspace w(model_.network(), micro_batches.shape(), model::Purpose::kTraining);
+  model::Scratch scratch(config_.context, model_.tiling().largest(), model::Purpose::kTraining);
   train::WindowMicroBatches::Tokens room = micro_batches.make_room();
   const model::Tensor& tensor = layout[layout.layer(1).c_fc_weight];
   std::vector<double> squares(tensor.rows);

@@ -133,7 +133,7 @@ TEST(Tiling, CoversEveryTensorOnce) {
       for (std::size_t i = tiling.first_of(index); i < tiling.end_of(index); ++i) {
         const Tile& tile = tiling[i];
         EXPECT_EQ(tile.tensor, index);
-        EXPECT_LE(tile.size(), tiling.scratch());
+        EXPECT_LE(tile.size(), tiling.largest());
         for (std::size_t row = tile.row; row < tile.row + tile.rows; ++row) {
           for (std::size_t c = tile.column; c < tile.column + tile.columns; ++c) {
             ++covered[row * columns + c];

@@ -81,7 +81,7 @@ std::vector<const kernels::Kernels*> twins() {
   return result;
 }
 
-model::MicroBatch unit_of(const Example& e) {
+model::MicroBatch micro_batch_of(const Example& e) {
   return {e.inputs.data(), e.targets.data(), e.sequences, e.positions};
 }
 
@@ -105,7 +105,7 @@ TEST(FastModel, LossAndGradientsAreThoseOfTheReference) {
       support::TrainingRoom room(model, {e.sequences, e.positions, e.sequences * e.positions});
       AlignedBuffer<float> gradient(e.layout.flat_size());
       const auto rows = static_cast<double>(e.sequences * e.positions);
-      const double fast = room.loss_and_gradient(e.parameters.data(), unit_of(e),
+      const double fast = room.loss_and_gradient(e.parameters.data(), micro_batch_of(e),
                                                  static_cast<float>(1 / rows), gradient.data());
       EXPECT_NEAR(fast / rows, loss, tolerance * std::max(1.0, loss));
       EXPECT_TRUE(support::gradients_agree<float>(e.layout, gradient.span(), reference, tolerance));
@@ -127,7 +127,7 @@ TEST(FastModel, LossAndGradientsAreThoseOfPyTorch) {
     support::TrainingRoom room(model, {e.sequences, e.positions, 7});
     AlignedBuffer<float> gradient(e.layout.flat_size());
     const auto rows = static_cast<double>(e.sequences * e.positions);
-    const double loss = room.loss_and_gradient(e.parameters.data(), unit_of(e),
+    const double loss = room.loss_and_gradient(e.parameters.data(), micro_batch_of(e),
                                                static_cast<float>(1 / rows), gradient.data());
     EXPECT_NEAR(loss / rows, golden.steps[0].loss, tolerance * golden.steps[0].loss);
     EXPECT_TRUE(support::gradients_agree<float>(e.layout, gradient.span(), golden.first_gradients,
@@ -146,7 +146,7 @@ TEST(FastModel, GradientsOfMicroBatchesAddUp) {
   support::TrainingRoom single(model, {1, 16, 16});
   AlignedBuffer<float> together(e.layout.flat_size()), apart(e.layout.flat_size());
   const double loss =
-      whole.loss_and_gradient(e.parameters.data(), unit_of(e), 1.0f, together.data());
+      whole.loss_and_gradient(e.parameters.data(), micro_batch_of(e), 1.0f, together.data());
   double sum = 0;
   for (std::size_t s = 0; s < 3; ++s) {
     const model::MicroBatch micro_batch{e.inputs.data() + s * 16, e.targets.data() + s * 16, 1, 16};
@@ -171,7 +171,7 @@ TEST(FastModel, ATeamOfAnySizeGivesTheSameBits) {
       // Twice, so that what a micro-batch leaves behind would be seen.
       for (int i = 0; i < 2; ++i) {
         result.push_back(static_cast<float>(
-            room.loss_and_gradient(e.parameters.data(), unit_of(e), 1.0f, result.data())));
+            room.loss_and_gradient(e.parameters.data(), micro_batch_of(e), 1.0f, result.data())));
       }
       return result;
     };
@@ -194,14 +194,15 @@ TEST(FastModel, EvaluationGivesTheBitsOfTraining) {
     const Example e = support::make_example(shape.config, shape.sequences, shape.positions, 3);
     const model::Model model(shape.config, kernels::select_kernels());
     const model::MicroBatchShape micro_batch{e.sequences, e.positions, e.sequences * e.positions};
-    EXPECT_LE(Workspace::bytes_for(shape.config, micro_batch, Purpose::kEvaluation),
-              Workspace::bytes_for(shape.config, micro_batch, Purpose::kTraining));
+    EXPECT_LE(Workspace::bytes_for(model.network(), micro_batch, Purpose::kEvaluation),
+              Workspace::bytes_for(model.network(), micro_batch, Purpose::kTraining));
     support::TrainingRoom training(model, micro_batch);
-    Workspace evaluation(shape.config, micro_batch, Purpose::kEvaluation);
+    Workspace evaluation(model.network(), micro_batch, Purpose::kEvaluation);
     model::Scratch scratch(e.positions, 0, Purpose::kEvaluation);
     AlignedBuffer<float> gradient(e.layout.flat_size());
-    EXPECT_EQ(model.loss(e.parameters.data(), unit_of(e), evaluation, scratch),
-              training.loss_and_gradient(e.parameters.data(), unit_of(e), 1.0f, gradient.data()));
+    EXPECT_EQ(
+        model.loss(e.parameters.data(), micro_batch_of(e), evaluation, scratch),
+        training.loss_and_gradient(e.parameters.data(), micro_batch_of(e), 1.0f, gradient.data()));
   }
 }
 

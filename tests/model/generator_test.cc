@@ -57,11 +57,12 @@ INSTANTIATE_TEST_SUITE_P(Tables, GeneratorTest, testing::Values(kConfig, kReduce
 
 TEST_P(GeneratorTest, LogitsAreTheReferencesWhicheverWayTextComesIn) {
   const Example e = support::make_example(GetParam(), 1, 12, 4);
+  const model::Model model(GetParam(), kernels::select_kernels());
   const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff) * 10;
   const std::span<const std::uint32_t> text(e.inputs);
-  Generator stepwise(e.layout, kernels::select_kernels(), e.parameters);
+  Generator stepwise(model, e.parameters);
   for (std::size_t n = 1; n <= text.size(); ++n) {
-    Generator at_once(e.layout, kernels::select_kernels(), e.parameters);
+    Generator at_once(model, e.parameters);
     const auto one_by_one = stepwise.advance(text.subspan(n - 1, 1));
     const auto whole = at_once.advance(text.first(n));
     for (const std::uint32_t target : {0u, 11u, 22u}) {
@@ -74,17 +75,18 @@ TEST_P(GeneratorTest, LogitsAreTheReferencesWhicheverWayTextComesIn) {
 
 TEST_P(GeneratorTest, GoesOnFromTheLatterHalfWhenTheContextIsFull) {
   const Example e = support::make_example(GetParam(), 2, 12, 4);
+  const model::Model model(GetParam(), kernels::select_kernels());
   const std::span<const std::uint32_t> text(e.inputs);  // 24 tokens, twice the context
-  Generator full(e.layout, kernels::select_kernels(), e.parameters);
+  Generator full(model, e.parameters);
   full.advance(text.first(12));
   const auto slid = full.advance(text.subspan(12, 1));
-  Generator fresh(e.layout, kernels::select_kernels(), e.parameters);
+  Generator fresh(model, e.parameters);
   const auto half = fresh.advance(text.subspan(7, 6));
   EXPECT_TRUE(std::ranges::equal(slid, half));
   // A prompt longer than the context is taken in too.
-  Generator long_prompt(e.layout, kernels::select_kernels(), e.parameters);
+  Generator long_prompt(model, e.parameters);
   const auto logits = long_prompt.advance(text);
-  Generator end(e.layout, kernels::select_kernels(), e.parameters);
+  Generator end(model, e.parameters);
   EXPECT_TRUE(std::ranges::equal(logits, end.advance(text.last(6))));
 }
 

@@ -45,11 +45,9 @@ class FlatSink final : public model::GradientSink {
 class TrainingRoom {
  public:
   TrainingRoom(const model::Model& model, const model::MicroBatchShape& shape, int team = 1)
-      : model_(model),
-        workspace_(model.layout().config(), shape, model::Purpose::kTraining),
-        team_(team) {
+      : model_(model), workspace_(model.network(), shape, model::Purpose::kTraining), team_(team) {
     for (int i = 0; i < team; ++i) {
-      scratches_.emplace_back(shape.positions, model.tiling().scratch(), model::Purpose::kTraining);
+      scratches_.emplace_back(shape.positions, model.tiling().largest(), model::Purpose::kTraining);
     }
   }
 

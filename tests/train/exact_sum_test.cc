@@ -7,7 +7,6 @@
 #include <tuple>
 #include <vector>
 
-#include "cllm/corpus/ulam_order.h"
 #include "support/training_bench.h"
 
 namespace cllm::train {
@@ -72,26 +71,6 @@ TEST(ExactSum, GivesTheSameBitsForAnyTeam) {
   }
 }
 
-// Where inputs are looked up, and in which order their rows' gradients are kept, changes no sum;
-// not even of floats, as each row is added up in the order of micro-batches.
-TEST(ExactSum, GivesTheSameBitsForAnyOrderOfRows) {
-  TrainerOptions options = trainer_options(6, 3, 1);
-  for (const model::ModelConfig& config : {kSmallModel, support::kReducedModel}) {
-    std::vector<std::uint64_t> counts;
-    for (std::uint64_t t = 0; t < config.vocabulary; ++t) counts.push_back(t * 7 % 11);
-    for (const Reduce reduce : {Reduce::kExact, Reduce::kFp32}) {
-      options.reduce = reduce;
-      options.row_of = {};
-      options.threads = 1;
-      const std::vector<double> by_number = trained(1, options, kSteps, config);
-      options.row_of = corpus::ulam_rows(counts);
-      EXPECT_EQ(trained(1, options, kSteps, config), by_number);
-      options.threads = 3;
-      EXPECT_EQ(trained(1, options, kSteps, config), by_number);
-    }
-  }
-}
-
 TEST(ExactSum, GivesTheSameBitsWithAReducedTable) {
   TrainerOptions options = trainer_options(6, 3, 1);
   const std::vector<double> alone = trained(1, options, kSteps, support::kReducedModel);
@@ -117,8 +96,8 @@ TEST_P(WideVocabulary, GivesTheSameBitsWithSeveralPassesThroughTheHead) {
                                 .embedding_rank = GetParam()};
   // Micro-batches of 5 sequences, 80 rows, and one of 3 with a pass less.
   TrainerOptions options = trainer_options(8, 5, 1);
-  ASSERT_GT(model::Workspace::head_passes(wide, 80, 80),
-            model::Workspace::head_passes(wide, 80, 48));
+  ASSERT_GT(model::Workspace::head_passes(wide.vocabulary, 80, 80),
+            model::Workspace::head_passes(wide.vocabulary, 80, 48));
   for (const Reduce reduce : {Reduce::kExact, Reduce::kFp32}) {
     options.reduce = reduce;
     options.threads = 1;

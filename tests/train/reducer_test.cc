@@ -61,7 +61,7 @@ class Watched final : public ranks::ProcessGroup {
 /// Gives all that a micro-batch of zeros gives to the sums.
 void give_micro_batch(const model::Model& model, GradientAccumulator& sums) {
   Recorder recorder;
-  const std::vector<float> zeros(model.tiling().scratch());
+  const std::vector<float> zeros(model.tiling().largest());
   GradientAccumulator::MicroBatchSink sink(sums, 0);
   for (std::size_t tile = model.tiling().tiles().size(); tile-- > 0;) {
     sink.add(tile, 0, zeros.data(), model.tiling()[tile].columns, recorder);

@@ -5,10 +5,9 @@
 #include <span>
 #include <vector>
 
-#include "cllm/base/aligned_buffer.h"
 #include "cllm/base/random.h"
-#include "cllm/kernels/kernels.h"
-#include "cllm/model/layout.h"
+#include "cllm/model/model.h"
+#include "cllm/model/workspace.h"
 
 namespace cllm::model {
 
@@ -28,32 +27,24 @@ std::uint32_t sample_token(std::span<const float> logits, const SamplingOptions&
                            RandomStream& random);
 
 /// Continues a text token by token, keeping keys and values of the past. When the context is full
-/// it goes on from the latter half of it. Not thread-safe; `parameters`, a flat buffer of the
-/// layout, must outlive it.
+/// it goes on from the latter half of it. Not thread-safe; the model and `parameters`, a flat
+/// buffer of its layout, must outlive it.
 class Generator {
  public:
-  Generator(const Layout& layout, const kernels::Kernels& kernels,
-            std::span<const float> parameters);
+  Generator(const Model& model, std::span<const float> parameters);
 
   /// Takes in more text, at least one token, each below the vocabulary; returns the logits (V) of
   /// what follows, valid until the next call.
   std::span<const float> advance(std::span<const std::uint32_t> tokens);
 
  private:
-  void advance_within_context(std::span<const std::uint32_t> tokens);
-  void attend(std::size_t layer, std::size_t rows);
+  std::span<const float> advance_within_context(std::span<const std::uint32_t> tokens);
 
-  const Layout& layout_;
-  const kernels::Kernels& kernels_;
+  const Model& model_;
   const float* parameters_;
-  std::vector<std::uint32_t> past_;         // tokens whose keys and values are kept
-  AlignedBuffer<float> qkv_;                // (L, T, 3C)
-  AlignedBuffer<float> codes_;              // (T, r) of a reduced table
-  AlignedBuffer<float> x_, norm_, branch_;  // (T, C)
-  AlignedBuffer<float> hidden_, gelu_;      // (T, 4C)
-  AlignedBuffer<float> mean_, rstd_;        // (T)
-  AlignedBuffer<float> scores_;             // (query block, T)
-  AlignedBuffer<float> logits_;             // (V)
+  std::vector<std::uint32_t> past_;  // tokens whose keys and values are kept
+  Workspace workspace_;
+  Scratch scratch_;
 };
 
 }  // namespace cllm::model

@@ -25,9 +25,9 @@ struct Tile {
 
 /// What a tiling comes to, counted without making it.
 struct TilingSizes {
-  std::size_t rows;     ///< of all tiles; each is a contiguous piece of a flat buffer
-  std::size_t scratch;  ///< floats of the largest tile, and enough for all vectors of a layer
-  std::size_t longest;  ///< floats of the longest row
+  std::size_t rows = 0;     ///< of all tiles; each is a contiguous piece of a flat buffer
+  std::size_t largest = 0;  ///< floats of the largest tile
+  std::size_t longest = 0;  ///< floats of the longest row
 };
 TilingSizes tiling_sizes(const Layout& layout);
 /// Tiles that lie beside each other in a tensor.
@@ -53,7 +53,7 @@ class Tiling {
   std::size_t first_of(std::size_t tensor) const { return first_[tensor]; }
   std::size_t end_of(std::size_t tensor) const { return first_[tensor + 1]; }
   std::size_t rows() const { return sizes_.rows; }
-  std::size_t scratch() const { return sizes_.scratch; }
+  std::size_t largest() const { return sizes_.largest; }
   std::size_t longest_row() const { return sizes_.longest; }
 
  private:

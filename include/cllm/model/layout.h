@@ -44,9 +44,6 @@ struct LayerTensors {
   std::size_t mlp_proj_weight, mlp_proj_bias;    // (C, 4C), (C)
 };
 
-/// A layer's vectors (biases, gains and shifts) have 13 C elements in all.
-inline constexpr std::size_t kLayerVectors = 13;
-
 /// The one table of names, shapes and offsets: parameters, gradients, m and v are flat buffers of
 /// `flat_size` floats that share it. Tensors are listed as GPT-2 lists them, and lie in flat
 /// buffers in the order in which backward completes their gradients. Immutable, so thread-safe.
@@ -58,16 +55,18 @@ class Layout {
   std::span<const Tensor> tensors() const { return tensors_; }
   const Tensor& operator[](std::size_t index) const { return tensors_[index]; }
 
-  /// The token table: "wte.weight" (V, C), or, where it is reduced, "wte.codes" (V, r), whose
-  /// product with "wte.basis" (r, C) takes its place.
+  /// The token embedding: "wte.weight" (V, C), or, where it is factorised, its codes, "wte.codes"
+  /// (V, r), whose product with the basis, "wte.basis" (r, C), takes its place.
   std::size_t embedding() const { return 0; }
-  std::size_t embedding_basis() const { return 1; }                    // of a reduced table alone
+  std::size_t embedding_basis() const { return 1; }  // of a factorised one alone
+  /// What the head multiplies with: the embedding's tensor where they are tied.
+  std::size_t lm_head() const { return embedding(); }
   std::size_t wpe() const { return config_.is_factorised() ? 2 : 1; }  // (T, C)
   const LayerTensors& layer(std::size_t l) const { return layers_[l]; }
   std::size_t ln_f_weight() const { return tensors_.size() - 2; }  // (C)
   std::size_t ln_f_bias() const { return tensors_.size() - 1; }    // (C)
 
-  /// The groups in the order in which backward completes them: the head (the token table and the
+  /// The groups in the order in which backward completes them: the head (its matrix and the
   /// last norm), the layers from the last to the first, the embeddings (the position table and the
   /// basis; the token table gets its inputs' part of the gradient then).
   std::span<const Group> groups() const { return groups_; }

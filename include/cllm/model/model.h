@@ -6,19 +6,23 @@
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/gradient.h"
 #include "cllm/model/layout.h"
+#include "cllm/model/network.h"
 #include "cllm/model/workspace.h"
 
 namespace cllm::model {
 
-/// The model as functions of parameters; holds no state but its layout. Thread-safe for distinct
-/// workspaces and sinks.
+/// The model as functions of parameters; holds no state but its layout and its parts. Thread-safe
+/// for distinct workspaces and sinks.
 class Model {
  public:
   Model(const ModelConfig& config, const kernels::Kernels& kernels)
-      : layout_(config), tiling_(layout_), kernels_(&kernels) {}
+      : layout_(config), tiling_(layout_), network_(layout_), kernels_(&kernels) {}
+  Model(const Model&) = delete;  // parts refer to the layout
+  Model& operator=(const Model&) = delete;
 
   const Layout& layout() const { return layout_; }
   const Tiling& tiling() const { return tiling_; }
+  const Network& network() const { return network_; }
 
   /// Sum over the micro-batch's positions of the cross-entropy, in nats. On one thread.
   double loss(const float* parameters, const MicroBatch& micro_batch, Workspace& workspace,
@@ -32,9 +36,15 @@ class Model {
                            Workspace& workspace, Scratch& scratch, GradientSink& sink,
                            const Member& member) const;
 
+  /// The logits (V) of what follows the micro-batch's last position, in the workspace; of tokens
+  /// after its past. On one thread.
+  const float* predict_next(const float* parameters, const MicroBatch& micro_batch,
+                            Workspace& workspace, Scratch& scratch) const;
+
  private:
   Layout layout_;
   Tiling tiling_;
+  Network network_;
   const kernels::Kernels* kernels_;
 };
 

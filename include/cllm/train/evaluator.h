@@ -33,7 +33,7 @@ class Evaluator {
                                              std::size_t classes);
 
   /// Bytes that an evaluation on so many threads takes.
-  static std::uint64_t bytes_for(const model::ModelConfig& config, int threads);
+  static std::uint64_t bytes_for(const model::Network& network, int threads);
 
  private:
   struct Worker {

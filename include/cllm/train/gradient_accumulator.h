@@ -46,8 +46,6 @@ class GradientAccumulator {
     std::size_t head_passes;  ///< contributions of a micro-batch to each tile of the token table
     std::size_t last_head_passes;  ///< the same of this rank's last micro-batch
     std::size_t batch_tokens;      ///< inputs of the global batch
-    /// (V): tokens in the order in which rows of inputs are kept; empty: by number.
-    std::vector<std::uint32_t> row_order = {};
   };
 
   /// The references must outlive it. Throws std::bad_alloc.

@@ -15,6 +15,7 @@
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/model.h"
 #include "cllm/ranks/process_group.h"
+#include "cllm/train/batch.h"
 #include "cllm/train/gradient_accumulator.h"
 #include "cllm/train/loss_sum.h"
 #include "cllm/train/optimizer.h"
@@ -40,10 +41,6 @@ struct TrainerOptions {
   int threads = 1;               ///< of this rank
   int team = 0;                  ///< threads that share a micro-batch; 0 for what ends soonest
   std::size_t trace_events = 0;  ///< room of each thread's recorder
-  /// (V): a permutation. Inputs are looked up in a copy of the token table where a token's row is
-  /// in this place, and the gradient of their rows is kept in its order; empty: by number, without
-  /// a copy. No result depends on it.
-  std::vector<std::uint32_t> row_of = {};
 };
 
 /// What came of a step.
@@ -57,7 +54,7 @@ enum class Outcome {
 /// What a step did, the same on every rank but for the seconds.
 struct StepReport {
   double loss;  ///< mean over the global batch before the update, nats per token; may be NaN
-  double learning_rate;  ///< learning rate
+  double learning_rate;
   double gradient_norm;  ///< before clipping; may be infinite or NaN
   double compute_seconds;
   double communication_seconds;         ///< that computation waited for
@@ -84,7 +81,7 @@ class Trainer {
   StepReport step(State& state);
 
   /// Bytes of the workspaces of this rank's teams and the scratches of its threads.
-  static std::uint64_t thread_bytes(const model::Layout& layout, const TrainerOptions& options,
+  static std::uint64_t thread_bytes(const model::Network& network, const TrainerOptions& options,
                                     const ranks::ProcessGroup& process_group);
 
   /// Bytes of this rank's sums of gradients.
@@ -105,11 +102,10 @@ class Trainer {
  private:
   /// Threads that take micro-batches together, and what they share.
   struct TeamData {
-    TeamData(int size, const model::ModelConfig& config, const TrainerOptions& options);
+    TeamData(int size, const model::Network& network, const TrainerOptions& options);
 
     Team team;
     model::Workspace workspace;
-    AlignedBuffer<std::uint32_t> window;   // (T + 1)
     AlignedBuffer<std::uint32_t> inputs;   // (micro_batch, T)
     AlignedBuffer<std::uint32_t> targets;  // (micro_batch, T)
     std::size_t micro_batch = 0;           // of this rank, that is being taken
@@ -123,7 +119,6 @@ class Trainer {
   };
 
   void mark_tokens(std::uint64_t begin);
-  void copy_table(const State& state);
   bool sum_gradient(State& state, StepReport& report);
   void fold_tokens();
   bool find_scales(State& state, StepReport& report);
@@ -134,13 +129,11 @@ class Trainer {
   void take_micro_batches(TeamData& mates, Seat& seat, Recorder& recorder, const State& state);
   std::size_t next_micro_batch(std::size_t team, std::size_t turn);
   Share sequences_of_micro_batch(std::size_t micro_batch) const;
-  void read_micro_batch(std::uint64_t begin, TeamData& mates) const;
   std::span<const std::int64_t> gather_totals(LossSum& loss);
 
   const model::Model& model_;
   TrainerOptions options_;
-  data::TokenView tokens_;
-  const data::WindowSampler& sampler_;
+  BatchReader reader_;
   ranks::ProcessGroup& process_group_;
   Share micro_batches_;  // of this rank
   ThreadPool pool_;
@@ -152,7 +145,6 @@ class Trainer {
   GradientAccumulator sums_;
   Reducer reducer_;
   Optimizer optimizer_;
-  AlignedBuffer<float> input_rows_;  // (V, table width): TrainerOptions::row_of; else nothing
   AlignedBuffer<std::int32_t> batch_tokens_;  // (V): not 0 where the global batch has the token
   AlignedBuffer<std::int64_t> totals_;        // losses, then sizes of contributions to each tile
 };

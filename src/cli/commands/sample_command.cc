@@ -52,7 +52,7 @@ void sample_command(const SampleSettings& settings, ranks::ProcessGroup& process
       fmt::print(stderr, "warning: --prompt: {}\n", data::lost_text(lost, settings.prompt.size()));
     }
 
-    model::Generator generator(loaded.model.layout(), loaded.kernels, loaded.parameters.span());
+    model::Generator generator(loaded.model, loaded.parameters.span());
     RandomStream random(settings.seed, 0);
     // A vocabulary may be larger in the model than in the tokenizer: those rows have no text.
     const std::size_t known = tokenizer.vocabulary();

@@ -96,21 +96,6 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
   }));
 }
 
-/// For --row-order: the row of each token, which rank 0 counts for all; empty where it is its own.
-std::vector<std::uint32_t> rows_of_tokens(const TrainSettings& s, const data::Dataset& data,
-                                          int threads, ProcessGroup& process_group) {
-  if (!parse_ulam_order(s.row_order)) return {};
-  std::vector<std::uint32_t> rows(data.vocabulary);
-  const std::string bytes = on_rank_0(process_group, [&] {
-    ThreadPool pool(threads);
-    const corpus::TokenSample sample(data.train.tokens, kSampleTokens);
-    rows = corpus::ulam_rows(corpus::count_tokens(sample, data.vocabulary, pool));
-    return std::string(reinterpret_cast<const char*>(rows.data()), rows.size() * sizeof(rows[0]));
-  });
-  std::memcpy(rows.data(), bytes.data(), bytes.size());
-  return rows;
-}
-
 /// The state that a run begins with. All ranks call it.
 void fill_state(const StartingPoint& origin, const model::Layout& layout, std::uint64_t seed,
                 int threads, train::State& state, ProcessGroup& process_group) {
@@ -195,8 +180,6 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     check_table_start(origin, s, request.app, data.tokenizer != nullptr);
   });
 
-  const auto row_of = rows_of_tokens(s, data, threads, process_group);
-
   // What the corpus says of its tokens: as far as it tells how much memory that takes.
   ThreadPool pool(threads);
   std::optional<corpus::CorpusStudy> study;
@@ -219,8 +202,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   std::optional<train::Evaluator> evaluator;
   in_agreement(process_group, [&] {
     model::validate(s.shape);
-    train::TrainerOptions options = trainer_options(s, threads);
-    options.row_of = row_of;
+    const train::TrainerOptions options = trainer_options(s, threads);
     const train::MemoryBudget wanted = train::memory_budget(
         s.shape, options, background, study ? study->bytes() : 0, process_group);
     check_memory(wanted, sites, process_group.rank());

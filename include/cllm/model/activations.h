@@ -1,0 +1,74 @@
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cllm::model {
+
+/// What a workspace is for, and so what it keeps.
+enum class Purpose {
+  kTraining,    ///< what backward needs of every layer
+  kEvaluation,  ///< nothing of a layer that is through
+  kGeneration,  ///< keys and values of every layer
+};
+
+/// Names a buffer of activations, or of their gradients: an index into `Activations::buffers`.
+using Buffer = std::size_t;
+
+/// The buffers that a model's parts work in, declared as the parts are made: the one table from
+/// which workspaces are laid out and their bytes counted. A buffer has a row for each position of a
+/// micro-batch. A name that is declared again is the same buffer: so parts share what none of them
+/// needs for long.
+class Activations {
+ public:
+  enum class Kept {
+    kBriefly,      ///< until the next part has read it
+    kForBackward,  ///< of every layer; where there is no backward, layers share one
+    kKeysValues,   ///< the same, but of every layer where tokens are generated one by one
+    kGradient,     ///< of backward alone
+  };
+  struct Declared {
+    std::size_t columns;
+    Kept kept;
+    Buffer shared;  ///< that of the first layer: where layers share one
+  };
+
+  /// What backward reads of a layer.
+  Buffer keep(const std::string& name, std::size_t layer, std::size_t columns,
+              Kept kept = Kept::kForBackward) {
+    return declare(name, layer, columns, kept);
+  }
+  /// What is read before any other part writes it.
+  Buffer pass(const std::string& name, std::size_t columns) {
+    return declare(name, 0, columns, Kept::kBriefly);
+  }
+  /// A gradient that is read before any other part writes it.
+  Buffer gradient(const std::string& name, std::size_t columns) {
+    return declare(name, 0, columns, Kept::kGradient);
+  }
+  /// A gradient that weight gradients are computed of. While some threads of a team go on with the
+  /// layer below, others still compute those of this layer: so there are two, used in turn.
+  Buffer gradient_in_turn(const std::string& name, std::size_t layer, std::size_t columns) {
+    return declare(name, layer % 2, columns, Kept::kGradient);
+  }
+
+  const std::vector<Declared>& buffers() const { return buffers_; }
+
+ private:
+  Buffer declare(const std::string& name, std::size_t layer, std::size_t columns, Kept kept) {
+    const auto [entry, is_new] = found_.try_emplace({name, layer}, buffers_.size());
+    if (is_new) {
+      const auto first = found_.find({name, 0});
+      buffers_.push_back({columns, kept, first == found_.end() ? entry->second : first->second});
+    }
+    return entry->second;
+  }
+
+  std::vector<Declared> buffers_;
+  std::map<std::pair<std::string, std::size_t>, Buffer> found_;
+};
+
+}  // namespace cllm::model

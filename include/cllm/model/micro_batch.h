@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace cllm::model {
+
+/// Sequences that go through forward and backward together. Views; the tokens live elsewhere.
+struct MicroBatch {
+  const std::uint32_t* inputs;   ///< (sequences, positions)
+  const std::uint32_t* targets;  ///< (sequences, positions): the token that follows each input
+  std::size_t sequences;
+  std::size_t positions;  ///< at most the model's context
+  /// Positions that went through before, of the one sequence: only their keys and values count.
+  std::size_t past = 0;
+
+  std::size_t rows() const { return sequences * positions; }
+};
+
+/// The size of the micro-batches that a workspace has room for.
+struct MicroBatchShape {
+  std::size_t sequences;
+  std::size_t positions;
+  /// Rows of a token block: what one thread of a team takes through the rows' work at a time.
+  /// Products are of one block each, so that their shapes, and with them their bits, don't depend
+  /// on the team.
+  std::size_t token_block;
+
+  std::size_t rows() const { return sequences * positions; }
+  std::size_t blocks() const { return (rows() + token_block - 1) / token_block; }
+};
+
+}  // namespace cllm::model

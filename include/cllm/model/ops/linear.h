@@ -1,0 +1,41 @@
+#pragma once
+
+#include <optional>
+
+#include "cllm/model/ops/part.h"
+
+namespace cllm::model {
+
+/// y (rows, out) = x (rows, in) · weightᵀ of the rows.
+void multiply(const Context& context, Buffer x, std::size_t weight, Buffer y, const Rows& rows);
+/// x (rows, in) = y (rows, out) · weight of the rows.
+void multiply_back(const Context& context, Buffer y, std::size_t weight, Buffer x,
+                   const Rows& rows);
+/// This member's tiles of dyᵀ · x, with dy (count, out) and x (count, in), to the sink, as pass
+/// `pass` of the weight's gradient.
+void give_product(const Context& context, Activity activity, ConstView dy, ConstView x,
+                  std::size_t count, std::size_t weight, std::size_t pass, GradientSink& sink);
+
+/// y = x · weightᵀ + bias. Where the part that follows adds the bias, this one has none.
+class Linear final : public Part {
+ public:
+  struct Buffers {
+    Buffer x, y;
+    Buffer dy, dx;
+  };
+  Linear(std::size_t weight, std::optional<std::size_t> bias, const Buffers& buffers)
+      : weight_(weight), bias_(bias), b_(buffers) {}
+
+  void forward(const Context& context, const Rows& rows) const override;
+  void backward(const Context& context, const Rows& rows) const override;
+  std::vector<std::size_t> vectors() const override;
+  std::vector<MatrixInput> matrices() const override { return {{weight_, b_.x}}; }
+  void give_weights(const Context& context, GradientSink& sink) const override;
+
+ private:
+  std::size_t weight_;
+  std::optional<std::size_t> bias_;
+  Buffers b_;
+};
+
+}  // namespace cllm::model

@@ -1,0 +1,13 @@
+#include "cllm/model/ops/part.h"
+
+#include <algorithm>
+
+namespace cllm::model {
+
+float* begin_vector_sum(const Context& context, std::size_t tensor, const Rows& rows) {
+  float* const sum = context.workspace.vector_sum(tensor, rows.block);
+  std::fill_n(sum, context.layout[tensor].size(), 0.0f);
+  return sum;
+}
+
+}  // namespace cllm::model

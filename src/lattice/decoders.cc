@@ -8,7 +8,7 @@ namespace cllm::lattice {
 const Decoders& avx2_decoders() {
   kernels::avx2_kernels();  // throws where there is no AVX2
 #ifdef CLLM_HAS_AVX2_TWIN
-  static constexpr Decoders kTable = {.name = "avx2", .e8 = avx2::decode_e8, .d4 = avx2::decode_d4};
+  static constexpr Decoders kTable = {.name = "avx2", .e8 = avx2::decode_e8};
   return kTable;
 #else
   return portable_decoders();

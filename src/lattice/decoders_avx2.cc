@@ -8,57 +8,36 @@ namespace cllm::lattice {
 namespace {
 
 constexpr std::size_t kLanes = 8;
+constexpr int kDimension = 8;
 
 /// Transposes 8 points of 8 coordinates; the elements' bits are only moved.
-struct EightByEight {
-  static constexpr std::size_t kDimension = 8;
-
-  [[gnu::always_inline]] static inline void transpose(__m256* rows) {
-    __m256 pairs[8];
-    __m256 fours[8];
+[[gnu::always_inline]] inline void transpose(__m256* rows) {
+  __m256 pairs[8];
+  __m256 fours[8];
 #pragma GCC unroll 8
-    for (int i = 0; i < 4; ++i) {
-      pairs[2 * i] = _mm256_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
-      pairs[2 * i + 1] = _mm256_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
-    }
+  for (int i = 0; i < 4; ++i) {
+    pairs[2 * i] = _mm256_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
+    pairs[2 * i + 1] = _mm256_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
+  }
 #pragma GCC unroll 2
-    for (int half = 0; half < 8; half += 4) {
-      fours[half] = _mm256_shuffle_ps(pairs[half], pairs[half + 2], 0x44);
-      fours[half + 1] = _mm256_shuffle_ps(pairs[half], pairs[half + 2], 0xee);
-      fours[half + 2] = _mm256_shuffle_ps(pairs[half + 1], pairs[half + 3], 0x44);
-      fours[half + 3] = _mm256_shuffle_ps(pairs[half + 1], pairs[half + 3], 0xee);
-    }
+  for (int half = 0; half < 8; half += 4) {
+    fours[half] = _mm256_shuffle_ps(pairs[half], pairs[half + 2], 0x44);
+    fours[half + 1] = _mm256_shuffle_ps(pairs[half], pairs[half + 2], 0xee);
+    fours[half + 2] = _mm256_shuffle_ps(pairs[half + 1], pairs[half + 3], 0x44);
+    fours[half + 3] = _mm256_shuffle_ps(pairs[half + 1], pairs[half + 3], 0xee);
+  }
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      rows[i] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20);
-      rows[i + 4] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31);
-    }
+  for (int i = 0; i < 4; ++i) {
+    rows[i] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x20);
+    rows[i + 4] = _mm256_permute2f128_ps(fours[i], fours[i + 4], 0x31);
   }
-};
-
-/// 8 points of 4 coordinates, two in a register: each half is transposed by itself, so that the
-/// even points are in the lower lanes. Transposing twice changes nothing.
-struct EightByFour {
-  static constexpr std::size_t kDimension = 4;
-
-  [[gnu::always_inline]] static inline void transpose(__m256* rows) {
-    const __m256 low01 = _mm256_unpacklo_ps(rows[0], rows[1]);
-    const __m256 high01 = _mm256_unpackhi_ps(rows[0], rows[1]);
-    const __m256 low23 = _mm256_unpacklo_ps(rows[2], rows[3]);
-    const __m256 high23 = _mm256_unpackhi_ps(rows[2], rows[3]);
-    rows[0] = _mm256_shuffle_ps(low01, low23, 0x44);
-    rows[1] = _mm256_shuffle_ps(low01, low23, 0xee);
-    rows[2] = _mm256_shuffle_ps(high01, high23, 0x44);
-    rows[3] = _mm256_shuffle_ps(high01, high23, 0xee);
-  }
-};
+}
 
 [[gnu::always_inline]] inline __m256 size_of(__m256 x) {
   return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
 }
 
-/// The nearest points of D_n and their squared distances.
-template <int kDimension>
+/// The nearest points of D8 and their squared distances.
 [[gnu::always_inline]] inline __m256 nearest_even_sum(const __m256* x, __m256i* points) {
   __m256 rests[kDimension];
   __m256 squared_distance = _mm256_setzero_ps();
@@ -96,8 +75,8 @@ template <int kDimension>
 #pragma GCC unroll 8
   for (int i = 0; i < 8; ++i) lowered[i] = _mm256_sub_ps(x[i], _mm256_set1_ps(0.5f));
   __m256i shifted[8];
-  const __m256 distance = nearest_even_sum<8>(x, doubled);
-  const __m256 shifted_distance = nearest_even_sum<8>(lowered, shifted);
+  const __m256 distance = nearest_even_sum(x, doubled);
+  const __m256 shifted_distance = nearest_even_sum(lowered, shifted);
   const __m256i take_shifted =
       _mm256_castps_si256(_mm256_cmp_ps(shifted_distance, distance, _CMP_LT_OQ));
   const __m256i one = _mm256_and_si256(take_shifted, _mm256_set1_epi32(1));
@@ -108,52 +87,45 @@ template <int kDimension>
   }
 }
 
-[[gnu::always_inline]] inline void decode(const __m256 (&x)[4], __m256i (&points)[4]) {
-  nearest_even_sum<4>(x, points);
-}
-
 /// kLanes points. All bits of a lane of the result are set where a number is out of range.
-template <typename Layout>
 [[gnu::always_inline]] inline __m256 decode_lanes(const float* from, std::int32_t* to) {
-  constexpr int kCount = static_cast<int>(Layout::kDimension);
-  __m256 x[Layout::kDimension];
+  __m256 x[kDimension];
   __m256 outside = _mm256_setzero_ps();
 #pragma GCC unroll 8
-  for (int i = 0; i < kCount; ++i) {
+  for (int i = 0; i < kDimension; ++i) {
     x[i] = _mm256_loadu_ps(from + i * 8);
     // Not <=, so that a NaN is outside.
     outside = _mm256_or_ps(
         outside, _mm256_cmp_ps(size_of(x[i]), _mm256_set1_ps(kMostCoordinate), _CMP_NLE_UQ));
   }
-  Layout::transpose(x);
-  __m256i points[Layout::kDimension];
+  transpose(x);
+  __m256i points[kDimension];
   decode(x, points);
-  __m256 moved[Layout::kDimension];
+  __m256 moved[kDimension];
 #pragma GCC unroll 8
-  for (int i = 0; i < kCount; ++i) moved[i] = _mm256_castsi256_ps(points[i]);
-  Layout::transpose(moved);
+  for (int i = 0; i < kDimension; ++i) moved[i] = _mm256_castsi256_ps(points[i]);
+  transpose(moved);
 #pragma GCC unroll 8
-  for (int i = 0; i < kCount; ++i) {
+  for (int i = 0; i < kDimension; ++i) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i * 8), _mm256_castps_si256(moved[i]));
   }
   return outside;
 }
 
-template <typename Layout>
 [[gnu::always_inline]] inline bool decode_points(const float* x, std::int32_t* points,
                                                  std::size_t count) {
-  constexpr std::size_t kStep = kLanes * Layout::kDimension;
+  constexpr std::size_t kStep = kLanes * kDimension;
   __m256 outside = _mm256_setzero_ps();
   std::size_t at = 0;
-  const std::size_t size = count * Layout::kDimension;
+  const std::size_t size = count * kDimension;
   for (; at + kStep <= size; at += kStep) {
-    outside = _mm256_or_ps(outside, decode_lanes<Layout>(x + at, points + at));
+    outside = _mm256_or_ps(outside, decode_lanes(x + at, points + at));
   }
   if (at < size) {
     float last[kStep] = {};
     std::int32_t found[kStep];
     for (std::size_t i = 0; at + i < size; ++i) last[i] = x[at + i];
-    outside = _mm256_or_ps(outside, decode_lanes<Layout>(last, found));
+    outside = _mm256_or_ps(outside, decode_lanes(last, found));
     for (std::size_t i = 0; at + i < size; ++i) points[at + i] = found[i];
   }
   return _mm256_movemask_ps(outside) == 0;
@@ -162,11 +134,7 @@ template <typename Layout>
 }  // namespace
 
 bool avx2::decode_e8(const float* x, std::int32_t* doubled, std::size_t count) {
-  return decode_points<EightByEight>(x, doubled, count);
-}
-
-bool avx2::decode_d4(const float* x, std::int32_t* points, std::size_t count) {
-  return decode_points<EightByFour>(x, points, count);
+  return decode_points(x, doubled, count);
 }
 
 }  // namespace cllm::lattice

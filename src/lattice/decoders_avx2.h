@@ -6,6 +6,5 @@ namespace cllm::lattice::avx2 {
 
 /// What decoders_avx2.cc exports; Note [AVX2 files] in src/kernels/avx2.h says why no more.
 bool decode_e8(const float* x, std::int32_t* doubled, std::size_t count);
-bool decode_d4(const float* x, std::int32_t* points, std::size_t count);
 
 }  // namespace cllm::lattice::avx2

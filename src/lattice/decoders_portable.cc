@@ -5,17 +5,17 @@
 namespace cllm::lattice {
 namespace {
 
-template <std::size_t kDimension>
+constexpr std::size_t kDimension = 8;
+
 struct Nearest {
   std::int32_t point[kDimension];
   float squared_distance;
 };
 
-/// The nearest point of D_n to x: x rounded, and where the sum is odd, the coordinate that was
+/// The nearest point of D8 to x: x rounded, and where the sum is odd, the coordinate that was
 /// rounded by most, to its other side.
-template <std::size_t kDimension>
-Nearest<kDimension> nearest_even_sum(const float* x) {
-  Nearest<kDimension> result{};
+Nearest nearest_even_sum(const float* x) {
+  Nearest result{};
   std::int32_t sum = 0;
   std::size_t worst = 0;
   float worst_size = -1;
@@ -40,7 +40,6 @@ Nearest<kDimension> nearest_even_sum(const float* x) {
   return result;
 }
 
-template <std::size_t kDimension>
 bool in_range(const float* x) {
   bool inside = true;
   for (std::size_t i = 0; i < kDimension; ++i) inside &= std::fabs(x[i]) <= kMostCoordinate;
@@ -48,13 +47,12 @@ bool in_range(const float* x) {
 }
 
 bool decode_e8(const float* x, std::int32_t* doubled, std::size_t count) {
-  constexpr std::size_t kDimension = 8;
   for (std::size_t point = 0; point < count; ++point, x += kDimension, doubled += kDimension) {
-    if (!in_range<kDimension>(x)) return false;
+    if (!in_range(x)) return false;
     float lowered[kDimension];
     for (std::size_t i = 0; i < kDimension; ++i) lowered[i] = x[i] - 0.5f;
-    const auto whole = nearest_even_sum<kDimension>(x);
-    const auto shifted = nearest_even_sum<kDimension>(lowered);
+    const auto whole = nearest_even_sum(x);
+    const auto shifted = nearest_even_sum(lowered);
     const bool take_shifted = shifted.squared_distance < whole.squared_distance;
     for (std::size_t i = 0; i < kDimension; ++i) {
       doubled[i] = take_shifted ? 2 * shifted.point[i] + 1 : 2 * whole.point[i];
@@ -63,20 +61,10 @@ bool decode_e8(const float* x, std::int32_t* doubled, std::size_t count) {
   return true;
 }
 
-bool decode_d4(const float* x, std::int32_t* points, std::size_t count) {
-  constexpr std::size_t kDimension = 4;
-  for (std::size_t point = 0; point < count; ++point, x += kDimension, points += kDimension) {
-    if (!in_range<kDimension>(x)) return false;
-    const auto nearest = nearest_even_sum<kDimension>(x);
-    for (std::size_t i = 0; i < kDimension; ++i) points[i] = nearest.point[i];
-  }
-  return true;
-}
-
 }  // namespace
 
 const Decoders& portable_decoders() {
-  static constexpr Decoders kTable = {.name = "portable", .e8 = decode_e8, .d4 = decode_d4};
+  static constexpr Decoders kTable = {.name = "portable", .e8 = decode_e8};
   return kTable;
 }
 

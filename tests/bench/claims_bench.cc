@@ -31,7 +31,7 @@ void step(benchmark::State& state) {
   bench.trainer.step(bench.state);
   for (auto _ : state) bench.trainer.step(bench.state);
 }
-BENCHMARK(step)->Arg(1)->Arg(2)->UseRealTime()->MicroBatch(benchmark::kMillisecond);
+BENCHMARK(step)->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 /// The same with all buffers allocated anew for each step.
 void step_with_new_buffers(benchmark::State& state) {
@@ -44,11 +44,7 @@ void step_with_new_buffers(benchmark::State& state) {
     trainer.step(bench.state);
   }
 }
-BENCHMARK(step_with_new_buffers)
-    ->Arg(1)
-    ->Arg(2)
-    ->UseRealTime()
-    ->MicroBatch(benchmark::kMillisecond);
+BENCHMARK(step_with_new_buffers)->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 constexpr std::size_t kProduct = 512;
 

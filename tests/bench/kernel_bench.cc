@@ -54,7 +54,7 @@ void add_benchmark(const std::string& name, std::size_t elements, std::size_t by
       const auto calls = state.iterations();
       state.SetItemsProcessed(calls * static_cast<std::int64_t>(elements));
       state.SetBytesProcessed(calls * static_cast<std::int64_t>(bytes));
-    })->MicroBatch(benchmark::kMicrosecond);
+    })->Unit(benchmark::kMicrosecond);
   }
 }
 
@@ -223,7 +223,7 @@ void add_product(const std::string& name, Transpose a, Transpose b, std::size_t 
     state.SetItemsProcessed(state.iterations() * static_cast<std::int64_t>(2 * m * n * k));
     state.SetBytesProcessed(state.iterations() *
                             static_cast<std::int64_t>(sizeof(float) * (m * k + k * n + m * n)));
-  })->MicroBatch(benchmark::kMicrosecond);
+  })->Unit(benchmark::kMicrosecond);
 }
 
 /// The three products of a linear layer, weight (out, in): y = x Wt, dx = dy W, dW = dyt x.

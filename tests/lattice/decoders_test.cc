@@ -12,7 +12,7 @@
 #include "cllm/base/random.h"
 #include "cllm/kernels/kernels.h"
 
-/// E8 and D4: against exhaustive search, and the AVX2 implementation against the portable one, bit
+/// E8: against exhaustive search, and the AVX2 implementation against the portable one, bit
 /// by bit.
 namespace cllm::lattice {
 namespace {
@@ -37,9 +37,8 @@ struct Lattice {
   double unit;  ///< what an integer of the result stands for
 };
 
-const std::array<Lattice, 2> kLattices = {
-    Lattice{.name = "E8", .decode = &Decoders::e8, .dimension = 8, .unit = 0.5},
-    Lattice{.name = "D4", .decode = &Decoders::d4, .dimension = 4, .unit = 1}};
+const std::array<Lattice, 1> kLattices = {
+    Lattice{.name = "E8", .decode = &Decoders::e8, .dimension = 8, .unit = 0.5}};
 
 double squared_distance(const float* x, const std::int32_t* point, const Lattice& lattice) {
   double sum = 0;
@@ -54,10 +53,10 @@ double squared_distance(const float* x, const std::int32_t* point, const Lattice
 bool is_point(const std::int32_t* point, const Lattice& lattice) {
   std::int64_t sum = 0;
   for (std::size_t i = 0; i < lattice.dimension; ++i) {
-    if (lattice.dimension == 8 && ((point[i] ^ point[0]) & 1) != 0) return false;
+    if (((point[i] ^ point[0]) & 1) != 0) return false;
     sum += point[i];
   }
-  return sum % (lattice.dimension == 8 ? 4 : 2) == 0;
+  return sum % 4 == 0;
 }
 
 /// The least squared distance of x + shift to the points with even sum whose coordinates are among
@@ -155,16 +154,13 @@ TEST(DecodersTest, PointsDecodeToThemselves) {
   }
 }
 
-// No point is farther than the covering radius, which the deep holes reach: 1 for both lattices.
+// No point is farther than the covering radius, which the deep holes reach: 1.
 TEST(DecodersTest, HolesAreAtTheCoveringRadius) {
   for (const Decoders* decoders : all_decoders()) {
     const Floats e8_hole = {1, 0, 0, 0, 0, 0, 0, 0};
     Integers point(8);
     ASSERT_TRUE(decoders->e8(e8_hole.data(), point.data(), 1));
     EXPECT_EQ(squared_distance(e8_hole.data(), point.data(), kLattices[0]), 1);
-    const Floats d4_hole = {0.5f, 0.5f, 0.5f, 0.5f};
-    ASSERT_TRUE(decoders->d4(d4_hole.data(), point.data(), 1));
-    EXPECT_EQ(squared_distance(d4_hole.data(), point.data(), kLattices[1]), 1);
   }
 }
 

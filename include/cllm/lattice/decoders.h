@@ -8,10 +8,10 @@ namespace cllm::lattice {
 /// Coordinates beyond this are refused by the decoders: there, float has no halves left.
 inline constexpr float kMostCoordinate = 0x1p22f;
 
-/// Nearest points of the densest lattices in 4 and 8 dimensions (Conway and Sloane, "Fast
+/// Nearest points of the densest lattice in 8 dimensions (Conway and Sloane, "Fast
 /// quantizing and decoding algorithms for lattice quantizers and codes", IEEE Trans. Inf. Theory
 /// 28(2), 1982), in one table: an AVX2 and a portable implementation with the same results, bit by
-/// bit. D_n is the points of Z^n whose sum is even; E8 is D8 together with D8 + (½, …, ½).
+/// bit. D8 is the points of Z^8 whose sum is even; E8 is D8 together with D8 + (½, …, ½).
 ///
 /// Points may have any number; arrays need no alignment and may not overlap. Nothing allocates or
 /// throws. Thread-safe where outputs don't overlap. A function returns true where every |x| <=
@@ -27,8 +27,6 @@ struct Decoders {
   /// x (count, 8) to doubled (count, 8): **twice** the coordinates of the nearest point of E8, so
   /// that all are integers. The eight are all even or all odd, and their sum is divisible by 4.
   bool (*e8)(const float* x, std::int32_t* doubled, std::size_t count);
-  /// x (count, 4) to the nearest point of D4 (count, 4).
-  bool (*d4)(const float* x, std::int32_t* points, std::size_t count);
 };
 
 /// The implementation that runs on any processor.

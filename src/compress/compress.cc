@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "cllm/base/error.h"
-#include "cllm/lattice/certificate_code.h"
+#include "cllm/lattice/certificates/certificate_code.h"
 #include "cllm/lattice/coded_matrix.h"
 
 namespace cllm::compress {

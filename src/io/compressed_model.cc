@@ -10,7 +10,7 @@
 #include "cllm/base/aligned_buffer.h"
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
-#include "cllm/lattice/certificate_code.h"
+#include "cllm/lattice/certificates/certificate_code.h"
 #include "cllm/lattice/coded_matrix.h"
 #include "compressed_reading.h"
 #include "run_state.h"

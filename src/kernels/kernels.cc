@@ -9,7 +9,7 @@
 namespace cllm::kernels {
 
 bool has_avx2() {
-#ifdef CLLM_HAS_AVX2_TWIN
+#ifdef CLLM_HAS_AVX2
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else
   return false;
@@ -20,7 +20,7 @@ const Kernels& avx2_kernels() {
   if (!has_avx2()) {
     fail("this processor or this build has no AVX2 and FMA; set CLLM_KERNELS=portable or unset it");
   }
-#ifdef CLLM_HAS_AVX2_TWIN
+#ifdef CLLM_HAS_AVX2
   static const Kernels table = [] {
     Kernels made{};
     made.name = "avx2";

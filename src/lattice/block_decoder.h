@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "cllm/lattice/certificate.h"
+#include "cllm/lattice/certificates/certificate.h"
 #include "cllm/lattice/nearest_plane.h"
 #include "cllm/lattice/weight_lattice.h"
 

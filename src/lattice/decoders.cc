@@ -7,7 +7,7 @@ namespace cllm::lattice {
 
 const Decoders& avx2_decoders() {
   kernels::avx2_kernels();  // throws where there is no AVX2
-#ifdef CLLM_HAS_AVX2_TWIN
+#ifdef CLLM_HAS_AVX2
   static constexpr Decoders kTable = {.name = "avx2", .e8 = avx2::decode_e8};
   return kTable;
 #else

@@ -7,7 +7,7 @@
 
 #include "cllm/base/random.h"
 #include "cllm/kernels/kernels.h"
-#include "cllm/lattice/certificate_code.h"
+#include "cllm/lattice/certificates/certificate_code.h"
 #include "cllm/lattice/coded_matrix.h"
 #include "support/error_of.h"
 #include "support/example.h"

@@ -5,7 +5,7 @@
 
 #include "checkpoint_fixture.h"
 #include "cllm/io/compressed_model.h"
-#include "cllm/lattice/certificate_code.h"
+#include "cllm/lattice/certificates/certificate_code.h"
 #include "cllm/lattice/coded_matrix.h"
 
 namespace cllm::io {

@@ -9,7 +9,7 @@
 #include "cllm/corpus/corpus_vectors.h"
 #include "cllm/corpus/rare_tokens.h"
 #include "cllm/corpus/signatures.h"
-#include "cllm/lattice/certificate.h"
+#include "cllm/lattice/certificates/certificate.h"
 
 namespace cllm::corpus {
 

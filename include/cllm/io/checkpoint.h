@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "cllm/lattice/certificate.h"
+#include "cllm/lattice/certificates/certificate.h"
 #include "cllm/model/config.h"
 #include "cllm/model/layout.h"
 

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "cllm/io/hdf5.h"
-#include "cllm/lattice/certificate.h"
+#include "cllm/lattice/certificates/certificate.h"
 
 namespace cllm::io {
 

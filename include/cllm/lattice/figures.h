@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "cllm/lattice/certificate.h"
+#include "cllm/lattice/certificates/certificate.h"
 #include "cllm/lattice/integer_matrix.h"
 
 namespace cllm::lattice {

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <span>
 
-#include "cllm/lattice/certificate.h"
+#include "cllm/lattice/certificates/certificate.h"
 #include "cllm/lattice/integer_matrix.h"
 
 namespace cllm::lattice {

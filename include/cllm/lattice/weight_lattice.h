@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cllm/base/aligned_buffer.h"
-#include "cllm/lattice/certificate.h"
+#include "cllm/lattice/certificates/certificate.h"
 #include "cllm/lattice/coordinates.h"
 
 namespace cllm::lattice {

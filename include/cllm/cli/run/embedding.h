@@ -12,7 +12,7 @@
 #include "cllm/corpus/corpus_vectors.h"
 #include "cllm/data/dataset.h"
 #include "cllm/kernels/kernels.h"
-#include "cllm/lattice/certificate.h"
+#include "cllm/lattice/certificates/certificate.h"
 #include "cllm/model/layout.h"
 #include "cllm/ranks/process_group.h"
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "cllm/base/error.h"
-#include "cllm/lattice/certificate.h"
+#include "cllm/lattice/certificates/certificate.h"
 #include "reducedness.h"
 
 namespace cllm::lattice {

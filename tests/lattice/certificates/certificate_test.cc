@@ -1,4 +1,4 @@
-#include "cllm/lattice/certificate.h"
+#include "cllm/lattice/certificates/certificate.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "cllm/lattice/certificate.h"
+#include "cllm/lattice/certificates/certificate.h"
 
 namespace cllm::lattice {
 

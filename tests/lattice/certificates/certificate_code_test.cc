@@ -1,4 +1,4 @@
-#include "cllm/lattice/certificate_code.h"
+#include "cllm/lattice/certificates/certificate_code.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

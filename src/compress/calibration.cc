@@ -27,9 +27,9 @@ class RowSquares final : public model::GradientSink {
     for (std::vector<double>& rows : rows_) std::ranges::fill(rows, 0.0);
     std::ranges::fill(tokens_, 0.0);
   }
-  /// Of a matrix; of the token table as the head.
+  /// Of a matrix; of the token embedding as the head.
   const std::vector<double>& rows(std::size_t tensor) const { return rows_[tensor]; }
-  /// Of the token table as the inputs.
+  /// Of the token embedding as the inputs.
   const std::vector<double>& tokens() const { return tokens_; }
 
   void add(std::size_t tile, std::size_t, const float* values, std::size_t stride,
@@ -82,7 +82,7 @@ struct Sums {
   std::vector<std::vector<double>> squares;        // by tensor, of rows
   std::vector<double> token_squares;               // (V)
   AlignedBuffer<double> stream;                    // (C, C): of the gradient by the residual stream
-  AlignedBuffer<double> table_rows;  // the same by the inputs' rows of the token table
+  AlignedBuffer<double> table_rows;  // the same by the inputs' rows of the token embedding
   std::size_t rows = 0;
 };
 

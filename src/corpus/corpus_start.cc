@@ -147,10 +147,10 @@ std::optional<lattice::Certificate> express_in_lattice(const CorpusVectors& vect
 
 }  // namespace
 
-StartedTable start_from_corpus(CorpusVectors& vectors, const Signatures* signatures,
-                               const CorpusStart& options, ThreadPool& pool,
-                               const EmbeddingPlace& embedding) {
-  StartedTable started;
+StartedEmbedding start_from_corpus(CorpusVectors& vectors, const Signatures* signatures,
+                                   const CorpusStart& options, ThreadPool& pool,
+                                   const EmbeddingPlace& embedding) {
+  StartedEmbedding started;
   if (signatures != nullptr && options.rare_below > 0) {
     started.rare = start_rare_tokens(vectors.vectors.span(), vectors.rank,
                                      std::span(vectors.token_counts).first(signatures->size()),

@@ -22,7 +22,7 @@ std::size_t elements_for(const model::Layout& layout, std::size_t batch_tokens) 
          most_token_rows(layout, batch_tokens) * layout.config().embedding_width();
 }
 
-/// Tiles that lie beside each other in the token table.
+/// Tiles that lie beside each other in the token embedding.
 std::size_t embedding_width(const model::Layout& layout) {
   return model::tiles_across(layout[layout.embedding()]);
 }

@@ -35,7 +35,7 @@ std::vector<int> teams_of(const model::ModelConfig& config, const TrainerOptions
 
 GradientAccumulator::Shape sums_shape(const model::ModelConfig& config,
                                       const TrainerOptions& options, const Share& micro_batches) {
-  // How many times a micro-batch goes through the head, and so adds to the token table.
+  // How many times a micro-batch goes through the head, and so adds to the token embedding.
   const auto head_passes = [&](std::size_t micro_batch) {
     const Share sequences = sequences_of(micro_batch, options.batch, options.micro_batch);
     return model::Workspace::head_passes(config.vocabulary, options.micro_batch * config.context,
@@ -52,7 +52,7 @@ GradientAccumulator::Shape sums_shape(const model::ModelConfig& config,
 }  // namespace
 
 Trainer::TeamData::TeamData(int size, const model::Network& network, const TrainerOptions& options)
-    : team(size),
+    : threads(size),
       workspace(network, micro_batch_shape(network.layout.config(), options),
                 model::Purpose::kTraining),
       inputs(workspace.rows()),
@@ -222,37 +222,37 @@ bool Trainer::find_scales(State& state, StepReport& report) {
 /// computed, and so do other ranks.
 void Trainer::forward_backward(const State& state) noexcept {
   next_micro_batch_ = 0;
-  for (const auto& mates : teams_) mates->loss = {};
+  for (const auto& team : teams_) team->loss = {};
   pool_.run([&](int thread, Recorder& recorder) {
     Seat* seat = seats_[static_cast<std::size_t>(thread)].get();
     if (seat != nullptr) take_micro_batches(*teams_[seat->team], *seat, recorder, state);
   });
 }
 
-void Trainer::take_micro_batches(TeamData& mates, Seat& seat, Recorder& recorder,
+void Trainer::take_micro_batches(TeamData& team, Seat& seat, Recorder& recorder,
                                  const State& state) {
-  const Member me{mates.team, seat.index, recorder};
+  const Member me{team.threads, seat.index, recorder};
   const float scale = 1.0f / static_cast<float>(options_.batch * model_.layout().config().context);
   for (std::size_t turn = 0;; ++turn) {
     me.wait();  // until nobody needs the last micro-batch
     if (me.index == 0) {
-      mates.micro_batch = next_micro_batch(seat.team, turn);
-      if (mates.micro_batch < micro_batches_.count) {
-        const Share sequences = sequences_of_micro_batch(mates.micro_batch);
-        reader_.read(state.sequences + sequences.first, sequences.count, mates.inputs.data(),
-                     mates.targets.data());
+      team.micro_batch = next_micro_batch(seat.team, turn);
+      if (team.micro_batch < micro_batches_.count) {
+        const Share sequences = sequences_of_micro_batch(team.micro_batch);
+        reader_.read(state.sequences + sequences.first, sequences.count, team.inputs.data(),
+                     team.targets.data());
       }
     }
     me.wait();
-    if (mates.micro_batch >= micro_batches_.count) return;
+    if (team.micro_batch >= micro_batches_.count) return;
     fail_point("micro-batch.begins");
-    const model::MicroBatch micro_batch{mates.inputs.data(), mates.targets.data(),
-                                        sequences_of_micro_batch(mates.micro_batch).count,
+    const model::MicroBatch micro_batch{team.inputs.data(), team.targets.data(),
+                                        sequences_of_micro_batch(team.micro_batch).count,
                                         model_.layout().config().context};
-    GradientAccumulator::MicroBatchSink sink(sums_, mates.micro_batch);
+    GradientAccumulator::MicroBatchSink sink(sums_, team.micro_batch);
     const double loss = model_.loss_and_gradient(state.parameters.data(), micro_batch, scale,
-                                                 mates.workspace, seat.scratch, sink, me);
-    if (me.index == 0) mates.loss.add(loss, micro_batch.rows());
+                                                 team.workspace, seat.scratch, sink, me);
+    if (me.index == 0) team.loss.add(loss, micro_batch.rows());
   }
 }
 
@@ -282,7 +282,7 @@ void Trainer::mark_tokens(std::uint64_t begin) {
 /// The losses of all ranks; returns for each tile the size that its contributions come to.
 std::span<const std::int64_t> Trainer::gather_totals(LossSum& loss) {
   loss = {};
-  for (const auto& mates : teams_) loss.add(mates->loss);
+  for (const auto& team : teams_) loss.add(team->loss);
   const std::size_t count = loss.values().size();
   std::ranges::copy(loss.values(), totals_.data());
   sums_.sizes(totals_.span().subspan(count));
@@ -323,7 +323,7 @@ std::string Trainer::bucket_name(std::size_t bucket) const {
 
 std::vector<int> Trainer::teams() const {
   std::vector<int> sizes;
-  for (const auto& mates : teams_) sizes.push_back(mates->team.size());
+  for (const auto& team : teams_) sizes.push_back(team->threads.size());
   return sizes;
 }
 

@@ -1,4 +1,4 @@
-// What the order of a token table's rows is worth: gather (the embedding) and scatter-add (its
+// What the order of a token embedding's rows is worth: gather (the embedding) and scatter-add (its
 // gradient, which walks the positions of a step by ascending row) of 8 x 1024 tokens of a text,
 // C = 768. A table that follows token numbers, shuffled or as the tokenizer numbered them,
 // frequency ranks, or Ulam's order.

@@ -17,7 +17,7 @@ namespace {
 
 constexpr model::ModelConfig kDense{
     .layers = 2, .heads = 2, .channels = 8, .context = 16, .vocabulary = 11};
-constexpr model::ModelConfig kReduced{
+constexpr model::ModelConfig kFactorised{
     .layers = 2, .heads = 2, .channels = 8, .context = 16, .vocabulary = 11, .embedding_rank = 5};
 
 class CalibrationTest : public testing::TestWithParam<model::ModelConfig> {
@@ -43,9 +43,9 @@ class CalibrationTest : public testing::TestWithParam<model::ModelConfig> {
   std::vector<std::uint32_t> tokens_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Tables, CalibrationTest, testing::Values(kDense, kReduced),
+INSTANTIATE_TEST_SUITE_P(Tables, CalibrationTest, testing::Values(kDense, kFactorised),
                          [](const auto& table) {
-                           return std::string(table.param.is_factorised() ? "Reduced" : "Dense");
+                           return std::string(table.param.is_factorised() ? "Factorised" : "Dense");
                          });
 
 TEST_P(CalibrationTest, ThreadsChangeNothing) {

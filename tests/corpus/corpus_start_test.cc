@@ -15,7 +15,7 @@ namespace {
 
 constexpr model::ModelConfig kDense{
     .layers = 1, .heads = 1, .channels = 12, .context = 4, .vocabulary = 1500};
-constexpr model::ModelConfig kReduced{
+constexpr model::ModelConfig kFactorised{
     .layers = 1, .heads = 1, .channels = 12, .context = 4, .vocabulary = 1500, .embedding_rank = 5};
 
 /// Vectors whose components fall off and depend on how frequent a token is, as those of text do.
@@ -82,7 +82,7 @@ struct Start {
   model::Layout layout;
   AlignedBuffer<float> parameters;
   std::vector<float> before;
-  StartedTable table;
+  StartedEmbedding table;
 };
 
 double deviation(const std::vector<double>& values) {
@@ -108,10 +108,10 @@ TEST(CorpusStartTest, ADenseTableIsTheVectorsAtGpt2sDeviation) {
 }
 
 // Whatever the basis, embeddings are the vectors in the directions of the orthonormal basis.
-TEST(CorpusStartTest, AReducedTablesProductIsTheVectorsInEitherBasis) {
+TEST(CorpusStartTest, AFactorisedEmbeddingsProductIsTheVectorsInEitherBasis) {
   for (const bool lattice : {false, true}) {
-    const Start start(kReduced, {.lattice = lattice});
-    const CorpusVectors vectors = vectors_for(kReduced);
+    const Start start(kFactorised, {.lattice = lattice});
+    const CorpusVectors vectors = vectors_for(kFactorised);
     const std::vector<double> table = start.embeddings();
     EXPECT_NEAR(deviation(table), 0.02, 0.02 * kTolerance);
     const model::Tensor& basis = start.layout[start.layout.embedding_basis()];
@@ -127,10 +127,10 @@ TEST(CorpusStartTest, AReducedTablesProductIsTheVectorsInEitherBasis) {
 
 // The basis' inner products are those of the certified lattice, up to one factor.
 TEST(CorpusStartTest, TheBasisIsTheCertifiedOne) {
-  const Start start(kReduced);
+  const Start start(kFactorised);
   const lattice::Certificate& certificate = *start.table.lattice;
   EXPECT_EQ(lattice::fault(certificate), std::nullopt);
-  const std::size_t r = kReduced.embedding_rank, c = kReduced.channels;
+  const std::size_t r = kFactorised.embedding_rank, c = kFactorised.channels;
   const auto basis = start.tensor(start.layout.embedding_basis());
   double squares = 0, integer_squares = 0;
   for (const float value : basis) squares += std::pow(static_cast<double>(value), 2);
@@ -156,14 +156,14 @@ TEST(CorpusStartTest, TheBasisIsTheCertifiedOne) {
 // Inputs as the model sees them, by frequency, are white in the basis that LLL began with; in the
 // reduced one their second moment is that of the inverse transform.
 TEST(CorpusStartTest, CodesOfInputsAreWhiteButForTheTransform) {
-  const Start start(kReduced);
-  const CorpusVectors vectors = vectors_for(kReduced);
+  const Start start(kFactorised);
+  const CorpusVectors vectors = vectors_for(kFactorised);
   const lattice::IntegerMatrix& inverse = start.table.lattice->inverse;
-  const std::size_t r = kReduced.embedding_rank;
+  const std::size_t r = kFactorised.embedding_rank;
   const auto codes = start.tensor(start.layout.embedding());
   std::vector<double> moment(r * r), wanted(r * r);
   for (std::size_t i = 0; i < r * r; ++i) {
-    for (std::size_t t = 0; t < kReduced.vocabulary; ++t) {
+    for (std::size_t t = 0; t < kFactorised.vocabulary; ++t) {
       moment[i] += static_cast<double>(vectors.token_counts[t]) *
                    static_cast<double>(codes[t * r + i / r]) *
                    static_cast<double>(codes[t * r + i % r]);
@@ -180,22 +180,22 @@ TEST(CorpusStartTest, CodesOfInputsAreWhiteButForTheTransform) {
 }
 
 TEST(CorpusStartTest, GivesTheSameBitsForAnyThreads) {
-  const Start alone(kReduced);
+  const Start alone(kFactorised);
   for (const int threads : {2, 3}) {
-    const Start other(kReduced, {}, threads);
+    const Start other(kFactorised, {}, threads);
     EXPECT_THAT(other.parameters.span(), testing::ElementsAreArray(alone.parameters.span()));
   }
 }
 
 TEST(CorpusStartTest, ATableWithoutNeighboursStaysAsItWasDrawn) {
-  const model::Layout layout(kReduced);
+  const model::Layout layout(kFactorised);
   AlignedBuffer<float> parameters(layout.flat_size());
   model::initialize(layout, 1, parameters.span(), 1);
   const std::vector<float> before(parameters.span().begin(), parameters.span().end());
-  CorpusVectors vectors = vectors_for(kReduced);
+  CorpusVectors vectors = vectors_for(kFactorised);
   vectors.vectors.fill(0);
   ThreadPool pool(1);
-  const StartedTable table =
+  const StartedEmbedding table =
       start_from_corpus(vectors, nullptr, {}, pool, place_of(layout, parameters.span()));
   EXPECT_FALSE(table.lattice);
   EXPECT_THAT(parameters.span(), testing::ElementsAreArray(before));
@@ -216,8 +216,8 @@ TEST(CorpusStartTest, RareTokensStartFromTheirRelatives) {
   vectors.token_counts = {10, 1, 10};
   AlignedBuffer<float> parameters(layout.flat_size());
   ThreadPool pool(1);
-  const StartedTable table = start_from_corpus(vectors, &signatures, {.rare_below = 5}, pool,
-                                               place_of(layout, parameters.span()));
+  const StartedEmbedding table = start_from_corpus(vectors, &signatures, {.rare_below = 5}, pool,
+                                                   place_of(layout, parameters.span()));
   EXPECT_EQ(table.rare, (RareTokens{.rare = 1, .started = 1}));
   const float* const rows_now = parameters.data() + layout[layout.embedding()].offset;
   EXPECT_FLOAT_EQ(rows_now[2], rows_now[0]);

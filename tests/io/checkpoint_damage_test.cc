@@ -247,7 +247,7 @@ TEST_F(CheckpointDamageTest, OneFlippedBitOfTheData) {
 }
 
 TEST_F(CheckpointDamageTest, ALatticeThatDoesNotHold) {
-  Content content = random_content(kReducedModel, 1);
+  Content content = random_content(kFactorisedModel, 1);
   content.write(path_);
   std::string bytes = read_file(path_);
   bytes[offset_of("/lattice/transform")] ^= 1;

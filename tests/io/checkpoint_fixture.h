@@ -25,7 +25,7 @@ namespace cllm::io {
 inline constexpr model::ModelConfig kSmallModel{
     .layers = 2, .heads = 2, .channels = 6, .context = 5, .vocabulary = 7};
 
-inline constexpr model::ModelConfig kReducedModel{
+inline constexpr model::ModelConfig kFactorisedModel{
     .layers = 2, .heads = 2, .channels = 6, .context = 5, .vocabulary = 7, .embedding_rank = 3};
 
 /// A lattice for codes of that rank.
@@ -66,7 +66,8 @@ inline std::string random_bytes(RandomStream& random, std::size_t size) {
   return bytes;
 }
 
-/// Content of random bits everywhere, but zeros between the tensors; a reduced table has a lattice.
+/// Content of random bits everywhere, but zeros between the tensors; a factorised embedding has a
+/// lattice.
 inline Content random_content(const model::ModelConfig& config, std::uint64_t seed) {
   Content content(config);
   RandomStream random(seed, 0);

@@ -18,7 +18,7 @@ class CheckpointFuzzTest : public Hdf5FuzzTest {
     std::filesystem::copy_file(path_, elsewhere_);
   }
 
-  const Content content_ = random_content(kReducedModel, 1);
+  const Content content_ = random_content(kFactorisedModel, 1);
 };
 
 TEST_F(CheckpointFuzzTest, TruncatedAtEveryPage) {

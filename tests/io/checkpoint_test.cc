@@ -197,8 +197,8 @@ TEST_F(CheckpointTest, DigestsCanBeRecomputed) {
   const std::size_t begin = page.rfind(fence) + fence.size();
   const std::filesystem::path script = directory_.path() / "verify.py";
   write(script, std::string_view(page).substr(begin, page.find("```", begin) - begin));
-  for (const Content& content :
-       {random_content(kSmallModel, 11), Content(kSmallModel), random_content(kReducedModel, 12)}) {
+  for (const Content& content : {random_content(kSmallModel, 11), Content(kSmallModel),
+                                 random_content(kFactorisedModel, 12)}) {
     content.write(path_);
     const Outcome outcome =
         shell("env -i /usr/bin/python3 '" + script.string() + "' '" + path_.string() + "'");

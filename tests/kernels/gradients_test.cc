@@ -219,7 +219,7 @@ std::vector<std::string> names() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Implementations, GradientTest, ::testing::ValuesIn(names()),
-                         [](const auto& twin) { return twin.param; });
+                         [](const auto& kind) { return kind.param; });
 
 }  // namespace
 }  // namespace cllm::kernels

@@ -95,7 +95,7 @@ TEST(Layout, GroupsFollowEachOtherAndHoldEveryTensor) {
   EXPECT_EQ(group_of(layout.wpe()), "embeddings");
 }
 
-TEST(Layout, AReducedTableIsCodesAndABasis) {
+TEST(Layout, AFactorisedEmbeddingIsCodesAndABasis) {
   const Layout layout({.layers = 2,
                        .heads = 1,
                        .channels = 5,

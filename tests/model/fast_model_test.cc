@@ -35,7 +35,7 @@ std::vector<Shape> shapes() {
       {{.layers = 2, .heads = 2, .channels = 16, .context = 16, .vocabulary = 29}, 3, 16},
       {{.layers = 2, .heads = 4, .channels = 32, .context = 40, .vocabulary = 61}, 2, 33},
       {{.layers = 3, .heads = 3, .channels = 48, .context = 20, .vocabulary = 257}, 1, 20},
-      // Reduced tables: thin, half, as wide as the model.
+      // Factorised embeddings: thin, half, as wide as the model.
       {{.layers = 1,
         .heads = 1,
         .channels = 5,
@@ -75,7 +75,7 @@ std::vector<Shape> shapes() {
   };
 }
 
-std::vector<const kernels::Kernels*> twins() {
+std::vector<const kernels::Kernels*> implementations() {
   std::vector<const kernels::Kernels*> result = {&kernels::portable_kernels()};
   if (kernels::has_avx2()) result.push_back(&kernels::avx2_kernels());
   return result;
@@ -99,7 +99,7 @@ TEST(FastModel, LossAndGradientsAreThoseOfTheReference) {
     const std::vector<double> reference = support::reference_gradients<double>(
         e.layout, e.exact_parameters(), e.inputs, e.targets, e.sequences, e.positions);
     const double loss = reference_loss(e);
-    for (const kernels::Kernels* kernels : twins()) {
+    for (const kernels::Kernels* kernels : implementations()) {
       SCOPED_TRACE(std::string(kernels->name) + ", V = " + std::to_string(shape.config.vocabulary));
       const model::Model model(shape.config, *kernels);
       support::TrainingRoom room(model, {e.sequences, e.positions, e.sequences * e.positions});
@@ -122,7 +122,7 @@ TEST(FastModel, LossAndGradientsAreThoseOfPyTorch) {
   const support::Golden golden = support::load_golden();
   const Example& e = golden.start;
   const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
-  for (const kernels::Kernels* kernels : twins()) {
+  for (const kernels::Kernels* kernels : implementations()) {
     const model::Model model(e.layout.config(), *kernels);
     support::TrainingRoom room(model, {e.sequences, e.positions, 7});
     AlignedBuffer<float> gradient(e.layout.flat_size());

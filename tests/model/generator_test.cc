@@ -25,7 +25,7 @@ using support::Example;
 
 const model::ModelConfig kConfig{
     .layers = 2, .heads = 2, .channels = 16, .context = 12, .vocabulary = 23};
-const model::ModelConfig kReduced{
+const model::ModelConfig kFactorised{
     .layers = 2, .heads = 2, .channels = 16, .context = 12, .vocabulary = 23, .embedding_rank = 6};
 
 /// The reference's loss of `target` after `text`, for the last position alone.
@@ -50,9 +50,9 @@ double loss_of(std::span<const float> logits, std::uint32_t target) {
 }
 
 class GeneratorTest : public testing::TestWithParam<model::ModelConfig> {};
-INSTANTIATE_TEST_SUITE_P(Tables, GeneratorTest, testing::Values(kConfig, kReduced),
+INSTANTIATE_TEST_SUITE_P(Tables, GeneratorTest, testing::Values(kConfig, kFactorised),
                          [](const auto& table) {
-                           return std::string(table.param.is_factorised() ? "Reduced" : "Dense");
+                           return std::string(table.param.is_factorised() ? "Factorised" : "Dense");
                          });
 
 TEST_P(GeneratorTest, LogitsAreTheReferencesWhicheverWayTextComesIn) {

@@ -207,7 +207,7 @@ struct Trace {
   Matrix<T> logits;  // (N, V)
 };
 
-/// The token table (V, C); of a reduced one the product of codes and basis.
+/// The token embedding (V, C); of a reduced one the product of codes and basis.
 template <typename T>
 Matrix<T> token_table(const model::Layout& layout, std::span<const T> parameters) {
   const Matrix<T> table = tensor_of(layout, parameters, layout.embedding());

@@ -43,8 +43,8 @@ inline constexpr double kDoubleRoundoff = 0x1p-53;
 /// sums of C each), c_attn (C), scores (C/H), softmax and values (T each), attention's projection
 /// (C), c_fc (C), the other projection (4C). Backward: the same transposed, so C, 4C, C, T and T,
 /// C/H, 3C and two layer norms. At the head: one layer norm each way, C, the softmax and its
-/// way back (V each). A reduced table's basis: C and r, for inputs and head. At last, the sum over
-/// all positions that makes a parameter's gradient.
+/// way back (V each). A factorised embedding's basis: C and r, for inputs and head. At last, the
+/// sum over all positions that makes a parameter's gradient.
 inline double rounding_growth(const model::ModelConfig& config, std::size_t sequences,
                               std::size_t positions) {
   const std::size_t c = config.channels;

@@ -17,8 +17,8 @@ namespace cllm::support {
 inline const model::ModelConfig kSmallModel{
     .layers = 2, .heads = 2, .channels = 32, .context = 16, .vocabulary = 50};
 
-/// The same with a reduced token table.
-inline const model::ModelConfig kReducedModel{
+/// The same with a reduced token embedding.
+inline const model::ModelConfig kFactorisedModel{
     .layers = 2, .heads = 2, .channels = 32, .context = 16, .vocabulary = 50, .embedding_rank = 12};
 
 inline std::vector<std::uint32_t> random_tokens(std::size_t count, std::uint64_t seed,

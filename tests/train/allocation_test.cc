@@ -85,7 +85,7 @@ TEST(Allocation, NoneInAStepAfterTheSecond) {
     TrainerOptions teams = support::trainer_options(12, 3, 4);
     teams.team = 2;
     EXPECT_EQ(allocations_of(1, teams, reduce), 0);
-    EXPECT_EQ(allocations_of(1, teams, reduce, support::kReducedModel), 0);
+    EXPECT_EQ(allocations_of(1, teams, reduce, support::kFactorisedModel), 0);
     EXPECT_EQ(allocations_of(2, support::trainer_options(12, 1, 2), reduce), 0);
   }
 }

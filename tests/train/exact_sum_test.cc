@@ -71,14 +71,14 @@ TEST(ExactSum, GivesTheSameBitsForAnyTeam) {
   }
 }
 
-TEST(ExactSum, GivesTheSameBitsWithAReducedTable) {
+TEST(ExactSum, GivesTheSameBitsWithAFactorisedEmbedding) {
   TrainerOptions options = trainer_options(6, 3, 1);
-  const std::vector<double> alone = trained(1, options, kSteps, support::kReducedModel);
+  const std::vector<double> alone = trained(1, options, kSteps, support::kFactorisedModel);
   for (const auto& [ranks, threads, team] :
        {std::tuple{1, 2, 1}, {1, 3, 2}, {1, 4, 4}, {2, 1, 1}, {2, 2, 2}, {3, 1, 1}, {4, 1, 1}}) {
     options.threads = threads;
     options.team = team;
-    EXPECT_EQ(trained(ranks, options, kSteps, support::kReducedModel), alone)
+    EXPECT_EQ(trained(ranks, options, kSteps, support::kFactorisedModel), alone)
         << ranks << " x " << threads << ", teams of " << team;
   }
 }
@@ -195,7 +195,7 @@ struct Exponents {
   std::vector<std::int32_t> now = initial_exponents(tiling.rows());
   std::vector<int> bits = std::vector<int>(tiling.rows(), 25);
 
-  /// Of the token table, the `row`th.
+  /// Of the token embedding, the `row`th.
   std::size_t row(std::size_t index) const {
     return tiling[tiling.first_of(layout.embedding())].first_row + index;
   }

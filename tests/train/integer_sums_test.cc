@@ -25,7 +25,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-/// The rows of a small token table, which is all that is summed.
+/// The rows of a small token embedding, which is all that is summed.
 struct Table {
   static constexpr std::size_t kRows = 8;
   static constexpr std::size_t kColumns = 64;

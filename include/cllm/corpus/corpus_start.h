@@ -13,10 +13,10 @@
 
 namespace cllm::corpus {
 
-/// How a token table starts from what the corpus says of its tokens.
+/// How a token embedding starts from what the corpus says of its tokens.
 struct CorpusStart {
-  /// Codes of a reduced table are expressed in an LLL-reduced basis of the lattice that their
-  /// second moment shapes; else in the orthonormal basis that `model::initialize` drew.
+  /// Codes of a factorised embedding are expressed in an LLL-reduced basis of the lattice that
+  /// their second moment shapes; else in the orthonormal basis that `model::initialize` drew.
   bool lattice = true;
   /// Tokens that the corpus has fewer times start as the mean of their relatives by prime
   /// signatures; 0: as their own statistics say.
@@ -31,7 +31,7 @@ struct EmbeddingPlace {
 };
 
 /// What came of it.
-struct StartedTable {
+struct StartedEmbedding {
   std::optional<lattice::Certificate> lattice;
   RareTokens rare;
 };
@@ -50,8 +50,8 @@ struct StartedTable {
 /// vocabulary; null where pieces are unknown: no token then gets its row from relatives.
 /// Deterministic for any number of threads on processors of one kind. Throws Error where the
 /// lattice cannot be reduced.
-StartedTable start_from_corpus(CorpusVectors& vectors, const Signatures* signatures,
-                               const CorpusStart& options, ThreadPool& pool,
-                               const EmbeddingPlace& embedding);
+StartedEmbedding start_from_corpus(CorpusVectors& vectors, const Signatures* signatures,
+                                   const CorpusStart& options, ThreadPool& pool,
+                                   const EmbeddingPlace& embedding);
 
 }  // namespace cllm::corpus

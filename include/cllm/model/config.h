@@ -14,7 +14,7 @@ struct ModelConfig {
   std::size_t channels = 128;  ///< C
   std::size_t context = 64;    ///< T: the most positions a sequence has
   std::size_t vocabulary = 0;  ///< V; comes from the tokenizer
-  /// r: the token table is codes (V, r) times basis (r, C); 0: one table (V, C).
+  /// r: the token embedding is codes (V, r) times basis (r, C); 0: one table (V, C).
   std::size_t embedding_rank = 0;
 
   bool is_factorised() const { return embedding_rank > 0; }

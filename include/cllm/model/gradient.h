@@ -72,14 +72,14 @@ class GradientSink {
   virtual ~GradientSink() = default;
 
   /// Adds `values` (tile.rows, tile.columns), rows `stride` apart, to the tile's gradient. The
-  /// token table comes in several passes, one for each piece of rows that the head takes; every
+  /// token embedding comes in several passes, one for each piece of rows that the head takes; every
   /// other tile in pass 0 alone.
   virtual void add(std::size_t tile, std::size_t pass, const float* values, std::size_t stride,
                    Recorder& recorder) = 0;
 
-  /// What the micro-batch's inputs add to the token table: between begin_tokens and end_tokens of a
-  /// range its tokens in the order of their rows in the micro-batch's input table, each with its
-  /// row, as wide as the table. Every range comes once.
+  /// What the micro-batch's inputs add to the token embedding: between begin_tokens and end_tokens
+  /// of a range its tokens in the order of their rows in the micro-batch's input table, each with
+  /// its row, as wide as the table. Every range comes once.
   virtual void begin_tokens(std::size_t range, Recorder& recorder) = 0;
   virtual void add_token(std::uint32_t token, const float* row) = 0;
   virtual void end_tokens(std::size_t range) = 0;

@@ -11,8 +11,8 @@
 namespace cllm::model {
 
 /// How a tensor starts (Radford et al., "Language Models are Unsupervised Multitask
-/// Learners", 2.3). A reduced table's basis has orthonormal rows, and its codes are such that their
-/// products are as large as the rows of a table (V, C) would be.
+/// Learners", 2.3). A factorised embedding's basis has orthonormal rows, and its codes are such
+/// that their products are as large as the rows of a table (V, C) would be.
 enum class Initial { kZero, kOne, kNormal, kResidualNormal, kCodes, kBasis };
 
 /// One named tensor and its place in every flat buffer that is laid out alike.
@@ -67,8 +67,8 @@ class Layout {
   std::size_t ln_f_bias() const { return tensors_.size() - 1; }    // (C)
 
   /// The groups in the order in which backward completes them: the head (its matrix and the
-  /// last norm), the layers from the last to the first, the embeddings (the position table and the
-  /// basis; the token table gets its inputs' part of the gradient then).
+  /// last norm), the layers from the last to the first, the embeddings (the position embedding and
+  /// the basis; the token embedding gets its inputs' part of the gradient then).
   std::span<const Group> groups() const { return groups_; }
 
   /// Floats of a flat buffer; a little more than parameter_count(), because tensors are aligned.

@@ -33,7 +33,7 @@ std::vector<Bucket> buckets_of(const model::Layout& layout, const model::Tiling&
 ///
 /// Note [Token rows]
 ///
-/// The tied token table gets its gradient from two sides: from the head when backward begins,
+/// The tied token embedding gets its gradient from two sides: from the head when backward begins,
 /// dense, and from the inputs when it ends, a few rows. Waiting for the latter would keep a third
 /// of GPT-2's gradient back until nothing is left to hide its allreduce behind. So the inputs' rows
 /// are summed apart, in compact rows of the tokens that the global batch has (every rank knows
@@ -43,7 +43,8 @@ class GradientAccumulator {
   /// What is to be summed in a step.
   struct Shape {
     std::size_t local_micro_batches;  ///< of this rank
-    std::size_t head_passes;  ///< contributions of a micro-batch to each tile of the token table
+    std::size_t
+        head_passes;  ///< contributions of a micro-batch to each tile of the token embedding
     std::size_t last_head_passes;  ///< the same of this rank's last micro-batch
     std::size_t batch_tokens;      ///< inputs of the global batch
   };

@@ -35,7 +35,7 @@ struct MemoryBudget {
 };
 
 /// The budget of this rank of `process_group`. `background`: checkpoints are written while training
-/// goes on. `statistics`: what the start of the token table takes, see `corpus_bytes`.
+/// goes on. `statistics`: what the start of the token embedding takes, see `corpus_bytes`.
 MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOptions& options,
                            bool background, std::uint64_t statistics,
                            const ranks::ProcessGroup& process_group);

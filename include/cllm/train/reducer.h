@@ -24,9 +24,9 @@ class Reducer {
   ~Reducer();
 
   /// Begins with the first bucket of a step. Until `wait` returns, the thread alone uses the
-  /// collective.
+  /// process group.
   void start();
-  /// Returns once all buckets are summed. Throws what the collective threw.
+  /// Returns once all buckets are summed. Throws what the process group threw.
   void wait();
 
   /// Seconds since the last start that went into communication.

@@ -104,7 +104,7 @@ class Trainer {
   struct TeamData {
     TeamData(int size, const model::Network& network, const TrainerOptions& options);
 
-    Team team;
+    Team threads;
     model::Workspace workspace;
     AlignedBuffer<std::uint32_t> inputs;   // (micro_batch, T)
     AlignedBuffer<std::uint32_t> targets;  // (micro_batch, T)
@@ -126,7 +126,7 @@ class Trainer {
   double scale_of(const StepReport& report, const State& state) const;
   void count(const StepReport& report, State& state) const;
   void forward_backward(const State& state) noexcept;
-  void take_micro_batches(TeamData& mates, Seat& seat, Recorder& recorder, const State& state);
+  void take_micro_batches(TeamData& team, Seat& seat, Recorder& recorder, const State& state);
   std::size_t next_micro_batch(std::size_t team, std::size_t turn);
   Share sequences_of_micro_batch(std::size_t micro_batch) const;
   std::span<const std::int64_t> gather_totals(LossSum& loss);

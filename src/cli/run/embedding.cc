@@ -120,7 +120,7 @@ TableHistory start_table(const TableStart& start, ranks::ProcessGroup& process_g
   const std::string bytes = ranks::on_rank_0(process_group, [&] {
     std::optional<corpus::Signatures> signatures;
     if (start.data.tokenizer) signatures.emplace(*start.data.tokenizer, start.kernels);
-    const corpus::StartedTable table =
+    const corpus::StartedEmbedding table =
         corpus::start_from_corpus(vectors, signatures ? &*signatures : nullptr,
                                   {.lattice = parse_lattice_basis(s.embedding_basis),
                                    .rare_below = in_sample(s.rare_tokens, start.study->sample())},

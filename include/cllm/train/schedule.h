@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 
 namespace cllm::train {
 
@@ -12,9 +11,6 @@ enum class Decay {
   kWsd,     ///< warm-up, stable, then a line to min_learning_rate over the last fifth of the steps
   kConstant,  ///< stays
 };
-
-/// Throws Error, naming --schedule, for an unknown name.
-Decay parse_decay(std::string_view name);
 
 /// The learning rate as a function of the step.
 struct Schedule {

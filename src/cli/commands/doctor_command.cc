@@ -325,7 +325,8 @@ class Examination {
 
   void look_at_step() {
     const bool fits = attempt([&] {
-      in_agreement(process_group_, [&] { process_group_.use(parse_allreduce(s_.allreduce)); });
+      in_agreement(process_group_,
+                   [&] { process_group_.use(s_.allreduce.value_or(kUsualAllreduce)); });
       in_agreement(process_group_,
                    [&] { check_memory(budget_of(s_), machine_->sites, process_group_.rank()); });
     });

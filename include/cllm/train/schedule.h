@@ -20,7 +20,7 @@ struct Schedule {
   std::uint64_t warmup = 0;  ///< steps of linear growth from learning_rate/warmup to it
   std::uint64_t steps = 1;   ///< of the whole run
 
-  /// The rate that step `step` (from 0) is taken with.
+  /// The learning rate that step `step` (from 0) is taken with.
   double at(std::uint64_t step) const;
 };
 

@@ -30,7 +30,7 @@ constexpr std::size_t kLargeVocabulary = 8;
 /// Learning rate of a factorised token embedding, times C / r. A step of Adam moves each of a
 /// token's r numbers as far as each of the C of a dense one; with more than to make up for that, it
 /// learns faster.
-constexpr double kFactorisedRate = 2;
+constexpr double kFactorisedLearningRate = 2;
 
 /// What the embedding of the starting point's checkpoint started from; nothing where it doesn't
 /// say.
@@ -196,7 +196,8 @@ void resolve_embedding(const StartingPoint& start, const CLI::App& app, std::siz
         starts_from_corpus(shape) ? EmbeddingStart::kCorpus : EmbeddingStart::kRandom);
   }
   if (shape.is_factorised() && app.count("--embedding-rate") == 0) {
-    s.optimizer.embedding_learning_rate = kFactorisedRate * static_cast<double>(shape.channels) /
+    s.optimizer.embedding_learning_rate = kFactorisedLearningRate *
+                                          static_cast<double>(shape.channels) /
                                           static_cast<double>(shape.embedding_rank);
   }
 }

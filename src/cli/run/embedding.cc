@@ -144,7 +144,7 @@ EmbeddingHistory start_embedding(const EmbeddingSources& from, ranks::ProcessGro
                           started.rare.started, started.rare.rare);
     from.say(fmt::format(
         "note    the token embedding starts from {}, read in {:.1f} s{}: {} dimensions explain "
-        "{:.1f} % of {} co-occurrences of tokens{}",
+        "{:.1f} % of the co-occurrences of {} pairs of tokens{}",
         share_text(from.study->sample()), vectors.seconds,
         vectors.from_cache ? " (from the cache)" : "", vectors.rank, 100 * vectors.energy_kept(),
         train::count_text(static_cast<double>(vectors.nonzeros)), rare));

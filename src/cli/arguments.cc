@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "cllm/base/error.h"
 #include "cllm/cli/other_names.h"
+#include "cllm/cli/retired_options.h"
 
 namespace cllm::cli {
 namespace {
@@ -20,6 +22,9 @@ CLI::App& chosen(CLI::App& app) {
   if (argument.starts_with("-")) {
     const std::string name = argument.substr(0, argument.find('='));
     const std::string bare = name.substr(std::min(name.find_first_not_of('-'), name.size()));
+    if (const RetiredOption* const retired = find_retired(bare)) {
+      fail("{} is no longer an option: {}; leave it out", name, retired->why);
+    }
     fail("unknown option {}{} (--help lists all)", name,
          option_advice(bare, option_names(chosen(app)), "--"));
   }
@@ -29,6 +34,35 @@ CLI::App& chosen(CLI::App& app) {
 }
 
 }  // namespace
+
+CLI::Option* add_text_option(CLI::App& app, const std::string& name,
+                             std::function<void(const std::string&)> read,
+                             std::function<std::string()> write, const std::string& help,
+                             Blank blank) {
+  const std::string first_name = name.substr(0, name.find(','));
+  CLI::Option* const option = app.add_option(
+      name,
+      [first_name, read = std::move(read)](const CLI::results_t& texts) {
+        try {
+          read(texts.back());
+        } catch (const Error& error) {
+          fail("{} {}: {}", first_name, texts.back(), error.what());
+        }
+        return true;
+      },
+      help, false, std::move(write));
+  option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  option->check(
+      [option, blank](const std::string& text) {
+        const bool has_value = blank == Blank::kText
+                                   ? !text.empty()
+                                   : text.find_first_not_of(" \t\r\n") != std::string::npos;
+        if (has_value) return "";
+        return option->get_required() ? "give a value" : kNoValue;
+      },
+      "");
+  return option;
+}
 
 std::vector<std::string> option_names(const CLI::App& app) {
   std::vector<std::string> names;

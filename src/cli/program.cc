@@ -9,6 +9,7 @@
 #include "cllm/base/error.h"
 #include "cllm/base/output.h"
 #include "cllm/cli/commands/commands.h"
+#include "cllm/cli/help.h"
 #include "cllm/cli/machine/launch.h"
 
 namespace cllm::cli {
@@ -47,7 +48,7 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   app.set_version_flag("--version", std::string(version()));
   app.allow_extras(false);
   app.require_subcommand(0, 1);
-  app.get_formatter()->column_width(34);
+  app.formatter(help_layout());
 
   TrainSettings train;
   SampleSettings sample;
@@ -63,7 +64,7 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   CLI::App* sample_app = app.add_subcommand("sample", "continue a text with a trained model");
   CLI::App* eval_app = app.add_subcommand("eval", "measure a trained model on a text");
   CLI::App* neighbours_app =
-      app.add_subcommand("neighbours", "list the tokens that are most like one");
+      app.add_subcommand("neighbours", "list the tokens most similar to a given one");
   CLI::App* inspect_app = app.add_subcommand("inspect", "show what a checkpoint holds");
   CLI::App* verify_app =
       app.add_subcommand("verify", "check that checkpoints and token files are whole");
@@ -72,7 +73,7 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
       app.add_subcommand("compress", "store a trained model in a few bits per weight");
   CLI::App* bench_app = app.add_subcommand("bench", "measure training steps on this machine");
   CLI::App* doctor_app =
-      app.add_subcommand("doctor", "say what a run finds here, and what to mend");
+      app.add_subcommand("doctor", "check this machine before a run, and say what to fix");
   declare_sample_options(*sample_app, sample);
   declare_eval_options(*eval_app, eval);
   declare_neighbours_options(*neighbours_app, neighbours);

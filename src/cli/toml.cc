@@ -7,6 +7,7 @@
 #include "cllm/base/error.h"
 #include "cllm/cli/arguments.h"
 #include "cllm/cli/other_names.h"
+#include "cllm/cli/retired_options.h"
 
 // Note [TOML]
 // CLI11 reads TOML too, but cuts a quoted text at '#' and keeps its backslashes, so that a run
@@ -45,32 +46,36 @@ std::string toml_value(std::string_view value) {
   return text.str();
 }
 
-[[noreturn]] void refuse_key(std::string_view origin, std::string_view key, const CLI::App& app) {
+[[noreturn]] void refuse_key(std::string_view source, std::string_view key, const CLI::App& app) {
+  if (const RetiredOption* const retired = find_retired(key)) {
+    fail("{}: {} is no longer an option: {}; leave the line out", source, key, retired->why);
+  }
   std::vector<std::string> keys = option_names(app);
   std::erase(keys, "help");
   std::erase(keys, "config");
-  fail("{}: unknown key {}{}", origin, key, option_advice(key, keys, ""));
+  fail("{}: unknown key {}{}", source, key, option_advice(key, keys, ""));
 }
 
-toml::table parsed(const std::string& text, std::string_view origin) {
+toml::table parsed(const std::string& text, std::string_view source) {
   try {
-    return toml::parse(text, origin);
+    return toml::parse(text, source);
   } catch (const toml::parse_error& error) {
-    fail("{}: line {}: {}; write lines of the form key = value, and text in quotes", origin,
+    fail("{}: line {}: {}; write lines of the form key = value, and text in quotes", source,
          error.source().begin.line, error.description());
   }
 }
 
-/// An empty value is refused, or left out where old programs wrote some.
-Arguments read_arguments(const std::string& text, std::string_view origin, const CLI::App& app,
+/// An empty value and a retired option are refused, or left out where old programs wrote some.
+Arguments read_arguments(const std::string& text, std::string_view source, const CLI::App& app,
                          bool is_stored) {
   Arguments arguments;
-  for (const auto& [key, value] : parsed(text, origin)) {
+  for (const auto& [key, value] : parsed(text, source)) {
+    if (is_stored && find_retired(key.str()) != nullptr) continue;
     const std::string key_name = "--" + std::string(key.str());
     const CLI::Option* const option = key_name == "--help" || key_name == "--config"
                                           ? nullptr
                                           : app.get_option_no_throw(key_name);
-    if (option == nullptr && !value.is_table()) refuse_key(origin, key.str(), app);
+    if (option == nullptr && !value.is_table()) refuse_key(source, key.str(), app);
     // Of names that mean the same, the first stands for all.
     const std::string name = option == nullptr ? key_name : "--" + option->get_lnames().front();
     try {
@@ -78,7 +83,7 @@ Arguments read_arguments(const std::string& text, std::string_view origin, const
       if (argument.empty() && !is_stored) fail("has no value; give one, or leave the line out");
       if (!argument.empty()) arguments.push_back(fmt::format("{}={}", name, argument));
     } catch (const Error& error) {
-      fail("{}: line {}: {} {}", origin, value.source().begin.line, key.str(), error.what());
+      fail("{}: line {}: {} {}", source, value.source().begin.line, key.str(), error.what());
     }
   }
   return arguments;
@@ -86,13 +91,13 @@ Arguments read_arguments(const std::string& text, std::string_view origin, const
 
 }  // namespace
 
-Arguments arguments_from_toml(const std::string& text, std::string_view origin,
+Arguments arguments_from_toml(const std::string& text, std::string_view source,
                               const CLI::App& app) {
-  return read_arguments(text, origin, app, false);
+  return read_arguments(text, source, app, false);
 }
 
-Arguments stored_arguments(const std::string& text, std::string_view origin, const CLI::App& app) {
-  return read_arguments(text, origin, app, true);
+Arguments stored_arguments(const std::string& text, std::string_view source, const CLI::App& app) {
+  return read_arguments(text, source, app, true);
 }
 
 std::string value_in_toml(const std::string& text, std::string_view key) {

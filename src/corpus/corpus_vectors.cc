@@ -69,7 +69,8 @@ CorpusStudy::CorpusStudy(ranks::ProcessGroup& process_group, ThreadPool& pool,
   key_.erase(0, 1);
   if (!is_cached_) {
     say(fmt::format(
-        "table   counts what stands within {} tokens of each other in {} of {} ({:.3g} %)",
+        "note    counting which tokens stand within {} tokens of each other, in {} of {} tokens "
+        "({:.3g} %)",
         options_.window, sample_.size(), sample_.corpus_size(), 100 * sample_.share()));
     survey_ = survey_pairs(process_group_, pool_, sample_, vocabulary_, options_);
   }

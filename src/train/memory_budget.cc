@@ -18,9 +18,9 @@ constexpr std::uint64_t kBlasBytes = std::uint64_t{6} << 20;
 std::string MemoryBudget::text() const {
   const auto gigabytes = [](std::uint64_t bytes) { return static_cast<double>(bytes) / 1e9; };
   return fmt::format(
-      "{:.2f} GB a rank: parameters {:.2f}, optimizer {:.2f}, sums {:.2f}, threads {:.2f}, "
-      "communication {:.2f}, program {:.2f}, and statistics {:.2f} before the first step, or "
-      "evaluation {:.2f} and checkpoint {:.2f} after it",
+      "{:.2f} GB per rank: parameters {:.2f}, optimizer {:.2f}, gradient sums {:.2f}, threads "
+      "{:.2f}, communication {:.2f}, program {:.2f}, and corpus statistics {:.2f} before the first "
+      "step, or evaluation {:.2f} and checkpoint {:.2f} after it",
       gigabytes(total()), gigabytes(parameters), gigabytes(optimizer), gigabytes(sums),
       gigabytes(threads), gigabytes(communication), gigabytes(program), gigabytes(statistics),
       gigabytes(evaluation), gigabytes(checkpoint));

@@ -55,14 +55,17 @@ void Progress::step(std::uint64_t state_step, const StepReport& r) {
   const double seconds = r.seconds();
   step_seconds_ = step_seconds_ == 0 ? seconds : (1 - kNewest) * step_seconds_ + kNewest * seconds;
   if (!r.overflowed.empty() && r.outcome != Outcome::kSkipped) {
-    line(
-        fmt::format("step {} was taken again with smaller scales: the gradient outgrew those of {}",
-                    state_step, names_text(r.overflowed)));
+    line(fmt::format(
+        "step {}: the gradient sum of {} overflowed its fixed-point range, and the step "
+        "was taken again with a wider one",
+        state_step, names_text(r.overflowed)));
   }
   if (r.outcome != Outcome::kUpdated) {
-    line(fmt::format("step {}: loss {:.4f}, and the gradient's norm is {:.4g}: {}", state_step,
-                     r.loss, r.gradient_norm,
-                     r.outcome == Outcome::kClipped ? "scaled down to a usual size" : "skipped"));
+    line(fmt::format("step {}: loss {:.4f}, gradient norm {:.4g}: {}", state_step, r.loss,
+                     r.gradient_norm,
+                     r.outcome == Outcome::kClipped
+                         ? "far above the recent ones, so the gradient was scaled down"
+                         : "the step was skipped, and the weights are as before"));
   }
   const double interval = live_ ? kRepaintSeconds : kLineSeconds;
   if (!first_ && state_step != steps_ && since_line_.elapsed() < interval) return;

@@ -46,12 +46,6 @@ std::string others_text(const std::vector<std::string>& digests, const std::stri
 
 }  // namespace
 
-OnMismatch parse_on_mismatch(std::string_view name) {
-  if (name == "stop") return OnMismatch::kStop;
-  if (name == "restore") return OnMismatch::kRestore;
-  fail("--on-replica-mismatch {}: choose stop or restore", name);
-}
-
 std::string digest_of(const State& state, ThreadPool& pool) {
   Digest all;
   all.update(values_of(state));

@@ -241,7 +241,7 @@ class Runner {
     state_.rollbacks = step == state_.step ? count + 1 : 1;
     state_.rollback_step = state_.step;
     if (state_.rollbacks > kMostRollbacks) {
-      throw ReplicatedError(fmt::format("{}, although the run went back {} times; {}", found,
+      throw ReplicatedError(fmt::format("{}, although the run was rolled back {} times; {}", found,
                                         kMostRollbacks, advice));
     }
     state_.sequences = sequences;
@@ -249,8 +249,8 @@ class Runner {
     outputs_->checkpoints.forget_after(state_.step);
     outputs_->metrics.go_back(state_.step);
     outputs_->metrics.rollback(state_.step, from, report.gradient_norm);
-    outputs_->progress.line(
-        fmt::format("{}: back to step {}, and on with other data", found, state_.step));
+    outputs_->progress.line(fmt::format(
+        "{}: rolled back to step {}; the batches since then are skipped", found, state_.step));
   }
 
   /// To the last checkpoint of the schedule: one that was saved because the run stopped would make

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cllm/base/error.h"
-
 namespace cllm::train {
 namespace {
 
@@ -22,12 +20,6 @@ constexpr std::uint64_t kStepsOfABit = 8;
 constexpr std::int32_t kMostExponent = 100;
 
 }  // namespace
-
-Reduce parse_reduce(std::string_view name) {
-  if (name == "exact") return Reduce::kExact;
-  if (name == "fp32") return Reduce::kFp32;
-  fail("--reduce {}: choose exact or fp32", name);
-}
 
 int bits_of_row(double squares, std::size_t size) {
   if (squares == 0) return kNoSize;

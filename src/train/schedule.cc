@@ -1,22 +1,13 @@
 #include "cllm/train/schedule.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numbers>
-#include <utility>
 
 #include "cllm/base/error.h"
 
 namespace cllm::train {
 namespace {
-
-constexpr std::array<std::pair<std::string_view, Decay>, 4> kNames = {{
-    {"cosine", Decay::kCosine},
-    {"linear", Decay::kLinear},
-    {"wsd", Decay::kWsd},
-    {"constant", Decay::kConstant},
-}};
 
 constexpr std::uint64_t kMostSteps = 1'000'000'000'000;
 
@@ -25,13 +16,6 @@ constexpr std::uint64_t kMostSteps = 1'000'000'000'000;
 constexpr double kWsdDecayPart = 0.2;
 
 }  // namespace
-
-Decay parse_decay(std::string_view name) {
-  for (const auto& [known, decay] : kNames) {
-    if (known == name) return decay;
-  }
-  fail("--schedule {}: choose cosine, linear, wsd or constant", name);
-}
 
 double Schedule::at(std::uint64_t step) const {
   if (step < warmup)

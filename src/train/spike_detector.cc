@@ -8,14 +8,6 @@
 
 namespace cllm::train {
 
-OnSpike parse_on_spike(std::string_view name) {
-  if (name == "skip") return OnSpike::kSkip;
-  if (name == "clip") return OnSpike::kClip;
-  if (name == "rollback") return OnSpike::kRollback;
-  if (name == "stop") return OnSpike::kStop;
-  fail("--on-spike {}: choose skip, clip, rollback or stop", name);
-}
-
 SpikeDetector::SpikeDetector(double factor) : factor_(factor) {
   if (!(factor == 0 || factor > 1) || !std::isfinite(factor)) {
     fail("--spike-factor {}: give a number above 1, or 0 to look for infinite gradients alone",

@@ -59,6 +59,13 @@ TEST_F(ParseTest, AnUnknownOptionComesWithTheNearestName) {
               AllOf(HasSubstr("unknown option --unheard-of"), Not(HasSubstr("did you mean"))));
 }
 
+TEST_F(ParseTest, ARetiredOptionComesWithTheReason) {
+  for (const Arguments& arguments : {Arguments{"--row-order", "ulam"}, {"--row-order=token"}}) {
+    EXPECT_THAT(refusal(arguments),
+                AllOf(HasSubstr("--row-order is no longer an option: "), HasSubstr("no gain")));
+  }
+}
+
 TEST_F(ParseTest, AnUnknownSubcommandComesWithTheNearestName) {
   EXPECT_THAT(refusal({"smaple"}), HasSubstr("smaple; did you mean sample?"));
   EXPECT_THAT(refusal({"corpus.txt"}),

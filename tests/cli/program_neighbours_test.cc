@@ -31,7 +31,7 @@ TEST_F(NeighboursTest, StandSideBySideForAnIdOrAText) {
   ASSERT_THAT(lines, SizeIs(3 + 5));
   EXPECT_THAT(lines[0], StartsWith("neighbours of "));
   EXPECT_THAT(lines[0], HasSubstr("(#300)"));
-  EXPECT_THAT(lines[1], AllOf(StartsWith("by the table"), HasSubstr("by primes")));
+  EXPECT_THAT(lines[1], AllOf(StartsWith("by the embedding"), HasSubstr("by spelling (primes)")));
   // Cosines fall on the left and similarities on the right; a token is not its own neighbour.
   const std::regex row(" *(\\S+) +\\S+  .* \\(#\\d+\\) +(\\S+) +(\\S+)  .* \\(#\\d+\\)");
   double cosine = 1, similarity = 1;

@@ -176,6 +176,7 @@ TEST_F(ProgramTest, HelpAndVersion) {
   EXPECT_THAT(succeed({"--version"}).out, testing::ContainsRegex("^[0-9]+\\.[0-9]+\\.[0-9]+\n$"));
   EXPECT_THAT(succeed({"--help"}).out,
               AllOf(HasSubstr("--steps"), HasSubstr("sample"), HasSubstr("mpirun -np N")));
+  for (const std::string& line : lines_of(succeed({"--help"}).out)) EXPECT_LE(line.size(), 100u);
   EXPECT_THAT(succeed({"sample", "--help"}).out, HasSubstr("--temperature"));
   EXPECT_THAT(succeed({"eval", "--help"}).out, HasSubstr("--eval-sequences"));
   EXPECT_THAT(succeed({"neighbours", "--help"}).out, HasSubstr("--count"));

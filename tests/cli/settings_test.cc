@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 
 #include "support/error_of.h"
@@ -15,67 +16,6 @@ using support::error_of;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
-
-TEST(IntervalTest, IsStepsOrTime) {
-  const auto is = [](const char* text, std::uint64_t steps, double seconds) {
-    const Interval interval = parse_interval(text);
-    EXPECT_EQ(interval.steps, steps) << text;
-    EXPECT_EQ(interval.seconds, seconds) << text;
-  };
-  is("0", 0, 0);
-  is("500", 500, 0);
-  is("45s", 0, 45);
-  is("30m", 0, 1800);
-  is("1h30m", 0, 5400);
-  is("1h1m1s", 0, 3661);
-  is("90m", 0, 5400);
-}
-
-TEST(IntervalTest, RefusesWhatIsNeither) {
-  for (const char* text : {"", "m", "-5", "-5m", "5x", "1h30", "1.5h", "30 m", "30m ", "h30m",
-                           "99999999999999999999", "99999999999999999999m"}) {
-    const std::string message = error_of([&] { parse_interval(text); });
-    EXPECT_THAT(message,
-                AllOf(HasSubstr(std::string("--checkpoint-every ") + text), HasSubstr("30m")));
-  }
-}
-
-TEST(EvaluationSequencesTest, AreANumberOrAll) {
-  EXPECT_EQ(parse_evaluation_sequences("all"), 0u);
-  EXPECT_EQ(parse_evaluation_sequences("1"), 1u);
-  EXPECT_EQ(parse_evaluation_sequences("4096"), 4096u);
-  for (const char* text : {"", "0", "-1", "some", "8x", "All"}) {
-    EXPECT_THAT(error_of([&] { parse_evaluation_sequences(text); }), HasSubstr("--eval-sequences"));
-  }
-}
-
-TEST(TraceTest, IsARangeOfSteps) {
-  EXPECT_EQ(parse_trace("3:7").first, 3u);
-  EXPECT_EQ(parse_trace("3:7").last, 7u);
-  EXPECT_EQ(parse_trace("").last, 0u);
-  for (const char* text : {"3", "3:", ":7", "7:3", "0:3", "a:b", "3:7:9"}) {
-    EXPECT_THAT(error_of([&] { parse_trace(text); }), HasSubstr(std::string("--trace ") + text));
-  }
-}
-
-TEST(AllreduceTest, IsAutoOrAKind) {
-  EXPECT_EQ(parse_allreduce("auto"), ranks::Allreduce::kRing);
-  EXPECT_EQ(parse_allreduce("mpi"), ranks::Allreduce::kMpi);
-  EXPECT_EQ(parse_allreduce("ring"), ranks::Allreduce::kRing);
-  EXPECT_EQ(parse_allreduce("flat"), ranks::Allreduce::kFlat);
-  for (const char* text : {"", "tree", "Ring", "ring "}) {
-    EXPECT_THAT(error_of([&] { parse_allreduce(text); }),
-                HasSubstr(std::string("--allreduce ") + text));
-  }
-}
-
-TEST(TeamTest, IsAutoOrANumber) {
-  EXPECT_EQ(parse_team("auto"), 0);
-  EXPECT_EQ(parse_team("4"), 4);
-  for (const char* text : {"", "0", "65", "-1", "two"}) {
-    EXPECT_THAT(error_of([&] { parse_team(text); }), HasSubstr(std::string("--team ") + text));
-  }
-}
 
 /// What a command line comes to.
 struct Resolved {
@@ -94,6 +34,84 @@ std::string refusal(const Arguments& arguments) {
   const std::string message = error_of([&] { settings_of(arguments); });
   EXPECT_THAT(message, Not(HasSubstr("\n")));
   return message;
+}
+
+TEST(OptionValuesTest, CheckpointsAreASpanOfStepsOrTime) {
+  const auto is = [](const char* text, std::uint64_t steps, double seconds) {
+    const Interval interval = settings_of({"--checkpoint-every", text}).checkpoint_every;
+    EXPECT_EQ(interval.steps, steps) << text;
+    EXPECT_EQ(interval.seconds, seconds) << text;
+  };
+  is("0", 0, 0);
+  is("500", 500, 0);
+  is("45s", 0, 45);
+  is("30m", 0, 1800);
+  is("1h30m", 0, 5400);
+  is("1h1m1s", 0, 3661);
+  is("90m", 0, 5400);
+  for (const char* text : {"m", "-5", "-5m", "5x", "1h30", "1.5h", "30 m", "30m ", "h30m",
+                           "99999999999999999999", "99999999999999999999m"}) {
+    EXPECT_THAT(refusal({std::string("--checkpoint-every=") + text}),
+                AllOf(HasSubstr(std::string("--checkpoint-every ") + text), HasSubstr("30m")));
+  }
+}
+
+TEST(OptionValuesTest, CountsAreANumberOrAWord) {
+  EXPECT_EQ(settings_of({"--eval-sequences=all"}).evaluation_sequences, 0u);
+  EXPECT_EQ(settings_of({"--eval-sequences=4096"}).evaluation_sequences, 4096u);
+  EXPECT_EQ(settings_of({"--team=auto"}).team, 0);
+  EXPECT_EQ(settings_of({"--team=4"}).team, 4);
+  EXPECT_EQ(settings_of({"--embedding-rank=dense"}).shape.embedding_rank, 0u);
+  EXPECT_EQ(settings_of({"--embedding-rank=16"}).shape.embedding_rank, 16u);
+  for (const char* text : {"0", "-1", "some", "8x", "All"}) {
+    EXPECT_THAT(refusal({std::string("--eval-sequences=") + text}),
+                HasSubstr(std::string("--eval-sequences ") + text + ": give all, or a number"));
+  }
+  for (const char* text : {"0", "65", "-1", "two"}) {
+    EXPECT_THAT(refusal({std::string("--team=") + text}),
+                HasSubstr(std::string("--team ") + text + ": give auto, or a number of threads"));
+  }
+}
+
+TEST(OptionValuesTest, ATraceIsARangeOfSteps) {
+  const StepRange range = settings_of({"--trace=3:7"}).trace;
+  EXPECT_EQ(range.first, 3u);
+  EXPECT_EQ(range.last, 7u);
+  EXPECT_EQ(settings_of({}).trace.last, 0u);
+  for (const char* text : {"3", "3:", ":7", "7:3", "0:3", "a:b", "3:7:9"}) {
+    EXPECT_THAT(refusal({std::string("--trace=") + text}),
+                HasSubstr(std::string("--trace ") + text + ": give the first and the last step"));
+  }
+}
+
+TEST(OptionValuesTest, TheWatchdogIsAutoOffOrATime) {
+  EXPECT_EQ(settings_of({"--watchdog=auto"}).watchdog.steps, ranks::Patience().steps);
+  EXPECT_TRUE(std::isinf(settings_of({"--watchdog=off"}).watchdog.seconds));
+  EXPECT_EQ(settings_of({"--watchdog=1m"}).watchdog.seconds, 60);
+  EXPECT_EQ(settings_of({"--watchdog=1m"}).watchdog.steps, 0);
+  for (const char* text : {"9s", "0", "never"}) {
+    EXPECT_THAT(refusal({std::string("--watchdog=") + text}),
+                HasSubstr(std::string("--watchdog ") + text + ": give auto, off, or a time"));
+  }
+}
+
+TEST(OptionValuesTest, AWordThatIsNoneOfTheFewComesWithThem) {
+  EXPECT_EQ(settings_of({}).allreduce, std::nullopt);
+  EXPECT_EQ(settings_of({"--allreduce=auto"}).allreduce, std::nullopt);
+  EXPECT_EQ(settings_of({"--allreduce=mpi"}).allreduce, ranks::Allreduce::kMpi);
+  for (const char* text : {"tree", "Ring", "ring "}) {
+    EXPECT_THAT(refusal({std::string("--allreduce=") + text}),
+                HasSubstr(std::string("--allreduce ") + text + ": choose auto, mpi, ring or flat"));
+  }
+  EXPECT_EQ(settings_of({"--schedule=wsd"}).decay, train::Decay::kWsd);
+  EXPECT_THAT(refusal({"--schedule=cosin"}), HasSubstr("choose cosine, linear, wsd or constant"));
+  EXPECT_THAT(refusal({"--on-spike=panic"}), HasSubstr("choose skip, clip, rollback or stop"));
+}
+
+TEST(OptionValuesTest, DurationsAreWrittenAsTheyAreRead) {
+  for (const char* text : {"0s", "45s", "1m", "30m", "1h", "1h30m", "2h1s", "99h59m59s"}) {
+    EXPECT_EQ(write_duration(read_duration(text).value()), text);
+  }
 }
 
 TEST(ResolveTest, TheShapeIsThePresetsWhereNoOptionSaysOtherwise) {
@@ -188,6 +206,34 @@ TEST(ConfigTest, SaysAllThatTheRunNeedsAndNothingOfThisStart) {
   EXPECT_EQ(a.data, b.data);
   EXPECT_EQ(a.seed, b.seed);
   EXPECT_EQ(config_toml(again.app), text);
+}
+
+TEST(ConfigTest, ValuesAreWrittenAsTheyWereGiven) {
+  const Arguments given = {"--checkpoint-every=90m",
+                           "--schedule=linear",
+                           "--team=2",
+                           "--allreduce=flat",
+                           "--eval-sequences=all",
+                           "--checkpoint-write=blocking",
+                           "--on-checkpoint-failure=stop",
+                           "--embedding-rank=8",
+                           "--embedding-init=random",
+                           "--on-spike=skip",
+                           "--on-replica-mismatch=restore",
+                           "--reduce=fp32"};
+  const std::string text = config_toml(Resolved(given).app);
+  for (const std::string& argument : given) {
+    const std::size_t equals = argument.find('=');
+    const std::string key = argument.substr(2, equals - 2), value = argument.substr(equals + 1);
+    EXPECT_THAT(text, testing::AnyOf(HasSubstr("\n" + key + " = \"" + value + "\"\n"),
+                                     HasSubstr("\n" + key + " = '" + value + "'\n"),
+                                     HasSubstr("\n" + key + " = " + value + "\n")));
+  }
+  const std::string usual = config_toml(Resolved({}).app);
+  for (const char* value : {"cosine", "auto", "256", "30m", "background", "continue", "clip",
+                            "stop", "exact", "lattice", "dense"}) {
+    EXPECT_THAT(usual, HasSubstr(value));
+  }
 }
 
 TEST(ConfigTest, ThreadsAreSaidWhereTheyWereAskedFor) {

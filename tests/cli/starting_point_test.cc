@@ -1,6 +1,7 @@
 #include "cllm/cli/run/starting_point.h"
 
 #include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "support/error_of.h"
 
@@ -8,19 +9,37 @@ namespace cllm::cli {
 namespace {
 
 TEST(TextRules, AreThoseThatTheRunBeganWith) {
-  StartingPoint origin;
-  EXPECT_EQ(text_rules_of(origin), data::kTextRules);
-  origin.kind = StartingPoint::Kind::kResumed;
-  origin.checkpoint = "step.h5";
-  origin.state = R"({"data": "x"})";
-  EXPECT_EQ(text_rules_of(origin), data::TextRules::kFirst);
-  origin.state = R"({"text_rules": 2})";
-  EXPECT_EQ(text_rules_of(origin), data::TextRules::kSecond);
-  origin.state = R"({"text_rules": 3})";
-  EXPECT_THAT(support::error_of([&] { text_rules_of(origin); }), testing::HasSubstr("step.h5"));
+  StartingPoint start;
+  EXPECT_EQ(text_rules_of(start), data::kTextRules);
+  start.kind = StartingPoint::Kind::kResumed;
+  start.checkpoint = "step.h5";
+  start.state = R"({"data": "x"})";
+  EXPECT_EQ(text_rules_of(start), data::TextRules::kFirst);
+  start.state = R"({"text_rules": 2})";
+  EXPECT_EQ(text_rules_of(start), data::TextRules::kSecond);
+  start.state = R"({"text_rules": 3})";
+  EXPECT_THAT(support::error_of([&] { text_rules_of(start); }), testing::HasSubstr("step.h5"));
   // A new run from old weights is a new one.
-  origin.kind = StartingPoint::Kind::kInitial;
-  EXPECT_EQ(text_rules_of(origin), data::kTextRules);
+  start.kind = StartingPoint::Kind::kInitial;
+  EXPECT_EQ(text_rules_of(start), data::kTextRules);
+}
+
+TEST(ChangesSince, ARetiredOptionIsToldWhereItWasAskedFor) {
+  CLI::App app;
+  TrainSettings settings;
+  declare_train_options(app, settings);
+  parse(app, {});
+  const std::string config = config_toml(app);
+  StartingPoint start;
+  start.kind = StartingPoint::Kind::kResumed;
+  start.checkpoint = "step.h5";
+  start.state = R"({"data": "x"})";
+  start.config = config + "row-order = \"token\"\n";
+  EXPECT_THAT(changes_since(start, config, app, "x", {}), testing::IsEmpty());
+  start.config = config + "row-order = \"ulam\"\n";
+  EXPECT_THAT(changes_since(start, config, app, "x", {}),
+              testing::ElementsAre(testing::StartsWith(
+                  "changed --row-order was ulam; it is no longer an option: it laid")));
 }
 
 }  // namespace

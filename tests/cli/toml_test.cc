@@ -84,6 +84,14 @@ TEST(TomlTest, RefusesUnknownKeysWithTheNearestName) {
   EXPECT_THAT(refusal("help = true"), HasSubstr("unknown key help"));
 }
 
+TEST(TomlTest, RetiredOptionsAreRefusedUnlessAnOldProgramWroteThem) {
+  EXPECT_THAT(refusal("lr = 1\nrow-order = \"ulam\""),
+              HasSubstr("row-order is no longer an option: it laid the embedding's rows"));
+  Options options;
+  EXPECT_EQ(stored_arguments("lr = 1\nrow-order = \"ulam\"", "step.h5", options.app),
+            Arguments{"--lr=1"});
+}
+
 void expect_same_after_a_round_trip(const std::string& data, double rate) {
   Options written;
   written.steps = std::numeric_limits<std::uint64_t>::max();

@@ -67,7 +67,7 @@ test_a_directory_of_one_host_is_refused() {
   expect_once "$(expect_failure on_both "${options[@]}" --out apart/run)" \
     '--out apart/run: rank 1 \(host n1\) does not see what rank 0 \(host n0\) writes there'
   expect_match "the doctor" "$(expect_failure on_both doctor --preset tiny --out apart/run)" \
-    '1\. a run is refused: --out apart/run: rank 1 \(host n1\)'
+    '1\. a run would be refused: --out apart/run: rank 1 \(host n1\)'
   expect_equal "what is left" "$(ls apart)" ""
   on n1 umount apart
 }

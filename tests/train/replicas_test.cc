@@ -128,7 +128,5 @@ TEST(Replicas, RestoreStopsWhereRank0IsNotOfTheMost) {
   EXPECT_THAT(of_two.text, HasSubstr("no more than half agree"));
 }
 
-TEST(Replicas, UnknownActionIsRefused) { EXPECT_THROW(parse_on_mismatch("ignore"), Error); }
-
 }  // namespace
 }  // namespace cllm::train

@@ -58,11 +58,6 @@ TEST(Schedule, ErrorsNameTheOption) {
   expect({.learning_rate = std::nan(""), .steps = 10}, "--lr");
   expect({.learning_rate = 1e-3, .min_learning_rate = 1e-2, .steps = 10}, "--min-lr");
   expect({.warmup = 10, .steps = 10}, "--warmup 10");
-  EXPECT_THAT([] { parse_decay("cosin"); }, ThrowsMessage<Error>(HasSubstr("--schedule cosin")));
-  EXPECT_EQ(parse_decay("cosine"), Decay::kCosine);
-  EXPECT_EQ(parse_decay("linear"), Decay::kLinear);
-  EXPECT_EQ(parse_decay("wsd"), Decay::kWsd);
-  EXPECT_EQ(parse_decay("constant"), Decay::kConstant);
 }
 
 }  // namespace

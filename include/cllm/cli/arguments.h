@@ -1,14 +1,13 @@
 #pragma once
 
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
-#include <charconv>
-#include <limits>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <vector>
+
+#include "cllm/cli/option_values.h"
 
 namespace cllm::cli {
 
@@ -23,50 +22,56 @@ inline constexpr const char* kNoValue = "give a value, or leave the option out";
 /// other.
 enum class Blank { kRefused, kText };
 
-/// Adds an option. Of one that is given twice, the later counts; an empty value is refused, which
-/// CLI11 would take for none or for 0, and so is a blank one. Where the variable has no sign, it
-/// would take a negative number for a huge one and a huge one for the largest; a fraction it would
-/// write with six digits, which is not the number that was read.
+/// Adds an option whose text `read` takes and `write` gives. Of one that is given twice, the later
+/// counts; an empty value is refused, and so is a blank one. An Error of `read` is completed by the
+/// option and the text: "--steps x: give a whole number".
+CLI::Option* add_text_option(CLI::App& app, const std::string& name,
+                             std::function<void(const std::string&)> read,
+                             std::function<std::string()> write, const std::string& help,
+                             Blank blank);
+
+/// Adds an option for a text or number.
 template <typename T>
-CLI::Option* add_option(CLI::App& app, const char* name, T& variable, const std::string& help,
-                        Blank blank = Blank::kRefused) {
-  CLI::Option* option =
-      app.add_option(name, variable, help)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  option->check(
-      [option, blank](const std::string& text) {
-        const bool has_value = blank == Blank::kText
-                                   ? !text.empty()
-                                   : text.find_first_not_of(" \t\r\n") != std::string::npos;
-        if (has_value) return "";
-        return option->get_required() ? "give a value" : kNoValue;
-      },
-      "");
-  if constexpr (std::is_unsigned_v<T>) {
-    option->check(
-        [](const std::string& text) -> std::string {
-          T number = 0;
-          const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
-          if (code == std::errc() && end == text.data() + text.size()) return {};
-          return fmt::format("{}: give a whole number from 0 to {}", text,
-                             std::numeric_limits<T>::max());
-        },
-        "");
-  }
-  if constexpr (std::is_floating_point_v<T>) {
-    option->default_function([&variable] { return fmt::format("{}", variable); });
-  }
-  return option;
+CLI::Option* add_option(CLI::App& app, const std::string& name, T& variable,
+                        const std::string& help, Blank blank = Blank::kRefused) {
+  const Format<T> format = [] {
+    if constexpr (std::is_same_v<T, std::string>)
+      return text_format();
+    else
+      return number_format<T>();
+  }();
+  return add_text_option(
+             app, name,
+             [&variable, read = format.read](const std::string& text) { variable = read(text); },
+             [&variable, write = format.write] { return write(variable); }, help, blank)
+      ->type_name(format.values);
+}
+
+/// The same for values of another form, with the default in the help text. What was given is
+/// written as it was given: "90m" stays "90m".
+template <typename T>
+CLI::Option* add_option(CLI::App& app, const std::string& name, T& variable,
+                        const Format<T>& format, const std::string& help) {
+  CLI::Option* const option = add_text_option(
+      app, name,
+      [&variable, read = format.read](const std::string& text) { variable = read(text); }, {}, help,
+      Blank::kRefused);
+  option->default_function([&variable, option, write = format.write] {
+    return option->count() > 0 ? option->results().back() : write(variable);
+  });
+  return option->type_name(format.values)->capture_default_str();
 }
 
 /// Reads the TOML that a run needs, lines of `key = value` and comments, as if each key were an
-/// option: {"--key=value", …}. `origin` names the text in errors. Throws Error that names the line:
-/// for one of another form or without a value, and for a key that stands twice or that `app` has no
-/// option for, with the nearest name.
-Arguments arguments_from_toml(const std::string& text, std::string_view origin,
+/// option: {"--key=value", …}. `source` names the text in errors. Throws Error that names the line:
+/// for one of another form or without a value, and for a key that stands twice, is of a retired
+/// option, or that `app` has no option for, with the nearest name.
+Arguments arguments_from_toml(const std::string& text, std::string_view source,
                               const CLI::App& app);
 
-/// The same of what a checkpoint holds, but for keys without a value, which old ones have.
-Arguments stored_arguments(const std::string& text, std::string_view origin, const CLI::App& app);
+/// The same of what a checkpoint holds, but for keys without a value and those of retired options,
+/// which old ones have: they are left out.
+Arguments stored_arguments(const std::string& text, std::string_view source, const CLI::App& app);
 
 /// The value of one key of such a text; empty where it has none, or can't be read.
 std::string value_in_toml(const std::string& text, std::string_view key);

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "cllm/base/thread_pool.h"
@@ -16,9 +15,6 @@ enum class OnMismatch {
   kStop,
   kRestore,  ///< take rank 0's, where more than half of the ranks hold the same as it does
 };
-
-/// Throws Error, naming --on-replica-mismatch, for an unknown name.
-OnMismatch parse_on_mismatch(std::string_view name);
 
 /// The digest of everything in a state, the same for any number of threads.
 std::string digest_of(const State& state, ThreadPool& pool);

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <limits>
 #include <span>
-#include <string_view>
 #include <vector>
 
 #include "cllm/model/gradient.h"
@@ -16,9 +15,6 @@ enum class Reduce {
   kExact,  ///< as integers: the same bits in any order, so for any ranks and threads
   kFp32,   ///< as floats: the same bits for the same ranks
 };
-
-/// Throws Error, naming --reduce, for an unknown name.
-Reduce parse_reduce(std::string_view name);
 
 /// Note [Exact sums]
 ///

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 
 namespace cllm::train {
 
@@ -13,9 +12,6 @@ enum class Decay {
   kConstant,  ///< stays
 };
 
-/// Throws Error, naming --schedule, for an unknown name.
-Decay parse_decay(std::string_view name);
-
 /// The learning rate as a function of the step.
 struct Schedule {
   Decay decay = Decay::kCosine;
@@ -24,7 +20,7 @@ struct Schedule {
   std::uint64_t warmup = 0;  ///< steps of linear growth from learning_rate/warmup to it
   std::uint64_t steps = 1;   ///< of the whole run
 
-  /// The rate that step `step` (from 0) is taken with.
+  /// The learning rate that step `step` (from 0) is taken with.
   double at(std::uint64_t step) const;
 };
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <string_view>
 #include <vector>
 
 namespace cllm::train {
@@ -13,9 +12,6 @@ enum class OnSpike {
   kRollback,  ///< go back to the last checkpoint, and on from there with other data
   kStop,      ///< save and end the run
 };
-
-/// Throws Error, naming --on-spike, for an unknown name.
-OnSpike parse_on_spike(std::string_view name);
 
 /// What a gradient is beside those before it.
 enum class Health { kUsual, kSpike, kNotFinite };

@@ -62,7 +62,8 @@ void bench_command(const CLI::App& app, BenchSettings& settings, ProcessGroup& p
   });
   const Machine machine = prepare_machine(s.threads, process_group);
   const int threads = machine.threads;
-  ranks::in_agreement(process_group, [&] { process_group.use(parse_allreduce(s.allreduce)); });
+  ranks::in_agreement(process_group,
+                      [&] { process_group.use(s.allreduce.value_or(kUsualAllreduce)); });
   StepBench bench(s, machine, process_group);
   std::optional<ProductBench> product;
   ranks::in_agreement(process_group, [&] { product.emplace(bench.trainer().pool(), kProduct); });
@@ -107,7 +108,7 @@ void bench_command(const CLI::App& app, BenchSettings& settings, ProcessGroup& p
                                          {"teams", bench.trainer().teams()},
                                          {"micro_batch", s.micro_batch},
                                          {"token_block", s.token_block},
-                                         {"reduce", s.reduce},
+                                         {"reduce", reduce_format().write(s.reduce)},
                                          {"kernels", machine.kernels.name},
                                          {"blas", kernels::blas_description()},
                                          {"communication_seconds", median(exposed)},

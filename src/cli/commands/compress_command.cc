@@ -25,18 +25,17 @@
 namespace cllm::cli {
 namespace {
 
-lattice::Method parse_method(const std::string& name) {
+Format<lattice::Method> method_format() {
   using enum lattice::Method;
-  for (const lattice::Method method : {kRounding, kBabai, kReducedBabai, kE8}) {
-    if (name == lattice::name_of(method)) return method;
-  }
-  fail("--method {}: give rounding, babai, lll or e8", name);
+  return one_of<lattice::Method>({{name_of(kRounding), kRounding},
+                                  {name_of(kBabai), kBabai},
+                                  {name_of(kReducedBabai), kReducedBabai},
+                                  {name_of(kE8), kE8}});
 }
 
-lattice::Spacing parse_spacing(const std::string& name) {
-  if (name == "shaped") return lattice::Spacing::kShaped;
-  if (name == "equal") return lattice::Spacing::kEqual;
-  fail("--spacing {}: give shaped or equal", name);
+Format<lattice::Spacing> spacing_format() {
+  return one_of<lattice::Spacing>(
+      {{"shaped", lattice::Spacing::kShaped}, {"equal", lattice::Spacing::kEqual}});
 }
 
 /// One line that is written over on a terminal; nothing elsewhere.
@@ -106,13 +105,13 @@ std::string describe(const CompressSettings& settings, const compress::Compresse
       {"calibration", std::filesystem::path(settings.calibrate).filename().string()},
       {"sequences", settings.sequences},
       {"bits", settings.bits},
-      {"spacing", settings.spacing},
+      {"spacing", spacing_format().write(settings.spacing)},
       {"program", version},
       {"matrices", std::move(matrices)}}
       .dump();
 }
 
-void print_table(const compress::CompressedParameters& result, const model::Layout& layout,
+void print_sizes(const compress::CompressedParameters& result, const model::Layout& layout,
                  const std::filesystem::path& out) {
   double weights = 0, code_bits = 0, loss = 0, certificate_bytes = 0;
   for (const compress::MatrixReport& report : result.reports) {
@@ -128,7 +127,7 @@ void print_table(const compress::CompressedParameters& result, const model::Layo
   const auto size = static_cast<double>(std::filesystem::file_size(out));
   const double floats = 4 * static_cast<double>(layout.parameter_count());
   put(stdout,
-      fmt::format("codes       {:.3f} bits per weight, {:.0f} bytes; expected to add {:.5f} nats "
+      fmt::format("matrices    {:.3f} bits per weight, {:.0f} bytes; expected to add {:.5f} nats "
                   "per token (to second order)\n",
                   code_bits / weights, code_bits / 8, loss));
   if (certificate_bytes > 0) {
@@ -152,29 +151,29 @@ void declare_compress_options(CLI::App& app, CompressSettings& s) {
       ->required();
   add_option(app, "--out", s.out, "file to write")->type_name("FILE")->required();
   add_option(app, "--bits", s.bits,
-             "of a weight, on average: 8, 4, 3 or another number from 1 to 12")
+             "bits of a weight, on average: 8, 4, 3 or another number from 1 to 12")
       ->type_name("B")
       ->capture_default_str();
-  add_option(app, "--method", s.method, "how weights go to the lattice: rounding|babai|lll|e8")
-      ->type_name("NAME")
-      ->capture_default_str();
-  add_option(app, "--spacing", s.spacing,
-             "shaped: finer steps where errors cost more; equal: one step a matrix")
-      ->type_name("NAME")
-      ->capture_default_str();
+  add_option(
+      app, "--method", s.method, method_format(),
+      "how weights are rounded: each by itself, or to the nearest point of a lattice, column "
+      "by column (babai), in LLL-reduced bases (lll), or eight columns at a time (e8)");
+  add_option(app, "--spacing", s.spacing, spacing_format(),
+             "shaped: finer steps where errors cost more; equal: one step size for each matrix");
   add_option(app, "--calibrate-sequences", s.sequences,
              "evenly spaced sequences to read of it; 0 for all")
       ->type_name("N")
       ->capture_default_str();
-  add_option(app, "--threads", s.threads, "[all processors]")->type_name("N");
+  add_option(app, "--threads", s.threads, "threads to compute with [all processors]")
+      ->type_name("N");
 }
 
 void compress_command(const CompressSettings& settings, ranks::ProcessGroup& process_group) {
   ranks::in_agreement(process_group, [&] {
     if (process_group.rank() != 0) return;
     const compress::CompressOptions options{
-        .method = parse_method(settings.method),
-        .spacing = parse_spacing(settings.spacing),
+        .method = settings.method,
+        .spacing = settings.spacing,
         .bits = settings.bits,
         .threads = settings.threads > 0 ? settings.threads : useful_threads()};
     if (!(settings.bits >= 1 && settings.bits <= 12)) {
@@ -214,7 +213,7 @@ void compress_command(const CompressSettings& settings, ranks::ProcessGroup& pro
     loaded.run.program_version = version();
     io::write_compressed_model(settings.out, loaded.run, layout, result.matrices,
                                loaded.parameters.span());
-    print_table(result, layout, settings.out);
+    print_sizes(result, layout, settings.out);
   });
 }
 

@@ -188,7 +188,8 @@ class Examination {
     parallel(machine_->threads, [&](int) { flushing += flushes_denormals(); });
     attempt([&] {
       in_agreement(process_group_, [&] {
-        if (flushing < machine_->threads) fail("threads compute with denormals, which is slow");
+        if (flushing < machine_->threads)
+          fail("threads compute with denormal numbers, which is slow");
       });
     });
   }
@@ -213,8 +214,9 @@ class Examination {
       const std::string all =
           host.threads == 1
               ? ""
-              : fmt::format(", {:.1f} on {}: {:.0f} % of as many times one", host.all / 1e9,
-                            host.threads, 100 * host.all / (host.threads * host.one));
+              : fmt::format(", {:.1f} on {} threads: {:.0f} % of as many times one thread",
+                            host.all / 1e9, host.threads,
+                            100 * host.all / (host.threads * host.one));
       say("        {}: {:.1f} GFLOP/s on one thread{}{}", host.host, host.one / 1e9, all,
           products_.size() > kMostHosts ? "; the slowest host" : "");
     }
@@ -241,7 +243,7 @@ class Examination {
 
   void look_at_sums() {
     if (process_group_.size() == 1) return;
-    say("sums    of arrays over all ranks, while nothing else runs:");
+    say("sums    allreduce of arrays over all ranks, while nothing else runs:");
     std::vector<std::vector<SumTime>> columns;
     std::string line = fmt::format("        {:>8}", "bytes");
     for (const auto& [name, method] : ranks::kAllreduceNames) {
@@ -325,7 +327,8 @@ class Examination {
 
   void look_at_step() {
     const bool fits = attempt([&] {
-      in_agreement(process_group_, [&] { process_group_.use(parse_allreduce(s_.allreduce)); });
+      in_agreement(process_group_,
+                   [&] { process_group_.use(s_.allreduce.value_or(kUsualAllreduce)); });
       in_agreement(process_group_,
                    [&] { check_memory(budget_of(s_), machine_->sites, process_group_.rank()); });
     });
@@ -348,10 +351,12 @@ class Examination {
     for (const std::string& note : sharing_notes(s_, machine_->sites)) find(kIdle, note);
     const double exposed = time.exposed / time.seconds;
     if (exposed > kExposed) {
-      find(exposed, fmt::format("computation waits for sums {:.0f} % of the time; give a larger "
-                                "--batch, or fewer ranks with more threads, or a faster network "
-                                "(while nothing else runs, --allreduce {} is the fastest)",
-                                100 * exposed, fastest_sum_));
+      find(
+          exposed,
+          fmt::format("computation waits for sums of gradients {:.0f} % of the time; give a larger "
+                      "--batch, or fewer ranks with more threads, or a faster network "
+                      "(while nothing else runs, --allreduce {} is the fastest)",
+                      100 * exposed, fastest_sum_));
     }
     tell_presets(measured, time);
   }
@@ -360,8 +365,8 @@ class Examination {
     if (process_group_.size() == 1) return {};
     const double sums = time.exposed + time.hidden;
     return fmt::format(
-        "; sums take {}, of which {:.0f} % are hidden behind computation and {:.0f} % "
-        "of the step are not",
+        "; summing gradients takes {}, {:.0f} % of it while computation goes on; computation waits "
+        "for the rest, {:.0f} % of the step",
         time_text(sums), sums > 0 ? 100 * time.hidden / sums : 100,
         100 * time.exposed / time.seconds);
   }
@@ -379,9 +384,9 @@ class Examination {
 
   /// What a step of each preset takes, measured or estimated, and of what was asked for.
   void tell_presets(const TrainSettings& measured, const StepTime& time) const {
-    say("presets {} sequences a step; estimated from {}", s_.batch, measured.preset);
+    say("presets with {} sequences a step; estimated from {}", s_.batch, measured.preset);
     say("        {:<12} {:>12} {:>10} {:>12} {:>16}", "preset", "parameters", "step", "tokens/s",
-        "memory a rank");
+        "memory per rank");
     for (const model::Preset& preset : model::presets()) {
       const TrainSettings s = preset.name == s_.preset ? s_ : with_preset(s_, preset);
       const bool is_measured = s.shape == measured.shape;
@@ -397,12 +402,12 @@ class Examination {
   void sum_up(double seconds) {
     std::ranges::stable_sort(findings_, std::greater(), &Finding::weight);
     if (findings_.empty()) {
-      say("fine    nothing to mend; looked for {:.0f} s", seconds);
+      say("no problems found, in {:.0f} s", seconds);
       return;
     }
-    say("to mend, what weighs most first:");
+    say("problems found, the most costly first:");
     for (std::size_t i = 0; i < findings_.size(); ++i) {
-      say("{:>3}. {}{}", i + 1, findings_[i].weight == kRefused ? "a run is refused: " : "",
+      say("{:>3}. {}{}", i + 1, findings_[i].weight == kRefused ? "a run would be refused: " : "",
           findings_[i].text);
     }
   }

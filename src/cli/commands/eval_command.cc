@@ -64,9 +64,8 @@ void declare_eval_options(CLI::App& app, EvalSettings& s) {
   add_option(app, "--data", s.data, "text FILE, DIR of text files, or token FILE")
       ->type_name("PATH")
       ->required();
-  add_option(app, "--eval-sequences", s.sequences, "evenly spaced sequences to read: N or all")
-      ->type_name("N")
-      ->capture_default_str();
+  add_option(app, "--eval-sequences", s.sequences, sequences_format(),
+             "evenly spaced sequences to read");
   add_option(app, "--by-frequency", s.by_frequency,
              "text FILE, DIR or token FILE, like the training data: also the losses of tokens that "
              "are rare and frequent in it")
@@ -77,9 +76,7 @@ void declare_eval_options(CLI::App& app, EvalSettings& s) {
 }
 
 void eval_command(const EvalSettings& settings, ranks::ProcessGroup& process_group) {
-  std::uint64_t sequences = 0;
   ranks::in_agreement(process_group, [&] {
-    sequences = parse_evaluation_sequences(settings.sequences);
     if (settings.threads < 0) fail("--threads {}: give at least 1", settings.threads);
   });
   const int threads = prepare_machine(settings.threads, process_group).threads;
@@ -109,7 +106,7 @@ void eval_command(const EvalSettings& settings, ranks::ProcessGroup& process_gro
       class_of = frequency_classes(
           corpus::count_tokens(counted.tokens, loaded->run.model.vocabulary, pool));
     }
-    evaluator.emplace(loaded->model, part.tokens, sequences, threads, process_group);
+    evaluator.emplace(loaded->model, part.tokens, settings.sequences, threads, process_group);
   });
   train::read_parameters(loaded->path, loaded->model.layout(), loaded->parameters.span(),
                          process_group);

@@ -31,15 +31,16 @@ void print_story(const nlohmann::json& state) {
   }
 }
 
-/// Where the token table started.
-void print_table(const io::RunState& run) {
-  const nlohmann::json facts = nlohmann::json::parse(table_facts(run.state));
+/// What the token embedding started from.
+void print_embedding(const io::RunState& run) {
+  const nlohmann::json facts = nlohmann::json::parse(embedding_facts(run.state));
   const std::size_t width = run.model.embedding_width();
   if (facts.value("init", "") == "corpus") {
     fmt::print(
-        "embedding   {} dimensions, which keep {:.3f} of the energy of the corpus'"
-        " co-occurrences; {} of {} rare tokens from relatives\n",
-        width, facts.at("energy_kept").get<double>(),
+        "embedding   started from the corpus: {} dimensions explain {:.1f} % of its "
+        "co-occurrences; "
+        "{} of {} rare tokens started from tokens that share their pieces\n",
+        width, 100 * facts.at("energy_kept").get<double>(),
         facts.at("from_relatives").get<std::uint64_t>(),
         facts.at("rare_tokens").get<std::uint64_t>());
   }
@@ -73,7 +74,7 @@ void print_compression(const std::string& text, bool matrices) {
                  matrix.at("bits").get<double>());
     }
   } catch (const nlohmann::json::exception&) {
-    fmt::print("compressed  in a way that is not told\n");
+    fmt::print("compressed  how is not said\n");
   }
 }
 
@@ -89,10 +90,10 @@ void print_summary(const std::filesystem::path& path, const io::CheckpointSummar
   fmt::print("tokenizer   {}, {} bytes\n", run.tokenizer_kind, run.tokenizer_blob.size());
   fmt::print("written by  cllm-dist {}\n", run.program_version);
   try {
-    print_table(run);
+    print_embedding(run);
     print_story(nlohmann::json::parse(run.state));
   } catch (const nlohmann::json::exception&) {
-    fmt::print("state       is not what a run writes\n");
+    fmt::print("state       cannot be read: it is not what a run writes\n");
   }
   if (!run.compression.empty()) print_compression(run.compression, tensors);
   if (tensors) {
@@ -131,7 +132,7 @@ void inspect_command(const InspectSettings& settings, ranks::ProcessGroup& proce
     if (!problems.empty()) {
       fail("{} is not whole; use an earlier checkpoint", path.string());
     }
-    fmt::print("whole       every tensor has its digest\n");
+    fmt::print("whole       every tensor agrees with its digest\n");
     std::fflush(stdout);
   });
 }

@@ -21,17 +21,17 @@ namespace {
 constexpr std::size_t kMostNamed = 12;
 
 /// The vectors that stand for tokens, as rows (V, C).
-std::vector<float> token_table(const LoadedModel& model) {
+std::vector<float> token_vectors(const LoadedModel& model) {
   const model::Layout& layout = model.model.layout();
   const auto tensor = [&](std::size_t index) {
     return model.parameters.span().subspan(layout[index].offset, layout[index].size());
   };
-  const std::span<const float> table = tensor(layout.embedding());
-  if (!layout.config().is_factorised()) return {table.begin(), table.end()};
+  const std::span<const float> vectors = tensor(layout.embedding());
+  if (!layout.config().is_factorised()) return {vectors.begin(), vectors.end()};
   const std::size_t v = layout.config().vocabulary, r = layout.config().embedding_width();
   const std::size_t c = layout.config().channels;
   std::vector<float> product(v * c);
-  kernels::sgemm(kernels::Transpose::kNo, kernels::Transpose::kNo, v, c, r, 1.0f, table.data(), r,
+  kernels::sgemm(kernels::Transpose::kNo, kernels::Transpose::kNo, v, c, r, 1.0f, vectors.data(), r,
                  tensor(layout.embedding_basis()).data(), c, 0.0f, product.data(), c);
   return product;
 }
@@ -66,11 +66,11 @@ std::uint32_t parse_token(const data::Tokenizer& tokenizer, const std::string& t
   fail("TOKEN {:?} is {} tokens: {}; give one of them, as #ID", text, tokens.size(), names);
 }
 
-/// Cosines of two rows of the table; 0 where one is zero or too large.
+/// Cosines of two tokens' vectors; 0 where one is zero or too large.
 class Cosines {
  public:
-  Cosines(std::span<const float> table, std::size_t channels)
-      : table_(table), channels_(channels) {}
+  Cosines(std::span<const float> vectors, std::size_t channels)
+      : vectors_(vectors), channels_(channels) {}
 
   double operator()(std::uint32_t a, std::uint32_t b) const {
     const double norms = std::sqrt(dot(a, a) * dot(b, b));
@@ -81,13 +81,13 @@ class Cosines {
   double dot(std::uint32_t a, std::uint32_t b) const {
     double sum = 0;
     for (std::size_t i = 0; i < channels_; ++i) {
-      sum += static_cast<double>(table_[a * channels_ + i]) *
-             static_cast<double>(table_[b * channels_ + i]);
+      sum += static_cast<double>(vectors_[a * channels_ + i]) *
+             static_cast<double>(vectors_[b * channels_ + i]);
     }
     return sum;
   }
 
-  std::span<const float> table_;
+  std::span<const float> vectors_;
   std::size_t channels_;
 };
 
@@ -126,9 +126,9 @@ void neighbours_command(const NeighboursSettings& settings, ranks::ProcessGroup&
     const std::uint32_t token = parse_token(tokenizer, settings.token);
 
     kernels::prepare_blas(1);
-    const std::vector<float> table = token_table(loaded);
-    const Cosines cosine(table, loaded.run.model.channels);
-    const std::vector<std::uint32_t> by_table =
+    const std::vector<float> vectors = token_vectors(loaded);
+    const Cosines cosine(vectors, loaded.run.model.channels);
+    const std::vector<std::uint32_t> by_embedding =
         nearest_rows(cosine, token, tokenizer.vocabulary(), settings.count);
     const corpus::Signatures signatures(tokenizer, loaded.kernels);
     const corpus::RelativeIndex index(signatures);
@@ -136,14 +136,15 @@ void neighbours_command(const NeighboursSettings& settings, ranks::ProcessGroup&
     const auto by_primes = index.relatives(token, settings.count, scratch);
 
     fmt::print("neighbours of {}\n", name_of(tokenizer, token));
-    fmt::print("{:<44} {}\n", "by the table", "by primes");
+    fmt::print("{:<44} {}\n", "by the embedding", "by spelling (primes)");
     fmt::print("{0:>6} {1:>6}  {2:<28} {0:>6} {1:>6}  {2}\n", "cosine", "primes", "token");
     const auto column = [&](std::uint32_t other) {
       return fmt::format("{:>6.3f} {:>6.3f}  {:<28}", cosine(token, other),
                          signatures.similarity(token, other), name_of(tokenizer, other));
     };
-    for (std::size_t i = 0; i < std::max(by_table.size(), by_primes.size()); ++i) {
-      const std::string left = i < by_table.size() ? column(by_table[i]) : std::string(44, ' ');
+    for (std::size_t i = 0; i < std::max(by_embedding.size(), by_primes.size()); ++i) {
+      const std::string left =
+          i < by_embedding.size() ? column(by_embedding[i]) : std::string(44, ' ');
       const std::string right = i < by_primes.size() ? column(by_primes[i].token) : "";
       const std::string line = left + " " + right;
       fmt::print("{}\n", line.substr(0, line.find_last_not_of(' ') + 1));

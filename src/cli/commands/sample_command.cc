@@ -25,18 +25,23 @@ void declare_sample_options(CLI::App& app, SampleSettings& s) {
       ->required();
   add_option(app, "--prompt", s.prompt, "text to continue [a new line]", Blank::kText)
       ->type_name("TEXT");
-  add_option(app, "--tokens", s.tokens, "tokens to make")->type_name("N")->capture_default_str();
+  add_option(app, "--tokens", s.tokens, "tokens to generate")
+      ->type_name("N")
+      ->capture_default_str();
   add_option(app, "--temperature", s.options.temperature,
-             "below 1 is more careful, 0 takes the likeliest token")
+             "below 1 makes likely tokens likelier, 0 always takes the likeliest")
       ->type_name("X")
       ->capture_default_str();
   add_option(app, "--top-k", s.options.top_k, "draw from the k likeliest tokens; 0 for all")
       ->type_name("K")
       ->capture_default_str();
-  add_option(app, "--top-p", s.options.top_p, "draw from the likeliest that together reach P")
+  add_option(app, "--top-p", s.options.top_p,
+             "draw from the likeliest tokens that together have probability P")
       ->type_name("P")
       ->capture_default_str();
-  add_option(app, "--seed", s.seed, "of the draw")->type_name("N")->capture_default_str();
+  add_option(app, "--seed", s.seed, "seed of the random numbers")
+      ->type_name("N")
+      ->capture_default_str();
 }
 
 void sample_command(const SampleSettings& settings, ranks::ProcessGroup& process_group) {

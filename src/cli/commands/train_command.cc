@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <limits>
 #include <memory>
@@ -26,8 +25,6 @@
 #include "cllm/cli/run/run_summary.h"
 #include "cllm/cli/run/starting_point.h"
 #include "cllm/corpus/corpus_vectors.h"
-#include "cllm/corpus/token_counts.h"
-#include "cllm/corpus/ulam_order.h"
 #include "cllm/data/dataset.h"
 #include "cllm/io/checkpoint.h"
 #include "cllm/io/run_directory.h"
@@ -81,7 +78,7 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
     data::DataOptions options;
     if (request.keeps_tokenizer) {
       options.known_tokenizer =
-          tokenizer_of(io::read_run_state(request.origin.checkpoint), request.origin.checkpoint);
+          tokenizer_of(io::read_run_state(request.start.checkpoint), request.start.checkpoint);
     }
     options.data = s.data;
     options.validation = s.validation_data;
@@ -89,7 +86,7 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
     options.cache = cache_of(directory);
     options.context = s.shape.context;
     options.threads = threads;
-    options.text_rules = text_rules_of(request.origin);
+    options.text_rules = text_rules_of(request.start);
     return data::prepare_data(options,
                               [](const std::string& message) { put(stdout, message + "\n"); })
         .serialize();
@@ -97,18 +94,18 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
 }
 
 /// The state that a run begins with. All ranks call it.
-void fill_state(const StartingPoint& origin, const model::Layout& layout, std::uint64_t seed,
+void fill_state(const StartingPoint& start, const model::Layout& layout, std::uint64_t seed,
                 int threads, train::State& state, ProcessGroup& process_group) {
-  switch (origin.kind) {
+  switch (start.kind) {
     case StartingPoint::Kind::kNew:
       return in_agreement(process_group, [&] {
         model::initialize(layout, seed, state.parameters.span(), threads);
       });
     case StartingPoint::Kind::kInitial:
-      return train::read_parameters(origin.checkpoint, layout, state.parameters.span(),
+      return train::read_parameters(start.checkpoint, layout, state.parameters.span(),
                                     process_group);
     case StartingPoint::Kind::kResumed:
-      return train::restore(origin.checkpoint, layout, state, process_group);
+      return train::restore(start.checkpoint, layout, state, process_group);
   }
 }
 
@@ -126,9 +123,9 @@ void unmark_complete(const fs::path& directory) {
 
 /// Leaves a run without a step to take as its last start would have, had nothing ended that on its
 /// way out. A directory that holds no such run, or more of it, stays as it is.
-void tidy_up(const fs::path& directory, const StartingPoint& origin, std::uint64_t steps) {
+void tidy_up(const fs::path& directory, const StartingPoint& start, std::uint64_t steps) {
   const auto newest = io::find_newest_checkpoint(directory);
-  if (!newest || !fs::equivalent(*newest, origin.checkpoint)) return;
+  if (!newest || !fs::equivalent(*newest, start.checkpoint)) return;
   remove_unfinished(directory);
   io::set_newest_checkpoint(*newest);
   const train::MetricsLog whole_lines(directory / kMetricsName, steps);
@@ -148,15 +145,15 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   Request request;
   in_agreement(process_group, [&] { read_request(command_line, process_group, request); });
   TrainSettings& s = request.settings;
-  ranks::heartbeat().set_patience(parse_watchdog(s.watchdog));
-  const StartingPoint& origin = request.origin;
+  ranks::heartbeat().set_patience(s.watchdog);
+  const StartingPoint& start = request.start;
 
   // The processors: who has how many, and whether that makes sense.
   const Machine machine = prepare_machine(s.threads, process_group);
   const std::vector<ranks::Site>& sites = machine.sites;
   const int threads = machine.threads;
   // Of its own: it may itself be a matter of all ranks.
-  in_agreement(process_group, [&] { process_group.use(parse_allreduce(s.allreduce)); });
+  in_agreement(process_group, [&] { process_group.use(s.allreduce.value_or(kUsualAllreduce)); });
 
   // The data, prepared by rank 0 and opened by all.
   bool is_new = false;
@@ -171,19 +168,19 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   in_agreement(process_group, [&] { data = data::open_dataset(prepared, threads); });
   require_same_data(data, process_group);
   std::optional<data::WindowSampler> sampler;
-  std::string table_note;
+  std::string embedding_note;
   in_agreement(process_group, [&] {
-    resolve_embedding(origin, request.app, data.vocabulary, s);
+    resolve_embedding(start, request.app, data.vocabulary, s);
     sampler.emplace(s.seed, data.train.tokens.size(), s.shape.context);
     resolve_epochs(request.app, s, sampler->windows_per_epoch());
-    table_note = plan_table_start(origin, request.app, data.train.tokens.size(), s);
-    check_table_start(origin, s, request.app, data.tokenizer != nullptr);
+    embedding_note = plan_embedding_start(start, request.app, data.train.tokens.size(), s);
+    check_embedding_start(start, s, request.app, data.tokenizer != nullptr);
   });
 
   // What the corpus says of its tokens: as far as it tells how much memory that takes.
   ThreadPool pool(threads);
   std::optional<corpus::CorpusStudy> study;
-  if (origin.kind == StartingPoint::Kind::kNew && parse_corpus_init(s.embedding_init)) {
+  if (start.kind == StartingPoint::Kind::kNew && s.embedding_start == EmbeddingStart::kCorpus) {
     const ranks::Doing doing("looking at the corpus");
     study.emplace(
         process_group, pool, machine.kernels,
@@ -194,7 +191,6 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   }
 
   // The model, from its first bits or from a checkpoint, and what trains it.
-  const bool background = parse_background(s.checkpoint_write);
   std::string budget;
   std::optional<model::Model> model;
   std::optional<train::State> state;
@@ -204,20 +200,20 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     model::validate(s.shape);
     const train::TrainerOptions options = trainer_options(s, threads);
     const train::MemoryBudget wanted = train::memory_budget(
-        s.shape, options, background, study ? study->bytes() : 0, process_group);
+        s.shape, options, s.saves_in_background, study ? study->bytes() : 0, process_group);
     check_memory(wanted, sites, process_group.rank());
     budget = wanted.text();
     model.emplace(s.shape, machine.kernels);
-    if (speaks) check_agrees(origin, s, prepared);
+    if (speaks) check_agrees(start, s, prepared);
     state.emplace(model->layout(), threads);
     trainer.emplace(*model, machine.kernels, options, data.train.tokens, *sampler, process_group);
-    evaluator.emplace(*model, data.validation.tokens,
-                      parse_evaluation_sequences(s.evaluation_sequences), threads, process_group);
+    evaluator.emplace(*model, data.validation.tokens, s.evaluation_sequences, threads,
+                      process_group);
   });
 
   {
     const ranks::Doing doing("reading the checkpoint");
-    fill_state(origin, model->layout(), s.seed, threads, *state, process_group);
+    fill_state(start, model->layout(), s.seed, threads, *state, process_group);
   }
 
   // What is told before the first step.
@@ -229,15 +225,15 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     if (!is_locked) {
       say("note    the file system of this directory cannot lock: see that no other job uses it");
     }
-    if (!table_note.empty()) say(table_note);
-    for (const std::string& note : origin.notes) say(note);
-    if (origin.resumes()) {
-      say(fmt::format("resumed from {} at step {}{}{}", origin.checkpoint, state->step,
-                      origin.why.empty() ? "" : ": ", origin.why));
-    } else if (origin.kind == StartingPoint::Kind::kInitial) {
-      say(fmt::format("weights from {}", origin.checkpoint));
+    if (!embedding_note.empty()) say(embedding_note);
+    for (const std::string& note : start.notes) say(note);
+    if (start.resumes()) {
+      say(fmt::format("resumed from {} at step {}{}{}", start.checkpoint, state->step,
+                      start.why.empty() ? "" : ": ", start.why));
+    } else if (start.kind == StartingPoint::Kind::kInitial) {
+      say(fmt::format("weights from {}", start.checkpoint));
     }
-    for (const auto& line : changes_since(origin, config, request.app, prepared.digest(), sites)) {
+    for (const auto& line : changes_since(start, config, request.app, prepared.digest(), sites)) {
       say(line);
     }
     std::vector<std::string> warnings = ranks::placement_warnings(sites);
@@ -250,46 +246,44 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     say(fmt::format("nothing to do: {} steps are taken; give more --steps or --epochs to go on",
                     state->step));
     in_agreement(process_group, [&] {
-      if (speaks) tidy_up(directory, origin, state->step);
+      if (speaks) tidy_up(directory, start, state->step);
     });
     return EXIT_SUCCESS;
   }
 
-  const StepRange traced = parse_trace(s.trace);
-  if (traced.last > 0 && traced.first <= state->step) {
-    throw ReplicatedError(
-        fmt::format("--trace {}: this run goes on with step {}", s.trace, state->step + 1));
+  if (s.trace.last > 0 && s.trace.first <= state->step) {
+    throw ReplicatedError(fmt::format("--trace {}:{}: this run goes on with step {}", s.trace.first,
+                                      s.trace.last, state->step + 1));
   }
 
-  const Interval interval = parse_interval(s.checkpoint_every);
   in_agreement(process_group, [&] {
     if (!speaks) return;
-    const std::string warning =
-        room_warning(directory,
-                     {.bytes = train::CheckpointWriter::bytes_for(model->layout(), true),
-                      .at_once = most_checkpoints(s.steps - state->step, interval.steps, s.keep),
-                      .are_there = s.keep > 0 ? io::list_checkpoints(directory).size() : 0},
-                     parse_stop_on_failure(s.on_checkpoint_failure));
+    const std::string warning = room_warning(
+        directory,
+        {.bytes = train::CheckpointWriter::bytes_for(model->layout(), true),
+         .at_once = most_checkpoints(s.steps - state->step, s.checkpoint_every.steps, s.keep),
+         .are_there = s.keep > 0 ? io::list_checkpoints(directory).size() : 0},
+        s.stop_when_saving_fails);
     if (!warning.empty()) put(stderr, "warning: " + warning + "\n");
   });
 
-  TableHistory table;
-  if (origin.kind == StartingPoint::Kind::kNew) {
-    const ranks::Doing doing("starting the token table");
-    table = start_table(
+  EmbeddingHistory embedding;
+  if (start.kind == StartingPoint::Kind::kNew) {
+    const ranks::Doing doing("starting the token embedding");
+    embedding = start_embedding(
         {s, data, machine.kernels, model->layout(), pool, study ? &*study : nullptr, say},
         process_group, state->parameters.span());
     study.reset();
   } else {
     in_agreement(process_group, [&] {
-      if (speaks) table = table_history(origin);
+      if (speaks) embedding = embedding_history(start);
     });
   }
 
   // The run's directory and its log, and then the run.
   const std::uint64_t first_step = state->step;
   const std::uint64_t step_tokens = s.batch * s.shape.context;
-  const History history(origin, first_step, s, sites, table.facts);
+  const History history(start, first_step, s, sites, embedding.facts);
   const auto describe = [&](const train::State& now) {
     return io::RunState{
         .model = s.shape,
@@ -301,7 +295,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
         .tokenizer_kind = prepared.tokenizer_kind,
         .tokenizer_blob = prepared.tokenizer_blob,
         .program_version = std::string(version()),
-        .lattice = table.lattice};
+        .lattice = embedding.lattice};
   };
   std::optional<train::MetricsLog> metrics;
   std::optional<train::Progress> progress;
@@ -320,34 +314,33 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
         train::CheckpointOptions{
             .directory = directory,
             .keep = s.keep,
-            .base_steps =
-                train::parse_on_spike(s.on_spike) == train::OnSpike::kRollback ? interval.steps : 0,
-            .background = background},
+            .base_steps = s.on_spike == train::OnSpike::kRollback ? s.checkpoint_every.steps : 0,
+            .background = s.saves_in_background},
         model->layout(), trainer->pool(), describe, [&] { metrics->sync(); });
     outputs.emplace(train::RunOutputs{*metrics, *progress, *checkpoints});
   });
-  train::Trace trace(directory / "trace.json", traced.first, traced.last);
+  train::Trace trace(directory / "trace.json", s.trace.first, s.trace.last);
   // Where options changed, or the directory did, the run could not go on as it is from what is
   // saved.
-  const bool is_saved = origin.resumes() && origin.config == config &&
-                        fs::path(origin.checkpoint).parent_path() == fs::absolute(directory);
+  const bool is_saved = start.resumes() && start.config == config &&
+                        fs::path(start.checkpoint).parent_path() == fs::absolute(directory);
   const Stopwatch clock;
   const std::string stopped =
       train::run({.steps = s.steps,
                   .evaluate_every = s.evaluate_every,
-                  .checkpoint_steps = interval.steps,
-                  .checkpoint_seconds = interval.seconds,
+                  .checkpoint_steps = s.checkpoint_every.steps,
+                  .checkpoint_seconds = s.checkpoint_every.seconds,
                   .replicas_every = s.check_replicas,
-                  .on_mismatch = train::parse_on_mismatch(s.on_replica_mismatch),
-                  .on_spike = train::parse_on_spike(s.on_spike),
-                  .stop_when_saving_fails = parse_stop_on_failure(s.on_checkpoint_failure),
+                  .on_mismatch = s.on_replica_mismatch,
+                  .on_spike = s.on_spike,
+                  .stop_when_saving_fails = s.stop_when_saving_fails,
                   .stop_file = directory / kStopName,
                   .is_saved = is_saved,
-                  .seconds = std::min(parse_max_time(s.max_time) - since_start.elapsed(),
+                  .seconds = std::min(s.max_time - since_start.elapsed(),
                                       speaks ? job.seconds() - kAfterwards : kNoLimit)},
                  {model->layout(), *trainer, *evaluator, trace, signals,
                   outputs ? &*outputs : nullptr, process_group},
-                 origin.resumes() ? origin.checkpoint : "", *state);
+                 start.resumes() ? start.checkpoint : "", *state);
 
   const double seconds = clock.elapsed();
   const bool quoted = directory.string().find(' ') != std::string::npos;

@@ -52,7 +52,7 @@ void declare_step_options(CLI::App& app, TrainSettings& s) {
   declare_machine_options(app, s);
   declare_model_options(app, s);
   add_option(app, "--vocabulary", s.shape.vocabulary,
-             "tokens [50257 for gpt2-*, 4096 for medium, else 256]")
+             "tokens of the vocabulary [50257 for gpt2-*, 4096 for medium, else 256]")
       ->type_name("N");
   add_option(app, "--batch", s.batch, "sequences of a step, over all ranks")
       ->type_name("N")
@@ -63,13 +63,14 @@ void declare_step_options(CLI::App& app, TrainSettings& s) {
   add_option(app, "--token-block,--row-block", s.token_block,
              "positions that one thread of a team takes at a time [from batch]")
       ->type_name("N");
-  add_option(app, "--reduce", s.reduce, "exact or fp32")->type_name("KIND")->capture_default_str();
+  add_option(app, "--reduce", s.reduce, reduce_format(),
+             "how gradients are added up: exact gives the same bits on any number of ranks and "
+             "threads");
 }
 
 void resolve_step(const CLI::App& app, TrainSettings& s) {
   resolve(app, s);
   if (s.shape.vocabulary == 0) s.shape.vocabulary = default_vocabulary(s.preset);
-  s.shape.embedding_rank = s.embedding_rank.empty() ? 0 : parse_embedding_rank(s.embedding_rank);
   model::validate(s.shape);
   s.token_block = std::min(s.token_block, s.micro_batch * s.shape.context);
 }

@@ -19,8 +19,9 @@
 namespace cllm::cli {
 namespace {
 
-/// The tensors that make up the token table: one, or codes and basis.
-std::vector<std::span<float>> table_of(const model::Layout& layout, std::span<float> parameters) {
+/// The tensors that make up the token embedding: one, or the two factors.
+std::vector<std::span<float>> embedding_of(const model::Layout& layout,
+                                           std::span<float> parameters) {
   std::vector<std::span<float>> parts;
   const std::size_t end =
       layout.config().is_factorised() ? layout.embedding_basis() + 1 : layout.embedding() + 1;
@@ -65,10 +66,10 @@ std::string share_text(const corpus::TokenSample& sample) {
 
 }  // namespace
 
-std::string plan_table_start(const StartingPoint& origin, const CLI::App& app, std::uint64_t tokens,
-                             TrainSettings& s) {
+std::string plan_embedding_start(const StartingPoint& start, const CLI::App& app,
+                                 std::uint64_t tokens, TrainSettings& s) {
   const auto given = [&](const char* option) { return app.count(option) > 0; };
-  if (!parse_corpus_init(s.embedding_init) || given("--embedding-sample")) return {};
+  if (s.embedding_start != EmbeddingStart::kCorpus || given("--embedding-sample")) return {};
   const model::Layout layout(s.shape);
   const double of_run = static_cast<double>(s.steps) *
                         static_cast<double>(s.batch * s.shape.context) *
@@ -87,12 +88,12 @@ std::string plan_table_start(const StartingPoint& origin, const CLI::App& app, s
     if (larger <= most && share(larger) <= kShareOfRun) s.embedding_sample = larger;
   }
   const std::uint64_t least = std::min(most, kTokensOfEach * s.shape.vocabulary);
-  if (s.embedding_sample >= least || origin.kind != StartingPoint::Kind::kNew) return {};
-  s.embedding_init = "random";
+  if (s.embedding_sample >= least || start.kind != StartingPoint::Kind::kNew) return {};
+  s.embedding_start = EmbeddingStart::kRandom;
   s.embedding_sample = 0;
   return fmt::format(
-      "table   random: a start from the corpus would take {:.2g} times the time of {} steps; give "
-      "--embedding-init corpus to have it all the same",
+      "note    the token embedding starts from random numbers: to start it from the corpus would "
+      "take {:.2g} times as long as {} steps; give --embedding-init corpus to have it all the same",
       share(most), s.steps);
 }
 
@@ -102,47 +103,51 @@ std::uint64_t usual_statistics(const model::ModelConfig& shape, int ranks, int t
                               shape.embedding_width(), ranks, threads);
 }
 
-TableHistory table_history(const StartingPoint& origin) {
-  return {.facts = table_facts(origin.state),
-          .lattice = io::read_run_state(origin.checkpoint).lattice};
+EmbeddingHistory embedding_history(const StartingPoint& start) {
+  return {.facts = embedding_facts(start.state),
+          .lattice = io::read_run_state(start.checkpoint).lattice};
 }
 
-TableHistory start_table(const TableStart& start, ranks::ProcessGroup& process_group,
-                         std::span<float> parameters) {
-  const TrainSettings& s = start.settings;
-  TableHistory history;
-  if (start.study == nullptr) {
+EmbeddingHistory start_embedding(const EmbeddingSources& from, ranks::ProcessGroup& process_group,
+                                 std::span<float> parameters) {
+  const TrainSettings& s = from.settings;
+  EmbeddingHistory history;
+  if (from.study == nullptr) {
     history.facts = nlohmann::json{{"init", "random"}}.dump();
     return history;
   }
-  corpus::CorpusVectors vectors = start.study->vectors();
-  const auto parts = table_of(start.layout, parameters);
+  corpus::CorpusVectors vectors = from.study->vectors();
+  const auto parts = embedding_of(from.layout, parameters);
   const std::string bytes = ranks::on_rank_0(process_group, [&] {
     std::optional<corpus::Signatures> signatures;
-    if (start.data.tokenizer) signatures.emplace(*start.data.tokenizer, start.kernels);
-    const corpus::StartedEmbedding table =
+    if (from.data.tokenizer) signatures.emplace(*from.data.tokenizer, from.kernels);
+    const corpus::StartedEmbedding started =
         corpus::start_from_corpus(vectors, signatures ? &*signatures : nullptr,
-                                  {.lattice = parse_lattice_basis(s.embedding_basis),
-                                   .rare_below = in_sample(s.rare_tokens, start.study->sample())},
-                                  start.pool,
+                                  {.lattice = s.embedding_basis == EmbeddingBasis::kLattice,
+                                   .rare_below = in_sample(s.rare_tokens, from.study->sample())},
+                                  from.pool,
                                   {.tokens = parts.front(),
                                    .basis = parts.size() > 1 ? parts[1] : std::span<float>(),
-                                   .deviation = model::code_deviation(start.layout.config())});
-    history.lattice = table.lattice;
+                                   .deviation = model::code_deviation(from.layout.config())});
+    history.lattice = started.lattice;
     history.facts = nlohmann::json{{"init", "corpus"},
-                                   {"sample", start.study->sample().size()},
-                                   {"sample_share", start.study->sample().share()},
+                                   {"sample", from.study->sample().size()},
+                                   {"sample_share", from.study->sample().share()},
                                    {"energy_kept", vectors.energy_kept()},
-                                   {"rare_tokens", table.rare.rare},
-                                   {"from_relatives", table.rare.started}}
+                                   {"rare_tokens", started.rare.rare},
+                                   {"from_relatives", started.rare.started}}
                         .dump();
-    start.say(fmt::format(
-        "table   from {} in {:.1f} s{}: {:.3f} of the energy of {} co-occurrences in {} "
-        "dimensions; {} of {} rare tokens from their relatives",
-        share_text(start.study->sample()), vectors.seconds,
-        vectors.from_cache ? " (from the cache)" : "", vectors.energy_kept(),
-        train::count_text(static_cast<double>(vectors.nonzeros)), vectors.rank, table.rare.started,
-        table.rare.rare));
+    const std::string rare =
+        started.rare.rare == 0
+            ? ""
+            : fmt::format("; {} of {} rare tokens start from tokens that share their pieces",
+                          started.rare.started, started.rare.rare);
+    from.say(fmt::format(
+        "note    the token embedding starts from {}, read in {:.1f} s{}: {} dimensions explain "
+        "{:.1f} % of the co-occurrences of {} pairs of tokens{}",
+        share_text(from.study->sample()), vectors.seconds,
+        vectors.from_cache ? " (from the cache)" : "", vectors.rank, 100 * vectors.energy_kept(),
+        train::count_text(static_cast<double>(vectors.nonzeros)), rare));
     return bytes_of(parts);
   });
   fill(bytes, parts);

@@ -66,13 +66,13 @@ void read_request(const Arguments& command_line, ProcessGroup& process_group, Re
     put_before(arguments_from_toml(text, config, request.app));
   }
   if (!s.resume.empty() || !s.initial.empty()) {
-    request.origin = starting_point_from_json(
+    request.start = starting_point_from_json(
         on_rank_0(process_group, [&] { return to_json(find_starting_point(s, request.lock)); }));
   }
-  if (!request.origin.checkpoint.empty()) {
+  if (!request.start.checkpoint.empty()) {
     Arguments stored =
-        stored_arguments(request.origin.config, request.origin.checkpoint, request.app);
-    if (!request.origin.resumes()) stored = inherited(stored);
+        stored_arguments(request.start.config, request.start.checkpoint, request.app);
+    if (!request.start.resumes()) stored = inherited(stored);
     put_before(stored);
     const bool is_stored = std::ranges::find(stored, "--tokenizer=" + s.tokenizer) != stored.end();
     request.keeps_tokenizer = is_stored || s.tokenizer.empty();
@@ -83,7 +83,7 @@ void read_request(const Arguments& command_line, ProcessGroup& process_group, Re
 fs::path directory_of_run(Request& request, bool& is_new) {
   const TrainSettings& s = request.settings;
   if (s.out.empty()) {
-    if (request.origin.resumes()) return fs::path(request.origin.checkpoint).parent_path();
+    if (request.start.resumes()) return fs::path(request.start.checkpoint).parent_path();
     const std::string name =
         fmt::format("{:%Y%m%d-%H%M%S}-{}", fmt::localtime(std::time(nullptr)), s.preset);
     make_directories("checkpoints");
@@ -107,8 +107,8 @@ fs::path directory_of_run(Request& request, bool& is_new) {
   // A run that goes on was locked when its checkpoint was looked for.
   if (!request.lock.is_held()) request.lock = FileLock(out / kLock);
   // With --resume auto, a run that ended before its first checkpoint begins anew.
-  const bool goes_on = request.origin.resumes()
-                           ? fs::equivalent(fs::path(request.origin.checkpoint).parent_path(), out)
+  const bool goes_on = request.start.resumes()
+                           ? fs::equivalent(fs::path(request.start.checkpoint).parent_path(), out)
                            : s.resume == "auto";
   if (!goes_on && (fs::exists(out / "config.toml") || !io::list_checkpoints(out).empty())) {
     fail("--out {} already holds a run; go on with it by --resume {}, or give another directory",

@@ -46,8 +46,7 @@ std::vector<std::string> sharing_notes(const TrainSettings& s,
         train::share_of(train::count_micro_batches(s.batch, s.micro_batch), rank, sites.size())
             .count;
     if (micro_batches == 0) continue;
-    for (const int team :
-         train::plan_teams(sites[rank].threads, micro_batches, blocks, parse_team(s.team))) {
+    for (const int team : train::plan_teams(sites[rank].threads, micro_batches, blocks, s.team)) {
       busy += team;
       largest_team = std::max(largest_team, team);
     }
@@ -97,8 +96,8 @@ std::vector<std::string> run_summary(const RunFacts& facts) {
   }
   if (s.data == "builtin" && s.validation_data.empty()) {
     lines.push_back(fmt::format(
-        "floor   {:.4f}: the entropy of the corpus in nats per token, which is the mean loss of a "
-        "model that knows its grammar",
+        "note    best possible loss on this corpus: {:.4f}, the entropy of its grammar in nats per "
+        "token",
         data::builtin_entropy_rate() * facts.data.validation.bytes_per_token().value_or(0)));
   }
   for (const std::string& note : sharing_notes(s, facts.sites)) {

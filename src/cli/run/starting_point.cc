@@ -12,6 +12,7 @@
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/cli/program.h"
+#include "cllm/cli/retired_options.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/io/checkpoint.h"
 #include "cllm/io/run_directory.h"
@@ -26,24 +27,29 @@ namespace {
 /// its tokens than chance (docs/lattice.md).
 constexpr std::size_t kLargeVocabulary = 8;
 
-/// Learning rate of codes, times C / r. A step of Adam moves each of a code's r numbers as far as
-/// each of the C of a row; with more than to make up for that, reduced tables learn faster.
-constexpr double kCodesRate = 2;
+/// Learning rate of a factorised token embedding, times C / r. A step of Adam moves each of a
+/// token's r numbers as far as each of the C of a dense one; with more than to make up for that, it
+/// learns faster.
+constexpr double kFactorisedLearningRate = 2;
 
-/// How the table of the origin's checkpoint started: "corpus", "random" or `otherwise`.
-std::string started_from(const StartingPoint& origin, const std::string& otherwise) {
-  return nlohmann::json::parse(table_facts(origin.state)).value("init", otherwise);
+/// What the embedding of the starting point's checkpoint started from; nothing where it doesn't
+/// say.
+std::optional<EmbeddingStart> embedding_start_of(const StartingPoint& start) {
+  const auto facts = nlohmann::json::parse(embedding_facts(start.state));
+  const std::string name = facts.value("init", "");
+  if (name.empty()) return std::nullopt;
+  return name == "corpus" ? EmbeddingStart::kCorpus : EmbeddingStart::kRandom;
 }
 
 /// The checkpoint that `path` means: itself, or the newest whole one of the directory.
 StartingPoint starting_point_at(StartingPoint::Kind kind, const fs::path& path) {
-  StartingPoint origin;
-  origin.kind = kind;
+  StartingPoint start;
+  start.kind = kind;
   fs::path checkpoint = path;
   if (fs::is_directory(path)) {
     const io::WholeCheckpoint found = io::find_newest_whole_checkpoint(path);
     for (const std::string& problem : found.problems) {
-      origin.notes.push_back(fmt::format("note    passed over: {}", problem));
+      start.notes.push_back(fmt::format("note    passed over: {}", problem));
     }
     if (found.path.empty() && found.problems.empty()) {
       fail("{} holds no checkpoint (step-*.h5)", path.string());
@@ -53,12 +59,12 @@ StartingPoint starting_point_at(StartingPoint::Kind kind, const fs::path& path) 
            path.string(), found.problems.front());
     }
     checkpoint = found.path;
-    origin.why = fmt::format("the newest of {} in {}{}", found.count, path.string(),
-                             found.problems.empty() ? "" : " that is whole");
+    start.why = fmt::format("the newest of {} in {}{}", found.count, path.string(),
+                            found.problems.empty() ? "" : " that is whole");
   } else if (!fs::exists(path)) {
     fail("{} does not exist; give a checkpoint file or the directory of a run", path.string());
   }
-  origin.checkpoint = fs::absolute(checkpoint).string();
+  start.checkpoint = fs::absolute(checkpoint).string();
   io::RunState run = io::read_run_state(checkpoint);
   if (kind == StartingPoint::Kind::kResumed && !run.compression.empty()) {
     fail(
@@ -66,15 +72,15 @@ StartingPoint starting_point_at(StartingPoint::Kind kind, const fs::path& path) 
         "that it was made of, or begin a new run with --init-from",
         checkpoint.string());
   }
-  origin.config = std::move(run.config);
-  origin.embedding_rank = run.model.embedding_rank;
+  start.config = std::move(run.config);
+  start.embedding_rank = run.model.embedding_rank;
   const auto state = nlohmann::json::parse(run.state, nullptr, false);
-  if (state.is_object()) origin.state = state.dump();
-  return origin;
+  if (state.is_object()) start.state = state.dump();
+  return start;
 }
 
-nlohmann::json history_of(const StartingPoint& origin) {
-  const nlohmann::json state = nlohmann::json::parse(origin.state);
+nlohmann::json history_of(const StartingPoint& start) {
+  const nlohmann::json state = nlohmann::json::parse(start.state);
   const auto history = state.find("history");
   return history != state.end() && history->is_array() ? *history : nlohmann::json::array();
 }
@@ -86,10 +92,10 @@ nlohmann::json machine_of(const std::vector<ranks::Site>& sites) {
   return {{"ranks", sites.size()}, {"threads", sites.front().threads}, {"hosts", hosts.size()}};
 }
 
-std::map<std::string, std::string> values_of(const std::string& config, const std::string& origin,
+std::map<std::string, std::string> values_of(const std::string& config, const std::string& start,
                                              const CLI::App& app) {
   std::map<std::string, std::string> values;
-  for (const std::string& argument : stored_arguments(config, origin, app)) {
+  for (const std::string& argument : stored_arguments(config, start, app)) {
     const std::size_t equals = argument.find('=');
     values[argument.substr(0, equals)] = argument.substr(equals + 1);
   }
@@ -126,29 +132,29 @@ StartingPoint find_initial(const TrainSettings& s) {
   return starting_point_at(StartingPoint::Kind::kInitial, s.initial);
 }
 
-std::string table_facts(const std::string& state) {
+std::string embedding_facts(const std::string& state) {
   return nlohmann::json::parse(state).value("embedding", nlohmann::json::object()).dump();
 }
 
-data::TextRules text_rules_of(const StartingPoint& origin) {
-  if (!origin.resumes()) return data::kTextRules;
+data::TextRules text_rules_of(const StartingPoint& start) {
+  if (!start.resumes()) return data::kTextRules;
   const auto first = static_cast<int>(data::TextRules::kFirst);
-  const int rules = nlohmann::json::parse(origin.state).value("text_rules", first);
+  const int rules = nlohmann::json::parse(start.state).value("text_rules", first);
   if (rules < first || rules > static_cast<int>(data::kTextRules)) {
     fail("{} reads its texts by rules {}, which a newer version knows; go on with that",
-         origin.checkpoint, rules);
+         start.checkpoint, rules);
   }
   return static_cast<data::TextRules>(rules);
 }
 
-std::string to_json(const StartingPoint& origin) {
-  return nlohmann::json{{"kind", static_cast<int>(origin.kind)},
-                        {"checkpoint", origin.checkpoint},
-                        {"config", origin.config},
-                        {"state", origin.state},
-                        {"embedding_rank", origin.embedding_rank},
-                        {"why", origin.why},
-                        {"notes", origin.notes}}
+std::string to_json(const StartingPoint& start) {
+  return nlohmann::json{{"kind", static_cast<int>(start.kind)},
+                        {"checkpoint", start.checkpoint},
+                        {"config", start.config},
+                        {"state", start.state},
+                        {"embedding_rank", start.embedding_rank},
+                        {"why", start.why},
+                        {"notes", start.notes}}
       .dump();
 }
 
@@ -178,44 +184,46 @@ bool starts_from_corpus(const model::ModelConfig& shape) {
   return shape.is_factorised() || shape.vocabulary >= kLargeVocabulary * shape.channels;
 }
 
-void resolve_embedding(const StartingPoint& origin, const CLI::App& app, std::size_t vocabulary,
+void resolve_embedding(const StartingPoint& start, const CLI::App& app, std::size_t vocabulary,
                        TrainSettings& s) {
   model::ModelConfig& shape = s.shape;
   shape.vocabulary = vocabulary;
-  if (!s.embedding_rank.empty()) {
-    shape.embedding_rank = parse_embedding_rank(s.embedding_rank);
-  } else if (!origin.checkpoint.empty()) {
-    shape.embedding_rank = origin.embedding_rank;
+  if (app.count("--embedding-rank") == 0 && !start.checkpoint.empty()) {
+    shape.embedding_rank = start.embedding_rank;
   }
-  s.embedding_rank = shape.is_factorised() ? std::to_string(shape.embedding_rank) : "dense";
-  if (s.embedding_init.empty()) {
-    s.embedding_init = started_from(origin, starts_from_corpus(shape) ? "corpus" : "random");
+  if (!s.embedding_start) {
+    s.embedding_start = embedding_start_of(start).value_or(
+        starts_from_corpus(shape) ? EmbeddingStart::kCorpus : EmbeddingStart::kRandom);
   }
   if (shape.is_factorised() && app.count("--embedding-rate") == 0) {
-    s.optimizer.embedding_learning_rate = kCodesRate * static_cast<double>(shape.channels) /
+    s.optimizer.embedding_learning_rate = kFactorisedLearningRate *
+                                          static_cast<double>(shape.channels) /
                                           static_cast<double>(shape.embedding_rank);
   }
 }
 
-void check_table_start(const StartingPoint& origin, const TrainSettings& s, const CLI::App& app,
-                       bool has_tokenizer) {
-  const bool from_corpus = parse_corpus_init(s.embedding_init);
-  const bool in_lattice = parse_lattice_basis(s.embedding_basis);
-  if (origin.resumes()) {
+void check_embedding_start(const StartingPoint& start, const TrainSettings& s, const CLI::App& app,
+                           bool has_tokenizer) {
+  const bool from_corpus = s.embedding_start == EmbeddingStart::kCorpus;
+  const bool is_orthonormal = s.embedding_basis == EmbeddingBasis::kOrthonormal;
+  if (start.resumes()) {
     const auto require = [&](const char* option, const std::string& now, const std::string& then) {
       if (now == then) return;
-      fail("{} {}: the token table of {} started with {}; leave it out, or begin a new run", option,
-           now, origin.checkpoint, then);
+      fail("{} {}: the token embedding of {} started with {}; leave it out, or begin a new run",
+           option, now, start.checkpoint, then);
     };
     if (app.count("--embedding-init") > 0) {
-      require("--embedding-init", s.embedding_init, started_from(origin, s.embedding_init));
+      const auto format = embedding_start_format();
+      const auto then = embedding_start_of(start);
+      require("--embedding-init", format.write(s.embedding_start),
+              format.write(then ? then : s.embedding_start));
     }
-    const auto before = values_of(origin.config, origin.checkpoint, app);
+    const auto before = values_of(start.config, start.checkpoint, app);
     const auto as_before = [&](const char* option, const std::string& now) {
       const auto then = before.find(option);
       if (then != before.end()) require(option, now, then->second);
     };
-    as_before("--embedding-basis", s.embedding_basis);
+    as_before("--embedding-basis", is_orthonormal ? "orthonormal" : "lattice");
     if (app.count("--embedding-sample") > 0) {
       const auto then = before.find("--embedding-sample");
       require("--embedding-sample", std::to_string(s.embedding_sample),
@@ -224,11 +232,11 @@ void check_table_start(const StartingPoint& origin, const TrainSettings& s, cons
     as_before("--rare-tokens", std::to_string(s.rare_tokens));
     return;
   }
-  const bool is_new = origin.kind == StartingPoint::Kind::kNew;
+  const bool is_new = start.kind == StartingPoint::Kind::kNew;
   const auto refuse = [&](const std::string& option) {
     fail("{}: {}; leave it out", option,
-         is_new ? "the token table doesn't start from the corpus"
-                : fmt::format("the token table is that of {}", origin.checkpoint));
+         is_new ? "the token embedding doesn't start from the corpus"
+                : fmt::format("the token embedding is that of {}", start.checkpoint));
   };
   if (!is_new && from_corpus && app.count("--embedding-init") > 0) {
     refuse("--embedding-init corpus");
@@ -236,12 +244,12 @@ void check_table_start(const StartingPoint& origin, const TrainSettings& s, cons
   if (s.rare_tokens > 0 && !(is_new && from_corpus)) {
     refuse(fmt::format("--rare-tokens {}", s.rare_tokens));
   }
-  if (!in_lattice && !(is_new && from_corpus)) refuse("--embedding-basis orthonormal");
+  if (is_orthonormal && !(is_new && from_corpus)) refuse("--embedding-basis orthonormal");
   if (app.count("--embedding-sample") > 0 && !(is_new && from_corpus)) {
     refuse(fmt::format("--embedding-sample {}", s.embedding_sample));
   }
-  if (!in_lattice && !s.shape.is_factorised()) {
-    fail("--embedding-basis orthonormal: the token table is dense; leave it out");
+  if (is_orthonormal && !s.shape.is_factorised()) {
+    fail("--embedding-basis orthonormal: the token embedding is dense; leave it out");
   }
   if (s.rare_tokens > 0 && !has_tokenizer) {
     fail(
@@ -251,35 +259,41 @@ void check_table_start(const StartingPoint& origin, const TrainSettings& s, cons
   }
 }
 
-void check_agrees(const StartingPoint& origin, const TrainSettings& s,
+void check_agrees(const StartingPoint& start, const TrainSettings& s,
                   const data::PreparedData& data) {
-  if (origin.kind == StartingPoint::Kind::kNew) return;
-  const io::RunState run = io::read_run_state(origin.checkpoint);
+  if (start.kind == StartingPoint::Kind::kNew) return;
+  const io::RunState run = io::read_run_state(start.checkpoint);
   if (run.model != s.shape) {
     fail("{} holds a model of {}, but the options ask for {}; leave out the options that differ",
-         origin.checkpoint, model::shape_text(run.model), model::shape_text(s.shape));
+         start.checkpoint, model::shape_text(run.model), model::shape_text(s.shape));
   }
   if (run.tokenizer_kind != data.tokenizer_kind || run.tokenizer_blob != data.tokenizer_blob) {
     fail(
         "{} was trained with another tokenizer ({}) than --data and --tokenizer give now ({}); use "
         "the data that it was trained on",
-        origin.checkpoint, tokenizer_text(run.tokenizer_kind, run.tokenizer_blob),
+        start.checkpoint, tokenizer_text(run.tokenizer_kind, run.tokenizer_blob),
         tokenizer_text(data.tokenizer_kind, data.tokenizer_blob));
   }
-  if (origin.resumes() && run.seed != s.seed) {
+  if (start.resumes() && run.seed != s.seed) {
     fail(
         "{} was trained with --seed {}, and --seed {} would read the data in another order; leave "
         "it out, or begin a new run from its weights with --init-from",
-        origin.checkpoint, run.seed, s.seed);
+        start.checkpoint, run.seed, s.seed);
   }
 }
 
-std::vector<std::string> changes_since(const StartingPoint& origin, const std::string& config,
+std::vector<std::string> changes_since(const StartingPoint& start, const std::string& config,
                                        const CLI::App& app, const std::string& data_digest,
                                        const std::vector<ranks::Site>& sites) {
   std::vector<std::string> lines;
-  if (!origin.resumes()) return lines;
-  const auto before = values_of(origin.config, origin.checkpoint, app);
+  if (!start.resumes()) return lines;
+  for (const RetiredOption& retired : retired_options()) {
+    const std::string was = value_in_toml(start.config, retired.name);
+    if (was.empty() || was == retired.usual) continue;
+    lines.push_back(fmt::format("changed --{} was {}; it is no longer an option: {}", retired.name,
+                                was, retired.why));
+  }
+  const auto before = values_of(start.config, start.checkpoint, app);
   const auto now = values_of(config, "config.toml", app);
   for (const auto& [name, value] : now) {
     if (name == "--threads") continue;  // told with the ranks
@@ -292,49 +306,49 @@ std::vector<std::string> changes_since(const StartingPoint& origin, const std::s
     if (!now.contains(name) && name != "--threads")
       lines.push_back(fmt::format("changed {} was {}", name, value));
   }
-  const nlohmann::json state = nlohmann::json::parse(origin.state);
+  const nlohmann::json state = nlohmann::json::parse(start.state);
   if (state.value("data", "") != data_digest) {
     lines.emplace_back(
         "changed the data is not that of the checkpoint; what validates now may have been trained "
         "on");
   }
-  const nlohmann::json history = history_of(origin);
+  const nlohmann::json history = history_of(start);
   if (history.empty() || !history.back().is_object()) return lines;
   const nlohmann::json machine = machine_of(sites);
-  const nlohmann::json& start = history.back();
+  const nlohmann::json& last = history.back();
   for (const auto& [name, value] : machine.items()) {
-    if (start.contains(name) && start.at(name) != value) {
+    if (last.contains(name) && last.at(name) != value) {
       lines.push_back(
-          fmt::format("changed {} is {}; it was {}", name, value.dump(), start.at(name).dump()));
+          fmt::format("changed {} is {}; it was {}", name, value.dump(), last.at(name).dump()));
     }
   }
   return lines;
 }
 
-History::History(const StartingPoint& origin, std::uint64_t first_step,
+History::History(const StartingPoint& start, std::uint64_t first_step,
                  const TrainSettings& settings, const std::vector<ranks::Site>& sites,
-                 std::string table)
-    : text_rules_(text_rules_of(origin)), table_(std::move(table)) {
-  nlohmann::json start = machine_of(sites);
-  start["program"] = version();
-  start["from_step"] = first_step;
-  start["reduce"] = settings.reduce;
-  const std::string name = fs::path(origin.checkpoint).filename().string();
-  start["start"] = origin.resumes()            ? "resumed from " + name
-                   : origin.checkpoint.empty() ? "new"
-                                               : "init from " + origin.checkpoint;
-  start_ = start.dump();
-  before_ = origin.resumes() ? history_of(origin).dump() : "[]";
+                 std::string embedding)
+    : text_rules_(text_rules_of(start)), embedding_(std::move(embedding)) {
+  nlohmann::json entry = machine_of(sites);
+  entry["program"] = version();
+  entry["from_step"] = first_step;
+  entry["reduce"] = reduce_format().write(settings.reduce);
+  const std::string name = fs::path(start.checkpoint).filename().string();
+  entry["start"] = start.resumes()            ? "resumed from " + name
+                   : start.checkpoint.empty() ? "new"
+                                              : "init from " + start.checkpoint;
+  entry_ = entry.dump();
+  before_ = start.resumes() ? history_of(start).dump() : "[]";
 }
 
 std::string History::json(const std::string& data_digest, std::uint64_t step) const {
   nlohmann::json history = nlohmann::json::parse(before_);
-  history.push_back(nlohmann::json::parse(start_));
+  history.push_back(nlohmann::json::parse(entry_));
   history.back()["to_step"] = step;
   return nlohmann::json{{"data", data_digest},
                         {"text_rules", static_cast<int>(text_rules_)},
                         {"history", history},
-                        {"embedding", nlohmann::json::parse(table_)}}
+                        {"embedding", nlohmann::json::parse(embedding_)}}
       .dump();
 }
 

@@ -8,6 +8,7 @@
 #include "cllm/cli/arguments.h"
 #include "cllm/cli/run/settings.h"
 #include "cllm/cli/run/time_left.h"
+#include "cllm/lattice/weight_lattice.h"
 #include "cllm/model/generator.h"
 #include "cllm/ranks/process_group.h"
 
@@ -27,7 +28,7 @@ struct SampleSettings {
 struct EvalSettings {
   std::string checkpoint;
   std::string data;
-  std::string sequences = "all";
+  std::uint64_t sequences = 0;  ///< 0: all
   std::string by_frequency;
   int threads = 0;
 };
@@ -58,8 +59,8 @@ struct CompressSettings {
   std::string calibrate;
   std::string out;
   double bits = 4;
-  std::string method = "e8";
-  std::string spacing = "shaped";
+  lattice::Method method = lattice::Method::kE8;
+  lattice::Spacing spacing = lattice::Spacing::kShaped;
   std::uint64_t sequences = 256;
   int threads = 0;
 };
@@ -93,7 +94,8 @@ void sample_command(const SampleSettings& settings, ranks::ProcessGroup& process
 /// rare and frequent tokens apart.
 void eval_command(const EvalSettings& settings, ranks::ProcessGroup& process_group);
 
-/// Prints the tokens that are most like one, by the model's table and by prime signatures.
+/// Prints the tokens that are most like one, by the model's token embedding and by prime
+/// signatures.
 void neighbours_command(const NeighboursSettings& settings, ranks::ProcessGroup& process_group);
 
 /// Prints what a checkpoint holds, and checks that it is whole.

@@ -18,14 +18,15 @@
 
 namespace cllm::cli {
 
-/// How a run's token table came about: what its checkpoints carry on.
-struct TableHistory {
-  std::string facts = "{}";                     ///< a JSON object; see docs/checkpoint_format.md
-  std::optional<lattice::Certificate> lattice;  ///< on rank 0, where codes started in one
+/// How a run's token embedding came about: what its checkpoints carry on.
+struct EmbeddingHistory {
+  std::string facts = "{}";  ///< a JSON object; see docs/checkpoint_format.md
+  std::optional<lattice::Certificate>
+      lattice;  ///< on rank 0, where a factorised embedding started in one
 };
 
-/// Of the table in the origin's checkpoint. Throws Error.
-TableHistory table_history(const StartingPoint& origin);
+/// Of the embedding in the checkpoint that the run starts from. Throws Error.
+EmbeddingHistory embedding_history(const StartingPoint& start);
 
 /// Tokens that a start from the corpus reads at most, unless --embedding-sample says otherwise.
 inline constexpr std::uint64_t kSampleTokens = 100'000'000;
@@ -35,15 +36,15 @@ inline constexpr std::uint64_t kSampleTokens = 100'000'000;
 /// alone, so that they are the same on any machine; where that leaves too few to say something, a
 /// new run's start becomes random. Call it once the embedding is resolved. Returns what there is to
 /// say of it, or nothing.
-std::string plan_table_start(const StartingPoint& origin, const CLI::App& app, std::uint64_t tokens,
-                             TrainSettings& settings);
+std::string plan_embedding_start(const StartingPoint& start, const CLI::App& app,
+                                 std::uint64_t tokens, TrainSettings& settings);
 
 /// Bytes of a rank that a start from the corpus takes at most where --embedding-init is left out; 0
 /// where it is random then.
 std::uint64_t usual_statistics(const model::ModelConfig& shape, int ranks, int threads);
 
-/// What goes into the start of a token table.
-struct TableStart {
+/// What a new token embedding is made from.
+struct EmbeddingSources {
   const TrainSettings& settings;
   const data::Dataset& data;
   const kernels::Kernels& kernels;
@@ -53,10 +54,10 @@ struct TableStart {
   std::function<void(const std::string&)> say;  ///< on rank 0
 };
 
-/// Puts the token table of a new run where --embedding-init wants it; `parameters`, a flat buffer
-/// of the layout, have been initialised. All ranks call it; all get rank 0's bits, and memory is
-/// that of `corpus::CorpusStudy`. Throws Error, on all ranks alike.
-TableHistory start_table(const TableStart& start, ranks::ProcessGroup& process_group,
-                         std::span<float> parameters);
+/// Puts the token embedding of a new run where --embedding-init wants it; `parameters`, a flat
+/// buffer of the layout, have been initialised. All ranks call it; all get rank 0's bits, and
+/// memory is that of `corpus::CorpusStudy`. Throws Error, on all ranks alike.
+EmbeddingHistory start_embedding(const EmbeddingSources& from, ranks::ProcessGroup& process_group,
+                                 std::span<float> parameters);
 
 }  // namespace cllm::cli

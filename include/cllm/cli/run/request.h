@@ -18,7 +18,7 @@ namespace cllm::cli {
 struct Request {
   CLI::App app;
   TrainSettings settings;
-  StartingPoint origin;          ///< the checkpoint that the run begins with, if any
+  StartingPoint start;           ///< the checkpoint that the run begins with, if any
   bool keeps_tokenizer = false;  ///< of the checkpoint: no other was asked for
   FileLock lock;                 ///< of the run's directory, on rank 0
 };

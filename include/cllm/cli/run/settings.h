@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,9 +12,30 @@
 #include "cllm/model/config.h"
 #include "cllm/ranks/heartbeat.h"
 #include "cllm/ranks/process_group.h"
+#include "cllm/train/replicas.h"
 #include "cllm/train/trainer.h"
 
 namespace cllm::cli {
+
+/// The first and the last step of some; none where both are 0.
+struct StepRange {
+  std::uint64_t first = 0, last = 0;
+};
+
+/// A number of steps or a time: one of the two is 0. Both are for "at the end alone".
+struct Interval {
+  std::uint64_t steps = 0;
+  double seconds = 0;
+};
+
+/// What a new token embedding starts from.
+enum class EmbeddingStart { kCorpus, kRandom };
+
+/// The basis of a factorised token embedding that starts from the corpus.
+enum class EmbeddingBasis { kLattice, kOrthonormal };
+
+/// What `--allreduce auto` means: what measured best everywhere.
+inline constexpr ranks::Allreduce kUsualAllreduce = ranks::Allreduce::kRing;
 
 /// What a training run was asked for: the options as they stand on the command line, in --config,
 /// or in the checkpoint that is resumed.
@@ -24,11 +47,10 @@ struct TrainSettings {
   std::string tokenizer;  ///< empty: bytes, or what a token file carries
 
   std::string preset = "mini";
-  model::ModelConfig shape;            ///< the preset's where no option says otherwise
-  std::string embedding_rank;          ///< "dense" or a number; empty: dense, or the checkpoint's
-  std::string embedding_init;          ///< "corpus" or "random"; empty: by rank and vocabulary
-  std::uint64_t embedding_sample = 0;  ///< tokens; 0: from the run's length
-  std::string embedding_basis = "lattice";
+  model::ModelConfig shape;                       ///< the preset's where no option says otherwise
+  std::optional<EmbeddingStart> embedding_start;  ///< nothing: by rank and vocabulary
+  std::uint64_t embedding_sample = 0;             ///< tokens; 0: from the run's length
+  EmbeddingBasis embedding_basis = EmbeddingBasis::kLattice;
   std::uint64_t rare_tokens = 0;
 
   std::uint64_t steps = 2000;
@@ -40,34 +62,33 @@ struct TrainSettings {
   double learning_rate = 1e-3;
   double min_learning_rate = 1e-4;
   std::uint64_t warmup = 100;
-  std::string schedule = "cosine";
+  train::Decay decay = train::Decay::kCosine;
   train::AdamWOptions optimizer;
 
-  int threads = 0;  ///< 0: the processors of this rank
-  std::string team = "auto";
+  int threads = 0;              ///< 0: the processors of this rank
+  int team = 0;                 ///< 0: what ends soonest
   std::size_t token_block = 0;  ///< 0: from batch and micro-batch
-  std::string reduce = "exact";
-  std::string row_order = "token";
-  std::string allreduce = "auto";
-  std::string trace;  ///< "A:B", or empty
+  train::Reduce reduce = train::Reduce::kExact;
+  std::optional<ranks::Allreduce> allreduce;  ///< nothing: kUsualAllreduce
+  StepRange trace;
 
   std::uint64_t evaluate_every = 0;
-  std::string evaluation_sequences = "256";
+  std::uint64_t evaluation_sequences = 256;  ///< 0: all
 
   std::string out;
-  std::string checkpoint_every = "30m";
+  Interval checkpoint_every = {.seconds = 1800};
   std::uint64_t keep = 0;
-  std::string checkpoint_write = "background";
-  std::string on_checkpoint_failure = "continue";
+  bool saves_in_background = true;  ///< else training waits
+  bool stop_when_saving_fails = false;
   std::string resume;
-  std::string initial;  ///< --init-from
-  std::string max_time;
-  std::string watchdog = "auto";
+  std::string initial;                                        ///< --init-from
+  double max_time = std::numeric_limits<double>::infinity();  ///< seconds
+  ranks::Patience watchdog;
 
-  std::string on_spike = "clip";
+  train::OnSpike on_spike = train::OnSpike::kClip;
   double spike_factor = 10;
   std::uint64_t check_replicas = 0;
-  std::string on_replica_mismatch = "stop";
+  train::OnMismatch on_replica_mismatch = train::OnMismatch::kStop;
 };
 
 /// Declares the options of a training run on `app`, bound to `settings`, which must outlive it.
@@ -94,52 +115,13 @@ train::TrainerOptions trainer_options(const TrainSettings& settings, int threads
 /// belongs to this start of the run alone.
 std::string config_toml(const CLI::App& app);
 
-/// The method that --allreduce means; "auto" is the one that measured best. Throws Error,
-/// naming the option.
-ranks::Allreduce parse_allreduce(const std::string& text);
+/// The values of --reduce.
+Format<train::Reduce> reduce_format();
 
-/// --embedding-rank's value: "dense" is 0. Throws Error, naming --embedding-rank.
-std::size_t parse_embedding_rank(const std::string& text);
+/// The values of --eval-sequences: "all" is 0.
+Format<std::uint64_t> sequences_format();
 
-/// Whether --embedding-init's value is "corpus", else "random". Throws Error, naming it.
-bool parse_corpus_init(const std::string& text);
-
-/// Whether --embedding-basis's value is "lattice", else "orthonormal". Throws Error, naming it.
-bool parse_lattice_basis(const std::string& text);
-
-/// Whether --row-order's value is "ulam", else "token". Throws Error, naming it.
-bool parse_ulam_order(const std::string& text);
-
-/// --team's value: "auto" is 0. Throws Error, naming --team.
-int parse_team(const std::string& text);
-
-/// Steps to trace, both included; 0:0 for an empty text. Throws Error, naming --trace.
-struct StepRange {
-  std::uint64_t first = 0, last = 0;
-};
-StepRange parse_trace(const std::string& text);
-
-/// Sequences to evaluate on: "all" is 0. Throws Error, naming --eval-sequences.
-std::uint64_t parse_evaluation_sequences(const std::string& text);
-
-/// "500" is a number of steps, "30m" or "1h30m" or "45s" a time. One of the two is 0; both for "0":
-/// only at the end. Throws Error, naming --checkpoint-every.
-struct Interval {
-  std::uint64_t steps = 0;
-  double seconds = 0;
-};
-Interval parse_interval(const std::string& text);
-
-/// Seconds of "3h50m"; infinite for an empty text. Throws Error, naming --max-time.
-double parse_max_time(const std::string& text);
-
-/// The patience that --watchdog means: "auto", "off" or a time. Throws Error, naming it.
-ranks::Patience parse_watchdog(const std::string& text);
-
-/// Whether --checkpoint-write's value is "background", else "blocking". Throws Error, naming it.
-bool parse_background(const std::string& text);
-
-/// Whether --on-checkpoint-failure's value is "stop", else "continue". Throws Error, naming it.
-bool parse_stop_on_failure(const std::string& text);
+/// What a new token embedding starts from, as --embedding-init has it.
+Format<std::optional<EmbeddingStart>> embedding_start_format();
 
 }  // namespace cllm::cli

@@ -33,56 +33,56 @@ StartingPoint find_resumed(const TrainSettings& settings);
 /// The same for --init-from.
 StartingPoint find_initial(const TrainSettings& settings);
 
-/// How the token table came about, of a checkpoint's state: a JSON object
+/// How the token embedding came about, of a checkpoint's state: a JSON object
 /// (docs/checkpoint_format.md), empty where the state doesn't say. Throws nlohmann::json::exception
 /// where the state is no object.
-std::string table_facts(const std::string& state);
+std::string embedding_facts(const std::string& state);
 
 /// The rules by which the run reads texts: those that it began with. Throws Error where its
 /// checkpoint names none that are known.
-data::TextRules text_rules_of(const StartingPoint& origin);
+data::TextRules text_rules_of(const StartingPoint& start);
 
 /// As text and back, for the other ranks.
-std::string to_json(const StartingPoint& origin);
+std::string to_json(const StartingPoint& start);
 StartingPoint starting_point_from_json(const std::string& text);
 
 /// Of the options in the checkpoint's configuration, those that a new run from its weights has too:
 /// of shape and tokenizer.
 Arguments inherited(const Arguments& stored);
 
-/// Whether a table of this shape starts from the corpus if nothing else was asked for: where it is
-/// reduced or the vocabulary is at least eight times the channels.
+/// Whether the embedding of such a model starts from the corpus if nothing else was asked for:
+/// where it is factorised or the vocabulary is at least eight times the channels.
 bool starts_from_corpus(const model::ModelConfig& shape);
 
 /// Completes the model's shape once the vocabulary is known, and puts in what follows from it: the
-/// rank of the token table is the one asked for, else that of the origin's checkpoint, else it is
-/// dense; how it starts is by `starts_from_corpus`, and codes learn 2 C / r times as fast as the
-/// rest, if nothing else was asked for.
-void resolve_embedding(const StartingPoint& origin, const CLI::App& app, std::size_t vocabulary,
+/// rank of the token embedding is the one asked for, else that of the checkpoint, else it is
+/// dense; how it starts is by `starts_from_corpus`, and a factorised one learns 2 C / r times as
+/// fast as the rest, if nothing else was asked for.
+void resolve_embedding(const StartingPoint& start, const CLI::App& app, std::size_t vocabulary,
                        TrainSettings& settings);
 
-/// Throws Error where an option says how a token table is to start that starts in another way, or
-/// that comes from the origin's checkpoint: it would do nothing.
-void check_table_start(const StartingPoint& origin, const TrainSettings& settings,
-                       const CLI::App& app, bool has_tokenizer);
+/// Throws Error where an option says how a token embedding is to start that starts in another way,
+/// or that comes from a checkpoint: it would do nothing.
+void check_embedding_start(const StartingPoint& start, const TrainSettings& settings,
+                           const CLI::App& app, bool has_tokenizer);
 
-/// What the origin's checkpoint must agree with; on rank 0 alone. Throws Error that has both
-/// values.
-void check_agrees(const StartingPoint& origin, const TrainSettings& settings,
+/// What the checkpoint of the starting point must agree with; on rank 0 alone. Throws Error that
+/// has both values.
+void check_agrees(const StartingPoint& start, const TrainSettings& settings,
                   const data::PreparedData& data);
 
 /// A line for each thing that is not as it was when the checkpoint was written: options, data,
 /// ranks and threads. `config` is that of the run that goes on.
-std::vector<std::string> changes_since(const StartingPoint& origin, const std::string& config,
+std::vector<std::string> changes_since(const StartingPoint& start, const std::string& config,
                                        const CLI::App& app, const std::string& data_digest,
                                        const std::vector<ranks::Site>& sites);
 
-/// How the run came about, as the JSON list that checkpoints keep as "history": that of the origin,
+/// How the run came about, as the JSON list that checkpoints keep as "history": that of the start,
 /// and one object for this start, which ends at `step`.
 class History {
  public:
-  History(const StartingPoint& origin, std::uint64_t first_step, const TrainSettings& settings,
-          const std::vector<ranks::Site>& sites, std::string table);
+  History(const StartingPoint& start, std::uint64_t first_step, const TrainSettings& settings,
+          const std::vector<ranks::Site>& sites, std::string embedding);
 
   /// JSON of an object with "data", "text_rules", "history" and "embedding", into which the state's
   /// own values go.
@@ -90,9 +90,9 @@ class History {
 
  private:
   data::TextRules text_rules_;
-  std::string before_;  // JSON list
-  std::string start_;   // JSON object
-  std::string table_;   // JSON object: how the token table came about
+  std::string before_;     // JSON list
+  std::string entry_;      // JSON object: this start
+  std::string embedding_;  // JSON object: how the token embedding came about
 };
 
 /// The name of a run's log.

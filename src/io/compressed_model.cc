@@ -33,7 +33,7 @@ struct Entry {
 std::vector<Entry> list_entries(const model::Layout& layout, lattice::Method method) {
   std::vector<Entry> entries;
   for (const model::Tensor& tensor : layout.tensors()) {
-    if (!tensor.is_matrix) {
+    if (!tensor.is_matrix()) {
       entries.push_back({tensor_path(kParameters, tensor), tensor, Entry::Kind::kVector});
       continue;
     }

@@ -53,7 +53,7 @@ std::string tensor_path(const char* group, const model::Tensor& tensor) {
 }
 
 std::vector<std::uint64_t> shape_of(const model::Tensor& tensor) {
-  if (tensor.is_matrix) return {tensor.rows, tensor.columns};
+  if (tensor.is_matrix()) return {tensor.rows, tensor.columns};
   return {tensor.rows};
 }
 

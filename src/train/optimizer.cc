@@ -87,7 +87,7 @@ void Optimizer::update(const SummedGradient& gradient, double rate, double scale
     if (chunk.tensor == layout_.embedding()) {
       step.learning_rate = static_cast<float>(rate * options_.embedding_learning_rate);
     }
-    if (layout_[chunk.tensor].is_matrix) {
+    if (layout_[chunk.tensor].is_matrix()) {
       step.weight_decay = static_cast<float>(options_.weight_decay);
     }
     for (std::size_t row = chunk.first_row; row < chunk.end_row; ++row) {

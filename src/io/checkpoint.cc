@@ -135,8 +135,9 @@ double write_checkpoint(const std::filesystem::path& path, const RunState& run,
         "layout",
         path.string(), model::shape_text(run.model), model::shape_text(layout.config()));
   }
-  const auto write = [&](const std::filesystem::path& temporary) {
-    Hdf5Writer file(temporary, path);
+  AtomicFile atomic(path);
+  {
+    Hdf5Writer file(atomic.temporary(), path);
     write_run_state(file, kFormatAttribute, kFormatVersion, run);
     if (run.lattice) write_lattice(file, *run.lattice);
     write_flat_buffer(file, kParameters, layout, parameters);
@@ -144,14 +145,12 @@ double write_checkpoint(const std::filesystem::path& path, const RunState& run,
     write_flat_buffer(file, kFirstMoments, layout, m);
     write_flat_buffer(file, kSecondMoments, layout, v);
     file.close();
-  };
-  double seconds = 0;
-  const auto check = [&](const std::filesystem::path& temporary) {
-    const Stopwatch clock;
-    require_whole(temporary, path);
-    seconds = clock.elapsed();
-  };
-  write_atomically(path, write, check);
+  }
+  atomic.sync();
+  const Stopwatch checking;
+  require_whole(atomic.temporary(), path);
+  const double seconds = checking.elapsed();
+  atomic.commit();
   return seconds;
 }
 

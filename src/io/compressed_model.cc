@@ -81,8 +81,9 @@ void read_entry(const Hdf5Reader& file, const Entry& entry, lattice::Method meth
 void write_compressed_model(const std::filesystem::path& path, const RunState& run,
                             const model::Layout& layout, const CompressedMatrices& matrices,
                             std::span<const float> parameters) {
-  const auto write = [&](const std::filesystem::path& temporary) {
-    Hdf5Writer file(temporary, path);
+  AtomicFile atomic(path);
+  {
+    Hdf5Writer file(atomic.temporary(), path);
     write_run_state(file, kCompressedAttribute, kCompressedVersion, run);
     file.write_attribute(kRun, kMethod, lattice::name_of(matrices.method));
     file.write_text(kCompression, run.compression);
@@ -104,11 +105,10 @@ void write_compressed_model(const std::filesystem::path& path, const RunState& r
       }
     }
     file.close();
-  };
-  const auto check = [&](const std::filesystem::path& temporary) {
-    require_whole(temporary, path);
-  };
-  write_atomically(path, write, check);
+  }
+  atomic.sync();
+  require_whole(atomic.temporary(), path);
+  atomic.commit();
 }
 
 bool is_compressed(const Hdf5Reader& file) {

@@ -59,7 +59,7 @@ struct RunState {
   bool operator==(const RunState&) const = default;
 };
 
-/// Writes a checkpoint through `write_atomically`, and reads it again before it takes its name. The
+/// Writes a checkpoint as an AtomicFile, and reads it again before it takes its name. The
 /// flat buffers are laid out by `layout`, which is that of `run.model`; what lies between tensors
 /// is not stored. Returns the seconds that reading it again took. Throws Error, and leaves what was
 /// at `path`, also when a value is not finite: such a checkpoint could not be resumed.

@@ -132,8 +132,7 @@ void read_compressed_parameters(const Hdf5Reader& file, const model::Layout& lay
 }
 
 void check_compressed_contents(const Hdf5Reader& file) {
-  constexpr const char* kGroups[] = {kRun, kParameters, kCodes, kCertificates};
-  check_contents(file, kGroups);
+  check_contents(file, std::vector<std::string>{kRun, kParameters, kCodes, kCertificates});
 }
 
 CheckpointSummary describe_compressed(const Hdf5Reader& file) {

@@ -214,6 +214,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   const bool background = parse_background(s.checkpoint_write);
   std::string budget;
   std::optional<model::Model> model;
+  std::span<const train::BufferSpec> buffers;
   std::optional<train::State> state;
   std::optional<train::Trainer> trainer;
   std::optional<train::Evaluator> evaluator;
@@ -227,7 +228,8 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     budget = wanted.text();
     model.emplace(s.shape, machine.kernels);
     if (speaks) check_agrees(origin, s, prepared);
-    state.emplace(model->layout(), threads);
+    buffers = train::find_optimizer(options.optimizer.name).buffers;
+    state.emplace(model->layout(), buffers, threads);
     trainer.emplace(*model, machine.kernels, options, data.train.tokens, *sampler, process_group);
     evaluator.emplace(*model, data.validation.tokens,
                       parse_evaluation_sequences(s.evaluation_sequences), threads, process_group);
@@ -284,7 +286,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     if (!speaks) return;
     const std::string warning =
         room_warning(directory,
-                     {.bytes = train::CheckpointWriter::bytes_for(model->layout(), true),
+                     {.bytes = train::CheckpointWriter::bytes_for(model->layout(), buffers, true),
                       .at_once = most_checkpoints(s.steps - state->step, interval.steps, s.keep),
                       .are_there = s.keep > 0 ? io::list_checkpoints(directory).size() : 0},
                      parse_stop_on_failure(s.on_checkpoint_failure));
@@ -307,20 +309,15 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   // The run's directory and its log, and then the run.
   const std::uint64_t first_step = state->step;
   const std::uint64_t step_tokens = s.batch * s.shape.context;
-  const History history(origin, first_step, s, sites, table.facts);
-  const auto describe = [&](const train::State& now) {
-    return io::RunState{
-        .model = s.shape,
-        .step = now.step,
-        .tokens_seen = now.tokens_seen,
-        .seed = s.seed,
-        .config = config,
-        .state = train::state_to_json(now, history.json(prepared.digest(), now.step)),
-        .tokenizer_kind = prepared.tokenizer_kind,
-        .tokenizer_blob = prepared.tokenizer_blob,
-        .program_version = std::string(version()),
-        .lattice = table.lattice};
-  };
+  const io::RunState run_state{
+      .model = s.shape,
+      .seed = s.seed,
+      .config = config,
+      .state = run_facts(origin, first_step, s, sites, prepared.digest(), table.facts),
+      .tokenizer_kind = prepared.tokenizer_kind,
+      .tokenizer_blob = prepared.tokenizer_blob,
+      .program_version = std::string(version()),
+      .lattice = table.lattice};
   std::optional<train::MetricsLog> metrics;
   std::optional<train::Progress> progress;
   std::optional<train::CheckpointWriter> checkpoints;
@@ -341,7 +338,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
             .base_steps =
                 train::parse_on_spike(s.on_spike) == train::OnSpike::kRollback ? interval.steps : 0,
             .background = background},
-        model->layout(), trainer->pool(), describe, [&] { metrics->sync(); });
+        model->layout(), buffers, trainer->pool(), run_state, [&] { metrics->sync(); });
     outputs.emplace(train::RunOutputs{*metrics, *progress, *checkpoints});
   });
   train::Trace trace(directory / "trace.json", traced.first, traced.last);

@@ -311,10 +311,9 @@ std::vector<std::string> changes_since(const StartingPoint& origin, const std::s
   return lines;
 }
 
-History::History(const StartingPoint& origin, std::uint64_t first_step,
-                 const TrainSettings& settings, const std::vector<ranks::Site>& sites,
-                 std::string table)
-    : text_rules_(text_rules_of(origin)), table_(std::move(table)) {
+std::string run_facts(const StartingPoint& origin, std::uint64_t first_step,
+                      const TrainSettings& settings, const std::vector<ranks::Site>& sites,
+                      const std::string& data_digest, const std::string& table) {
   nlohmann::json start = machine_of(sites);
   start["program"] = version();
   start["from_step"] = first_step;
@@ -323,18 +322,12 @@ History::History(const StartingPoint& origin, std::uint64_t first_step,
   start["start"] = origin.resumes()            ? "resumed from " + name
                    : origin.checkpoint.empty() ? "new"
                                                : "init from " + origin.checkpoint;
-  start_ = start.dump();
-  before_ = origin.resumes() ? history_of(origin).dump() : "[]";
-}
-
-std::string History::json(const std::string& data_digest, std::uint64_t step) const {
-  nlohmann::json history = nlohmann::json::parse(before_);
-  history.push_back(nlohmann::json::parse(start_));
-  history.back()["to_step"] = step;
+  nlohmann::json history = origin.resumes() ? history_of(origin) : nlohmann::json::array();
+  history.push_back(std::move(start));
   return nlohmann::json{{"data", data_digest},
-                        {"text_rules", static_cast<int>(text_rules_)},
-                        {"history", history},
-                        {"embedding", nlohmann::json::parse(table_)}}
+                        {"text_rules", static_cast<int>(text_rules_of(origin))},
+                        {"history", std::move(history)},
+                        {"embedding", nlohmann::json::parse(table)}}
       .dump();
 }
 

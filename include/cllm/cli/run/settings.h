@@ -41,7 +41,7 @@ struct TrainSettings {
   double min_learning_rate = 1e-4;
   std::uint64_t warmup = 100;
   std::string schedule = "cosine";
-  train::AdamWOptions optimizer;
+  train::OptimizerOptions optimizer;
 
   int threads = 0;  ///< 0: the processors of this rank
   std::string team = "auto";

@@ -77,23 +77,12 @@ std::vector<std::string> changes_since(const StartingPoint& origin, const std::s
                                        const CLI::App& app, const std::string& data_digest,
                                        const std::vector<ranks::Site>& sites);
 
-/// How the run came about, as the JSON list that checkpoints keep as "history": that of the origin,
-/// and one object for this start, which ends at `step`.
-class History {
- public:
-  History(const StartingPoint& origin, std::uint64_t first_step, const TrainSettings& settings,
-          const std::vector<ranks::Site>& sites, std::string table);
-
-  /// JSON of an object with "data", "text_rules", "history" and "embedding", into which the state's
-  /// own values go.
-  std::string json(const std::string& data_digest, std::uint64_t step) const;
-
- private:
-  data::TextRules text_rules_;
-  std::string before_;  // JSON list
-  std::string start_;   // JSON object
-  std::string table_;   // JSON object: how the token table came about
-};
+/// What checkpoints say of how the run came about: a JSON object with "data", "text_rules",
+/// "embedding" (`table`, an object) and "history", a list: that of the origin, and one object for
+/// this start.
+std::string run_facts(const StartingPoint& origin, std::uint64_t first_step,
+                      const TrainSettings& settings, const std::vector<ranks::Site>& sites,
+                      const std::string& data_digest, const std::string& table);
 
 /// The name of a run's log.
 inline constexpr const char* kMetricsName = "metrics.jsonl";

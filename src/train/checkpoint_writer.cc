@@ -144,10 +144,10 @@ void CheckpointWriter::finish(SavedCheckpoint& saved) {
   }
 }
 
-void CheckpointWriter::forget_after(std::uint64_t step) {
+std::vector<std::string> CheckpointWriter::forget_after(std::uint64_t step) {
   wait();
-  for (const fs::path& path : io::checkpoints_after(options_.directory, step)) io::set_aside(path);
   losses_.erase(losses_.upper_bound(step), losses_.end());
+  return io::set_newer_aside(options_.directory, step);
 }
 
 fs::path CheckpointWriter::path_of(std::uint64_t step) const {

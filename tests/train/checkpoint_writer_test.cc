@@ -173,6 +173,21 @@ TEST_P(CheckpointWriterTest, RemovesNothingWhenTheNewOneFails) {
   EXPECT_THAT(files(), ElementsAre("latest", "step-00000030.h5"));
 }
 
+TEST_P(CheckpointWriterTest, WhatIsNewerIsSetAsideAndLatestNamesWhatStays) {
+  CheckpointWriter checkpoints = writer(0);
+  for (const std::uint64_t step : {10u, 12u, 14u}) save(checkpoints, step);
+  EXPECT_THAT(checkpoints.forget_after(10),
+              ElementsAre(testing::StartsWith("step-00000014.h5 is of a step that is now taken"),
+                          testing::EndsWith("kept as step-00000012.h5.aside")));
+  EXPECT_THAT(files(), ElementsAre("latest", "step-00000010.h5", "step-00000012.h5.aside",
+                                   "step-00000014.h5.aside"));
+  EXPECT_EQ(read_file(scratch_.path() / io::kLatestName), "step-00000010.h5\n");
+  EXPECT_THAT(checkpoints.forget_after(10), testing::IsEmpty());
+  // Where the run goes back to a checkpoint of another directory, none stays.
+  checkpoints.forget_after(9);
+  EXPECT_THAT(files(), testing::Not(testing::Contains(io::kLatestName)));
+}
+
 TEST_P(CheckpointWriterTest, LearnsHowLongItTakes) {
   CheckpointWriter checkpoints = writer(0);
   EXPECT_GT(checkpoints.expected_seconds(), 0);

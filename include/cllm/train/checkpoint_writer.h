@@ -71,8 +71,9 @@ class CheckpointWriter {
   /// Returns once nothing is being written.
   void wait();
 
-  /// Sets aside what is newer than `step`: the run went back, and goes on otherwise. Throws Error.
-  void forget_after(std::uint64_t step);
+  /// Sets aside what is newer than `step`: the run went back, and goes on otherwise. Returns a
+  /// sentence for each. Throws Error.
+  std::vector<std::string> forget_after(std::uint64_t step);
   /// Where the checkpoint of a step is, or would be.
   std::filesystem::path path_of(std::uint64_t step) const;
 

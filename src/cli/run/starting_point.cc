@@ -332,18 +332,16 @@ std::string run_facts(const StartingPoint& origin, std::uint64_t first_step,
 }
 
 std::vector<std::string> set_newer_aside(const fs::path& directory, std::uint64_t step) {
-  const std::vector<fs::path> newer = io::checkpoints_after(directory, step);
-  std::vector<std::string> lines;
-  if (newer.empty()) return lines;
+  const auto newest = io::find_newest_checkpoint(directory);
+  if (!newest || *io::step_in_name(*newest) <= step) return {};
   if (const fs::path metrics = directory / kMetricsName; fs::exists(metrics)) {
     const std::string text = read_file(metrics);
     write_atomically(io::aside_name(metrics), std::as_bytes(std::span(text)));
   }
-  for (const fs::path& path : newer) {
-    lines.push_back(fmt::format("note    {} is of a step that is now taken anew; it is kept as {}",
-                                path.filename().string(), io::set_aside(path).filename().string()));
+  std::vector<std::string> lines;
+  for (const std::string& sentence : io::set_newer_aside(directory, step)) {
+    lines.push_back("note    " + sentence);
   }
-  if (const auto newest = io::find_newest_checkpoint(directory)) io::set_newest_checkpoint(*newest);
   return lines;
 }
 

@@ -87,8 +87,8 @@ std::string run_facts(const StartingPoint& origin, std::uint64_t first_step,
 /// The name of a run's log.
 inline constexpr const char* kMetricsName = "metrics.jsonl";
 
-/// Renames checkpoints of the directory that are newer than `step`, and before that copies the
-/// metrics: the run takes those steps anew. Returns a line for each. Throws Error.
+/// Sets aside the checkpoints of the directory that are newer than `step`, and before that copies
+/// the metrics: the run takes those steps anew. Returns a line for each. Throws Error.
 std::vector<std::string> set_newer_aside(const std::filesystem::path& directory,
                                          std::uint64_t step);
 

@@ -44,9 +44,8 @@ void write_state(Hdf5Writer& file, const model::Layout& layout,
                  std::span<const StateGroup<const float>> state) {
   std::set<std::string> outer;
   for (const StateGroup<const float>& group : state) {
-    std::string around = group.name.substr(0, group.name.rfind('/'));
-    if (!outer.contains(around)) file.create_group(around);
-    outer.insert(std::move(around));
+    const std::string around = group.name.substr(0, group.name.rfind('/'));
+    if (outer.insert(around).second) file.create_group(around);
     write_group(file, layout, group);
   }
 }

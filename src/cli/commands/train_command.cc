@@ -10,6 +10,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
@@ -37,6 +38,7 @@
 #include "cllm/ranks/placement.h"
 #include "cllm/train/memory_budget.h"
 #include "cllm/train/metrics.h"
+#include "cllm/train/optimizer.h"
 #include "cllm/train/run.h"
 #include "cllm/train/saved_state.h"
 

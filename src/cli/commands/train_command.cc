@@ -311,15 +311,6 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   // The run's directory and its log, and then the run.
   const std::uint64_t first_step = state->step;
   const std::uint64_t step_tokens = s.batch * s.shape.context;
-  const io::RunState run_state{
-      .model = s.shape,
-      .seed = s.seed,
-      .config = config,
-      .state = run_facts(origin, first_step, s, sites, prepared.digest(), table.facts),
-      .tokenizer_kind = prepared.tokenizer_kind,
-      .tokenizer_blob = prepared.tokenizer_blob,
-      .program_version = std::string(version()),
-      .lattice = table.lattice};
   std::optional<train::MetricsLog> metrics;
   std::optional<train::Progress> progress;
   std::optional<train::CheckpointWriter> checkpoints;
@@ -333,6 +324,15 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     metrics.emplace(directory / kMetricsName, first_step);
     progress.emplace(s.steps, step_tokens, data.validation.bytes_per_token().value_or(0),
                      train::output_is_terminal());
+    const io::RunState run_state{
+        .model = s.shape,
+        .seed = s.seed,
+        .config = config,
+        .state = run_facts(origin, first_step, s, sites, prepared.digest(), table.facts),
+        .tokenizer_kind = prepared.tokenizer_kind,
+        .tokenizer_blob = prepared.tokenizer_blob,
+        .program_version = std::string(version()),
+        .lattice = table.lattice};
     checkpoints.emplace(
         train::CheckpointOptions{
             .directory = directory,

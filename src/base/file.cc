@@ -21,12 +21,14 @@ namespace {
 /// How the names of files that are being written end; they begin with a dot.
 constexpr std::string_view kUnfinished = ".cllm-tmp";
 
-/// A file descriptor that closes itself. Opening a pipe that nobody writes does not wait.
+/// A file descriptor that closes itself. Opening a pipe that nobody writes does not wait. Errors
+/// name `shown`, for which it is opened.
 class Descriptor {
  public:
-  Descriptor(const std::filesystem::path& path, int flags)
+  Descriptor(const std::filesystem::path& path, int flags) : Descriptor(path, flags, path) {}
+  Descriptor(const std::filesystem::path& path, int flags, const std::filesystem::path& shown)
       : fd_(::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0666)) {
-    if (fd_ < 0) fail("cannot open {}: {}", path.string(), std::strerror(errno));
+    if (fd_ < 0) fail("cannot open {}: {}", shown.string(), std::strerror(errno));
   }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
@@ -48,7 +50,7 @@ std::size_t size_of_regular_file(const Descriptor& file, const std::filesystem::
 
 /// Syncs what is at `place`; errors name `path`, for which it is done.
 void sync(const std::filesystem::path& place, int flags, const std::filesystem::path& path) {
-  const Descriptor file(place, flags);
+  const Descriptor file(place, flags, path);
   if (::fsync(file.get()) != 0) fail("cannot write {}: {}", path.string(), std::strerror(errno));
 }
 
@@ -90,37 +92,39 @@ std::string read_file(const std::filesystem::path& path) {
   return text;
 }
 
-void write_atomically(const std::filesystem::path& path,
-                      const std::function<void(const std::filesystem::path&)>& write,
-                      const std::function<void(const std::filesystem::path&)>& check) {
-  // Host and process keep two writers of one path apart; the rename decides between them.
-  const std::filesystem::path temporary =
-      path.parent_path() /
-      fmt::format(".{}.{}.{}{}", path.filename().string(), host_name(), ::getpid(), kUnfinished);
-  // "h5" of checkpoints; of a file without an extension its name.
-  const std::string kind =
-      path.has_extension() ? path.extension().string().substr(1) : path.filename().string();
-  try {
-    write(temporary);
-    fail_point(kind + ".written");
-    sync(temporary, O_RDONLY, path);
-    fail_point(kind + ".synced");
-    if (check) check(temporary);
-    fail_point(kind + ".checked");
-    if (::rename(temporary.c_str(), path.c_str()) != 0) {
-      fail("cannot write {}: {}", path.string(), std::strerror(errno));
-    }
-    fail_point(kind + ".renamed");
-    sync(path.has_parent_path() ? path.parent_path() : ".", O_RDONLY | O_DIRECTORY, path);
-  } catch (...) {
-    ::unlink(temporary.c_str());
-    throw;
+AtomicFile::AtomicFile(std::filesystem::path path)
+    : path_(std::move(path)),
+      // Host and process keep two writers of one path apart; the rename decides between them.
+      temporary_(path_.parent_path() / fmt::format(".{}.{}.{}{}", path_.filename().string(),
+                                                   host_name(), ::getpid(), kUnfinished)),
+      // "h5" of checkpoints; of a file without an extension its name.
+      kind_(path_.has_extension() ? path_.extension().string().substr(1)
+                                  : path_.filename().string()) {}
+
+AtomicFile::~AtomicFile() {
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::sync() {
+  fail_point(kind_ + ".written");
+  cllm::sync(temporary_, O_RDONLY, path_);
+  fail_point(kind_ + ".synced");
+}
+
+void AtomicFile::commit() {
+  fail_point(kind_ + ".checked");
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
+    fail("cannot write {}: {}", path_.string(), std::strerror(errno));
   }
+  temporary_.clear();
+  fail_point(kind_ + ".renamed");
+  cllm::sync(path_.has_parent_path() ? path_.parent_path() : ".", O_RDONLY | O_DIRECTORY, path_);
 }
 
 void write_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes) {
-  write_atomically(path, [&](const std::filesystem::path& temporary) {
-    const Descriptor file(temporary, O_WRONLY | O_CREAT | O_TRUNC);
+  AtomicFile atomic(path);
+  {
+    const Descriptor file(atomic.temporary(), O_WRONLY | O_CREAT | O_TRUNC, path);
     std::size_t done = 0;
     while (done < bytes.size()) {
       const ssize_t put = ::write(file.get(), bytes.data() + done, bytes.size() - done);
@@ -130,7 +134,9 @@ void write_atomically(const std::filesystem::path& path, std::span<const std::by
     }
     // Some file systems tell of a full disk only now, and only here.
     if (::fsync(file.get()) != 0) fail("cannot write {}: {}", path.string(), std::strerror(errno));
-  });
+  }
+  atomic.sync();
+  atomic.commit();
 }
 
 void remove_unfinished(const std::filesystem::path& directory) {

@@ -35,7 +35,7 @@ class RowSquares final : public model::GradientSink {
   void add(std::size_t tile, std::size_t, const float* values, std::size_t stride,
            Recorder&) override {
     const model::Tile& t = tiling_[tile];
-    if (!layout_[t.tensor].is_matrix) return;
+    if (!layout_[t.tensor].is_matrix()) return;
     for (std::size_t row = 0; row < t.rows; ++row) {
       rows_[t.tensor][t.row + row] += squares(values + row * stride, t.columns);
     }

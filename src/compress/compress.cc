@@ -46,7 +46,7 @@ std::uint64_t compress_bytes(const model::Layout& layout) {
   constexpr std::uint64_t kBytes = sizeof(double) + 2 * sizeof(float);
   std::uint64_t bytes = 0;
   for (const model::Tensor& tensor : layout.tensors()) {
-    if (tensor.is_matrix) bytes += kBytes * tensor.columns * tensor.columns;
+    if (tensor.is_matrix()) bytes += kBytes * tensor.columns * tensor.columns;
   }
   return bytes;
 }
@@ -61,7 +61,7 @@ CompressedParameters compress(const model::Layout& layout, std::span<const float
   std::vector<Matrix> matrices;
   for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
     const model::Tensor& tensor = layout[i];
-    if (!tensor.is_matrix) continue;
+    if (!tensor.is_matrix()) continue;
     tell("lattice of " + tensor.name);
     const MatrixStatistics& s = statistics[i];
     try {

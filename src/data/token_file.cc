@@ -299,40 +299,41 @@ void write_token_file(const std::filesystem::path& path, const Tokenizer& tokeni
   header.blob_bytes = blob.size();
   header.tokenizer_digest = digits(tokenizer.digest());
 
-  write_atomically(path, [&](const std::filesystem::path& temporary) {
-    std::ofstream file(temporary, std::ios::binary);
-    const auto write = [&](const void* bytes, std::size_t size) {
-      file.write(static_cast<const char*>(bytes), static_cast<std::streamsize>(size));
-      if (!file) fail("cannot write {}: {}", path.string(), std::strerror(errno));
-    };
-    Digest digest;
-    std::vector<std::uint16_t> narrow;
-    write(&header, sizeof(header));
-    produce([&](std::span<const std::uint32_t> tokens) {
-      TokenView(tokens).require_below(header.vocabulary, path.string());
-      std::span<const std::byte> bytes = std::as_bytes(tokens);
-      if (header.token_bytes == 2) {
-        narrow.assign(tokens.begin(), tokens.end());
-        bytes = std::as_bytes(std::span(narrow));
-      }
-      digest.update(bytes);
-      write(bytes.data(), bytes.size());
-      header.tokens += tokens.size();
-    });
-    write(kind.data(), kind.size());
-    write(blob.data(), blob.size());
-    if (lost_bytes) {
-      header.version = kLossyVersion;
-      write(&*lost_bytes, sizeof(*lost_bytes));
-    }
-    // Count and digest are known only now.
-    header.token_digest = digits(digest.hex());
-    header.header_digest = digest_of(header, lost_bytes);
-    file.seekp(0);
-    write(&header, sizeof(header));
-    file.flush();
+  AtomicFile atomic(path);
+  std::ofstream file(atomic.temporary(), std::ios::binary);
+  const auto write = [&](const void* bytes, std::size_t size) {
+    file.write(static_cast<const char*>(bytes), static_cast<std::streamsize>(size));
     if (!file) fail("cannot write {}: {}", path.string(), std::strerror(errno));
+  };
+  Digest digest;
+  std::vector<std::uint16_t> narrow;
+  write(&header, sizeof(header));
+  produce([&](std::span<const std::uint32_t> tokens) {
+    TokenView(tokens).require_below(header.vocabulary, path.string());
+    std::span<const std::byte> bytes = std::as_bytes(tokens);
+    if (header.token_bytes == 2) {
+      narrow.assign(tokens.begin(), tokens.end());
+      bytes = std::as_bytes(std::span(narrow));
+    }
+    digest.update(bytes);
+    write(bytes.data(), bytes.size());
+    header.tokens += tokens.size();
   });
+  write(kind.data(), kind.size());
+  write(blob.data(), blob.size());
+  if (lost_bytes) {
+    header.version = kLossyVersion;
+    write(&*lost_bytes, sizeof(*lost_bytes));
+  }
+  // Count and digest are known only now.
+  header.token_digest = digits(digest.hex());
+  header.header_digest = digest_of(header, lost_bytes);
+  file.seekp(0);
+  write(&header, sizeof(header));
+  file.flush();
+  if (!file) fail("cannot write {}: {}", path.string(), std::strerror(errno));
+  atomic.sync();
+  atomic.commit();
 }
 
 }  // namespace cllm::data

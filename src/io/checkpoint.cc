@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iterator>
 #include <set>
 #include <string_view>
@@ -18,39 +19,80 @@
 namespace cllm::io {
 namespace {
 
-constexpr const char* kAdam = "/adam";
-constexpr const char* kFirstMoments = "/adam/m";
-constexpr const char* kSecondMoments = "/adam/v";
-
-void check_flat_buffer(std::string_view what, std::size_t size, const model::Layout& layout) {
-  if (size != layout.flat_size()) {
-    fail("the flat buffer for {} has {} floats where the layout has {}; make it by the layout",
-         what, size, layout.flat_size());
+void check_size(std::string_view group, std::size_t size, std::size_t expected) {
+  if (size != expected) {
+    fail("the buffer for {} has {} floats where the layout has {}; make it by the layout", group,
+         size, expected);
   }
 }
 
 // --- Writing ------------------------------------------------------------------------------------
 
-void write_flat_buffer(Hdf5Writer& file, const char* group, const model::Layout& layout,
-                       std::span<const float> buffer) {
-  check_flat_buffer(group, buffer.size(), layout);
-  file.create_group(group);
-  for (const model::Tensor& tensor : layout.tensors()) {
-    file.write_floats(tensor_path(group, tensor), shape_of(tensor),
-                      buffer.subspan(tensor.offset, tensor.size()));
+void write_group(Hdf5Writer& file, const model::Layout& layout,
+                 const StateGroup<const float>& group) {
+  check_size(group.name, group.values.size(), group.places.size());
+  file.create_group(group.name);
+  for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
+    if (!group.places[i]) continue;
+    file.write_floats(tensor_path(group.name, layout[i]), shape_of(layout[i]),
+                      group.values.subspan(*group.places[i], layout[i].size()));
+  }
+}
+
+/// Writes groups that lie in groups of the root.
+void write_state(Hdf5Writer& file, const model::Layout& layout,
+                 std::span<const StateGroup<const float>> state) {
+  std::set<std::string> outer;
+  for (const StateGroup<const float>& group : state) {
+    const std::string around = group.name.substr(0, group.name.rfind('/'));
+    if (outer.insert(around).second) file.create_group(around);
+    write_group(file, layout, group);
   }
 }
 
 // --- Reading ------------------------------------------------------------------------------------
 
-/// The paths in `group` that are no tensor of the layout.
-std::vector<std::string> unexpected_tensors(const Hdf5Reader& file, const char* group,
-                                            const model::Layout& layout) {
-  std::set<std::string_view> expected;
-  for (const model::Tensor& tensor : layout.tensors()) expected.insert(tensor.name);
+/// The groups of what an optimizer keeps, whichever it was: those in groups of the root that other
+/// things don't have.
+std::vector<std::string> state_groups(const Hdf5Reader& file) {
+  std::vector<std::string> groups;
+  for (const std::string& name : file.names(kRoot)) {
+    const std::string around = kRoot + name;
+    if (around == kRun || around == kParameters || around == kLattice) continue;
+    for (const std::string& inner : file.names(around)) {
+      groups.push_back(fmt::format("{}/{}", around, inner));
+    }
+  }
+  return groups;
+}
+
+/// The names that a group should have: of all tensors of each role that it has one of, as the
+/// parameters have of every role.
+std::vector<const model::Tensor*> expected_tensors(const std::vector<std::string>& names,
+                                                   std::string_view group,
+                                                   const model::Layout& layout) {
+  std::set<model::Role> roles;
+  for (const model::Tensor& tensor : layout.tensors()) {
+    if (group == kParameters || std::ranges::binary_search(names, tensor.name)) {
+      roles.insert(tensor.role);
+    }
+  }
+  std::vector<const model::Tensor*> expected;
+  for (const model::Tensor& tensor : layout.tensors()) {
+    if (roles.contains(tensor.role)) expected.push_back(&tensor);
+  }
+  return expected;
+}
+
+/// The paths of a group that are none of the expected ones.
+std::vector<std::string> unexpected_tensors(const std::vector<std::string>& names,
+                                            std::string_view group,
+                                            const std::vector<const model::Tensor*>& expected) {
+  std::set<std::string_view> known;
+  for (const model::Tensor* tensor : expected) known.insert(tensor->name);
   std::vector<std::string> unexpected;
-  for (const std::string& name : file.names(group)) {
-    if (!expected.contains(name)) unexpected.push_back(fmt::format("{}/{}", group, name));
+  for (const std::string& name : names) {
+    if (!known.contains(name)) unexpected.push_back(fmt::format("{}/{}", group, name));
   }
   return unexpected;
 }
@@ -73,8 +115,9 @@ std::string unexpected_text(const Hdf5Reader& file, const std::string& path) {
 
 /// Format 1 can't tell.
 void check_contents(const Hdf5Reader& file) {
-  std::vector<const char*> groups = {kRun, kParameters, kFirstMoments, kSecondMoments};
-  if (has_lattice(file)) groups.push_back(kLattice);
+  std::vector<std::string> groups = state_groups(file);
+  groups.insert(groups.end(), {kRun, kParameters});
+  if (has_lattice(file)) groups.emplace_back(kLattice);
   if (file.integer_attribute(kRun, kFormatAttribute) == 1 &&
       !file.has_attribute(kRoot, kDigestAttribute)) {
     return;
@@ -82,14 +125,19 @@ void check_contents(const Hdf5Reader& file) {
   check_contents(file, groups);
 }
 
-void read_flat_buffer(const Hdf5Reader& file, const char* group, const model::Layout& layout,
-                      std::span<float> buffer) {
-  check_flat_buffer(group, buffer.size(), layout);
-  const std::vector<std::string> unexpected = unexpected_tensors(file, group, layout);
+void read_group(const Hdf5Reader& file, const model::Layout& layout,
+                const StateGroup<float>& group) {
+  check_size(group.name, group.values.size(), group.places.size());
+  std::vector<const model::Tensor*> expected;
+  for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
+    if (group.places[i]) expected.push_back(&layout[i]);
+  }
+  const auto unexpected = unexpected_tensors(file.names(group.name), group.name, expected);
   if (!unexpected.empty()) fail("{}", unexpected_text(file, unexpected.front()));
-  for (const model::Tensor& tensor : layout.tensors()) {
-    file.read_floats(tensor_path(group, tensor), shape_of(tensor),
-                     buffer.subspan(tensor.offset, tensor.size()));
+  for (const model::Tensor* tensor : expected) {
+    const auto index = static_cast<std::size_t>(tensor - layout.tensors().data());
+    file.read_floats(tensor_path(group.name, *tensor), shape_of(*tensor),
+                     group.values.subspan(*group.places[index], tensor->size()));
   }
 }
 
@@ -128,30 +176,28 @@ void require_whole(const std::filesystem::path& temporary, const std::filesystem
 
 double write_checkpoint(const std::filesystem::path& path, const RunState& run,
                         const model::Layout& layout, std::span<const float> parameters,
-                        std::span<const float> m, std::span<const float> v) {
+                        std::span<const StateGroup<const float>> state) {
   if (run.model != layout.config()) {
     fail(
         "{} is not written: its run has a model of {}, its layout one of {}; give the run's "
         "layout",
         path.string(), model::shape_text(run.model), model::shape_text(layout.config()));
   }
-  const auto write = [&](const std::filesystem::path& temporary) {
-    Hdf5Writer file(temporary, path);
+  AtomicFile atomic(path);
+  {
+    Hdf5Writer file(atomic.temporary(), path);
     write_run_state(file, kFormatAttribute, kFormatVersion, run);
     if (run.lattice) write_lattice(file, *run.lattice);
-    write_flat_buffer(file, kParameters, layout, parameters);
-    file.create_group(kAdam);
-    write_flat_buffer(file, kFirstMoments, layout, m);
-    write_flat_buffer(file, kSecondMoments, layout, v);
+    const model::Places all(layout, model::every_role);
+    write_group(file, layout, {kParameters, all, parameters});
+    write_state(file, layout, state);
     file.close();
-  };
-  double seconds = 0;
-  const auto check = [&](const std::filesystem::path& temporary) {
-    const Stopwatch clock;
-    require_whole(temporary, path);
-    seconds = clock.elapsed();
-  };
-  write_atomically(path, write, check);
+  }
+  atomic.sync();
+  const Stopwatch checking;
+  require_whole(atomic.temporary(), path);
+  const double seconds = checking.elapsed();
+  atomic.commit();
   return seconds;
 }
 
@@ -165,16 +211,17 @@ RunState read_run_state(const std::filesystem::path& path) {
 void read_parameters(const std::filesystem::path& path, const model::Layout& layout,
                      std::span<float> parameters) {
   const Hdf5Reader file = open_checkpoint(path, layout);
+  const model::Places all(layout, model::every_role);
   if (is_compressed(file)) {
-    check_flat_buffer(kParameters, parameters.size(), layout);
+    check_size(kParameters, parameters.size(), all.size());
     return read_compressed_parameters(file, layout, parameters);
   }
-  read_flat_buffer(file, kParameters, layout, parameters);
+  read_group(file, layout, {kParameters, all, parameters});
   check_contents(file);
 }
 
-void read_optimizer(const std::filesystem::path& path, const model::Layout& layout,
-                    std::span<float> m, std::span<float> v) {
+void read_state(const std::filesystem::path& path, const model::Layout& layout,
+                std::span<const StateGroup<float>> state) {
   const Hdf5Reader file = open_checkpoint(path, layout);
   if (is_compressed(file)) {
     fail(
@@ -182,8 +229,7 @@ void read_optimizer(const std::filesystem::path& path, const model::Layout& layo
         "checkpoint that it was made of, or begin a new run with --init-from",
         path.string());
   }
-  read_flat_buffer(file, kFirstMoments, layout, m);
-  read_flat_buffer(file, kSecondMoments, layout, v);
+  for (const StateGroup<float>& group : state) read_group(file, layout, group);
   check_contents(file);
 }
 
@@ -204,21 +250,25 @@ CheckpointSummary describe_checkpoint(const std::filesystem::path& path) {
   CheckpointSummary summary{read_checkpoint_run(file), {}, {}};
   const model::Layout layout(summary.run.model);
   std::vector<TensorSummary> unexpected;
-  for (const char* group : {kParameters, kFirstMoments, kSecondMoments}) {
-    for (const model::Tensor& tensor : layout.tensors()) {
+  std::vector<std::string> groups = state_groups(file);
+  groups.insert(groups.begin(), kParameters);
+  for (const std::string& group : groups) {
+    const std::vector<std::string> names = file.names(group);
+    const auto expected = expected_tensors(names, group, layout);
+    for (const model::Tensor* tensor : expected) {
       TensorSummary& entry =
-          summary.tensors.emplace_back(TensorSummary{tensor_path(group, tensor), {}, {}, {}, {}});
+          summary.tensors.emplace_back(TensorSummary{tensor_path(group, *tensor), {}, {}, {}, {}});
       try {
         DatasetInfo info = file.info(entry.path);
         entry.shape = std::move(info.shape);
         entry.type = std::move(info.type);
         entry.digest = std::move(info.digest);
-        file.check_floats(entry.path, shape_of(tensor));
+        file.check_floats(entry.path, shape_of(*tensor));
       } catch (const Error& error) {
         entry.problem = error.what();
       }
     }
-    for (std::string& extra : unexpected_tensors(file, group, layout)) {
+    for (std::string& extra : unexpected_tensors(names, group, expected)) {
       std::string problem = unexpected_text(file, extra);
       unexpected.push_back({std::move(extra), {}, {}, {}, std::move(problem)});
     }

@@ -33,7 +33,7 @@ struct Entry {
 std::vector<Entry> list_entries(const model::Layout& layout, lattice::Method method) {
   std::vector<Entry> entries;
   for (const model::Tensor& tensor : layout.tensors()) {
-    if (!tensor.is_matrix) {
+    if (!tensor.is_matrix()) {
       entries.push_back({tensor_path(kParameters, tensor), tensor, Entry::Kind::kVector});
       continue;
     }
@@ -81,8 +81,9 @@ void read_entry(const Hdf5Reader& file, const Entry& entry, lattice::Method meth
 void write_compressed_model(const std::filesystem::path& path, const RunState& run,
                             const model::Layout& layout, const CompressedMatrices& matrices,
                             std::span<const float> parameters) {
-  const auto write = [&](const std::filesystem::path& temporary) {
-    Hdf5Writer file(temporary, path);
+  AtomicFile atomic(path);
+  {
+    Hdf5Writer file(atomic.temporary(), path);
     write_run_state(file, kCompressedAttribute, kCompressedVersion, run);
     file.write_attribute(kRun, kMethod, lattice::name_of(matrices.method));
     file.write_text(kCompression, run.compression);
@@ -104,11 +105,10 @@ void write_compressed_model(const std::filesystem::path& path, const RunState& r
       }
     }
     file.close();
-  };
-  const auto check = [&](const std::filesystem::path& temporary) {
-    require_whole(temporary, path);
-  };
-  write_atomically(path, write, check);
+  }
+  atomic.sync();
+  require_whole(atomic.temporary(), path);
+  atomic.commit();
 }
 
 bool is_compressed(const Hdf5Reader& file) {
@@ -132,8 +132,7 @@ void read_compressed_parameters(const Hdf5Reader& file, const model::Layout& lay
 }
 
 void check_compressed_contents(const Hdf5Reader& file) {
-  constexpr const char* kGroups[] = {kRun, kParameters, kCodes, kCertificates};
-  check_contents(file, kGroups);
+  check_contents(file, std::vector<std::string>{kRun, kParameters, kCodes, kCertificates});
 }
 
 CheckpointSummary describe_compressed(const Hdf5Reader& file) {

@@ -335,9 +335,9 @@ std::string Hdf5Reader::read_bytes(const std::string& dataset) const {
   return bytes;
 }
 
-std::string Hdf5Reader::contents_digest(std::span<const char* const> groups) const {
+std::string Hdf5Reader::contents_digest(std::span<const std::string> groups) const {
   Manifest manifest;
-  for (const char* group : groups) {
+  for (const std::string& group : groups) {
     const Handle opened = open(group);
     for (const std::string& name : attribute_names(opened, group)) {
       const Handle attribute = open_attribute(opened, group, name);

@@ -52,13 +52,6 @@ std::optional<fs::path> find_newest_checkpoint(const fs::path& directory) {
   return paths.back();
 }
 
-std::vector<fs::path> checkpoints_after(const fs::path& directory, std::uint64_t step) {
-  std::vector<fs::path> paths = list_checkpoints(directory);
-  std::erase_if(paths, [&](const fs::path& path) { return *step_in_name(path) <= step; });
-  std::ranges::reverse(paths);
-  return paths;
-}
-
 std::vector<std::string> problems_of(const fs::path& checkpoint, const CheckpointSummary& summary) {
   const std::uint64_t step = summary.run.step;
   std::vector<std::string> problems = summary.problems();
@@ -105,15 +98,33 @@ fs::path aside_name(const fs::path& path) {
   return aside;
 }
 
-fs::path set_aside(const fs::path& path) {
-  fs::path aside = aside_name(path);
-  std::error_code code;
-  fs::rename(path, aside, code);
-  if (code) {
-    fail("cannot rename {} to {}: {}; check the directory", path.string(), aside.string(),
-         code.message());
+std::vector<std::string> set_newer_aside(const fs::path& directory, std::uint64_t step) {
+  std::vector<fs::path> paths = list_checkpoints(directory);
+  std::vector<fs::path> newer;
+  // Newest first: should this end halfway, what is left has no gap.
+  for (; !paths.empty() && *step_in_name(paths.back()) > step; paths.pop_back()) {
+    newer.push_back(paths.back());
   }
-  return aside;
+  std::vector<std::string> sentences;
+  if (newer.empty()) return sentences;
+  std::error_code code;
+  if (paths.empty()) {
+    fs::remove(directory / kLatestName, code);
+    if (code) fail("cannot remove {}: {}", (directory / kLatestName).string(), code.message());
+  } else {
+    set_newest_checkpoint(paths.back());
+  }
+  for (const fs::path& path : newer) {
+    const fs::path aside = aside_name(path);
+    fs::rename(path, aside, code);
+    if (code) {
+      fail("cannot rename {} to {}: {}; check the directory", path.string(), aside.string(),
+           code.message());
+    }
+    sentences.push_back(fmt::format("{} is of a step that is now taken anew; it is kept as {}",
+                                    path.filename().string(), aside.filename().string()));
+  }
+  return sentences;
 }
 
 }  // namespace cllm::io

@@ -48,12 +48,12 @@ model::ModelConfig read_model(const Hdf5Reader& file, std::uint64_t most_weights
 
 }  // namespace
 
-std::string tensor_path(const char* group, const model::Tensor& tensor) {
+std::string tensor_path(std::string_view group, const model::Tensor& tensor) {
   return fmt::format("{}/{}", group, tensor.name);
 }
 
 std::vector<std::uint64_t> shape_of(const model::Tensor& tensor) {
-  if (tensor.is_matrix) return {tensor.rows, tensor.columns};
+  if (tensor.is_matrix()) return {tensor.rows, tensor.columns};
   return {tensor.rows};
 }
 
@@ -104,7 +104,7 @@ RunState read_run_state(const Hdf5Reader& file, const char* attribute, std::uint
   return run;
 }
 
-void check_contents(const Hdf5Reader& file, std::span<const char* const> groups) {
+void check_contents(const Hdf5Reader& file, std::span<const std::string> groups) {
   if (file.text_attribute(kRoot, kDigestAttribute) != file.contents_digest(groups)) {
     fail(
         "{} is damaged: its tensors and attributes do not match the digest over them, so some "

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cllm/io/checkpoint.h"
@@ -20,7 +21,7 @@ inline constexpr const char* kParameters = "/params";
 inline constexpr const char* kFormatAttribute = "format_version";
 inline constexpr const char* kCompressedAttribute = "compressed_version";
 
-std::string tensor_path(const char* group, const model::Tensor& tensor);
+std::string tensor_path(std::string_view group, const model::Tensor& tensor);
 /// (rows, columns) of a matrix, (rows) of a vector.
 std::vector<std::uint64_t> shape_of(const model::Tensor& tensor);
 
@@ -34,7 +35,7 @@ RunState read_run_state(const Hdf5Reader& file, const char* attribute, std::uint
 
 /// Throws Error unless the attributes of `groups` and the datasets in them are those that were
 /// written.
-void check_contents(const Hdf5Reader& file, std::span<const char* const> groups);
+void check_contents(const Hdf5Reader& file, std::span<const std::string> groups);
 
 /// Reads what was written to `temporary` again before it takes the name `path`. Throws Error that
 /// names the latter where it is not whole.

@@ -20,7 +20,7 @@ struct Cut {
 
 Cut cut_of(const Tensor& tensor) {
   Cut cut{.rows = 1, .columns = tensor.size(), .height = 0, .width = tensor.size()};
-  if (tensor.is_matrix) {
+  if (tensor.is_matrix()) {
     cut.rows = tensor.rows;
     cut.columns = tensor.columns;
     cut.width = std::min(tensor.columns, kTileColumns);

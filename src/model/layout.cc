@@ -15,21 +15,25 @@ constexpr std::size_t kAlign = 16;
 Layout::Layout(const ModelConfig& config) : config_(config) {
   validate(config);
   const std::size_t c = config.channels;
+  const auto table = [&](std::string name, std::size_t rows, std::size_t columns,
+                         Initial initial = Initial::kNormal) {
+    add(std::move(name), rows, columns, Role::kEmbedding, initial);
+  };
   const auto matrix = [&](std::string name, std::size_t rows, std::size_t columns,
                           Initial initial = Initial::kNormal) {
-    return add(std::move(name), rows, columns, true, initial);
+    return add(std::move(name), rows, columns, Role::kHidden, initial);
   };
   const auto vector = [&](std::string name, std::size_t size, Initial initial = Initial::kZero) {
-    return add(std::move(name), size, 1, false, initial);
+    return add(std::move(name), size, 1, Role::kVector, initial);
   };
 
   if (config.is_factorised()) {
-    matrix("wte.codes", config.vocabulary, config.embedding_rank, Initial::kCodes);
-    matrix("wte.basis", config.embedding_rank, c, Initial::kBasis);
+    table("wte.codes", config.vocabulary, config.embedding_rank, Initial::kCodes);
+    table("wte.basis", config.embedding_rank, c, Initial::kBasis);
   } else {
-    matrix("wte.weight", config.vocabulary, c);
+    table("wte.weight", config.vocabulary, c);
   }
-  matrix("wpe.weight", config.context, c);
+  table("wpe.weight", config.context, c);
   for (std::size_t l = 0; l < config.layers; ++l) {
     const auto name = [&](std::string_view rest) { return fmt::format("h.{}.{}", l, rest); };
     LayerTensors t{};
@@ -61,9 +65,9 @@ Layout::Layout(const ModelConfig& config) : config_(config) {
   place(embedding() + 1, wpe() + 1);
 }
 
-std::size_t Layout::add(std::string name, std::size_t rows, std::size_t columns, bool is_matrix,
+std::size_t Layout::add(std::string name, std::size_t rows, std::size_t columns, Role role,
                         Initial initial) {
-  tensors_.push_back({std::move(name), rows, columns, is_matrix, initial, 0});
+  tensors_.push_back({std::move(name), rows, columns, role, initial, 0});
   parameter_count_ += rows * columns;
   return tensors_.size() - 1;
 }

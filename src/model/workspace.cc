@@ -96,7 +96,7 @@ std::size_t Workspace::place(const Network& network, float* base) {
   const std::span<const Tensor> tensors = network.layout.tensors();
   vectors_.assign(tensors.size(), {});
   for (std::size_t i = 0; i < tensors.size() && purpose_ == Purpose::kTraining; ++i) {
-    if (tensors[i].is_matrix) continue;
+    if (tensors[i].is_matrix()) continue;
     const std::size_t size = tensors[i].size();
     vectors_[i] = {carve.take(shape_.blocks() * size), size};
   }

@@ -27,16 +27,16 @@ constexpr double kGuessedSpeed = 100e6;
 constexpr double kNoLoss = std::numeric_limits<double>::infinity();
 
 void copy(const State& from, State& to, ThreadPool& pool) {
-  const auto copy_buffer = [&](const AlignedBuffer<float>& source, AlignedBuffer<float>& target) {
+  const std::vector<std::span<const float>> sources = from.floats();
+  const std::vector<std::span<float>> targets = to.floats();
+  for (std::size_t b = 0; b < sources.size(); ++b) {
+    const std::span<const float> source = sources[b];
     pool.share((source.size() + kCopyFloats - 1) / kCopyFloats, [&](std::size_t i, Recorder&) {
       const std::size_t first = i * kCopyFloats;
       const std::size_t count = std::min(kCopyFloats, source.size() - first);
-      std::copy_n(source.data() + first, count, target.data() + first);
+      std::ranges::copy(source.subspan(first, count), targets[b].data() + first);
     });
-  };
-  copy_buffer(from.parameters, to.parameters);
-  copy_buffer(from.m, to.m);
-  copy_buffer(from.v, to.v);
+  }
   static_cast<StateValues&>(to) = from;
 }
 
@@ -55,24 +55,25 @@ double loss_of(const fs::path& checkpoint, const model::Layout& layout) {
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(const CheckpointOptions& options, const model::Layout& layout,
-                                   ThreadPool& pool,
-                                   std::function<io::RunState(const State&)> describe,
-                                   std::function<void()> before)
+                                   std::span<const BufferSpec> buffers, ThreadPool& pool,
+                                   const io::RunState& run, std::function<void()> before)
     : options_(options),
       layout_(layout),
       pool_(pool),
-      describe_(std::move(describe)),
+      run_(run),
+      facts_(run.state),
       before_(std::move(before)),
-      expected_seconds_(static_cast<double>(bytes_for(layout, true)) / kGuessedSpeed) {
-  if (options.background) copy_.emplace(layout);
+      expected_seconds_(static_cast<double>(bytes_for(layout, buffers, true)) / kGuessedSpeed) {
+  if (options.background) copy_.emplace(layout, buffers);
   if (options.keep == 0) return;
   for (const fs::path& path : io::list_checkpoints(options.directory)) {
     losses_[*io::step_in_name(path)] = loss_of(path, layout);
   }
 }
 
-std::uint64_t CheckpointWriter::bytes_for(const model::Layout& layout, bool background) {
-  return background ? 3 * layout.flat_size() * sizeof(float) : 0;
+std::uint64_t CheckpointWriter::bytes_for(const model::Layout& layout,
+                                          std::span<const BufferSpec> buffers, bool background) {
+  return background ? layout.flat_size() * sizeof(float) + bytes_of(layout, buffers) : 0;
 }
 
 void CheckpointWriter::save(const State& state) {
@@ -112,9 +113,15 @@ SavedCheckpoint CheckpointWriter::write(const State& state) {
   const Stopwatch clock;
   try {
     before_();
+    run_.step = state.step;
+    run_.tokens_seen = state.tokens_seen;
+    run_.state = state_to_json(state, facts_);
+    std::vector<io::StateGroup<const float>> groups;
+    for (const StateBuffer& buffer : state.buffers) {
+      groups.push_back({buffer.name, buffer.places, buffer.values.span()});
+    }
     const double checked =
-        io::write_checkpoint(saved.path, describe_(state), layout_, state.parameters.span(),
-                             state.m.span(), state.v.span());
+        io::write_checkpoint(saved.path, run_, layout_, state.parameters.span(), groups);
     saved.write_seconds = clock.elapsed() - checked;
     saved.bytes = fs::file_size(saved.path);
     losses_[state.step] = state.validation ? state.validation->loss : kNoLoss;
@@ -137,10 +144,10 @@ void CheckpointWriter::finish(SavedCheckpoint& saved) {
   }
 }
 
-void CheckpointWriter::forget_after(std::uint64_t step) {
+std::vector<std::string> CheckpointWriter::forget_after(std::uint64_t step) {
   wait();
-  for (const fs::path& path : io::checkpoints_after(options_.directory, step)) io::set_aside(path);
   losses_.erase(losses_.upper_bound(step), losses_.end());
+  return io::set_newer_aside(options_.directory, step);
 }
 
 fs::path CheckpointWriter::path_of(std::uint64_t step) const {

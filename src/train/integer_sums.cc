@@ -53,7 +53,7 @@ std::vector<SumRow> rows_of(const model::Layout& layout, const model::Tiling& ti
   std::vector<SumRow> rows(tiling.rows());
   for (const model::Tile& tile : tiling.tiles()) {
     const model::Tensor& tensor = layout[tile.tensor];
-    const std::size_t width = tensor.is_matrix ? tensor.columns : tensor.size();
+    const std::size_t width = tensor.is_matrix() ? tensor.columns : tensor.size();
     for (std::size_t row = 0; row < tile.rows; ++row) {
       const std::size_t at = tensor.offset + (tile.row + row) * width + tile.column;
       rows[tile.first_row + row] = {tile.first_row + row, at, tile.columns};

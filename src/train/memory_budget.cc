@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <span>
+
 #include "cllm/base/memory.h"
 #include "cllm/train/checkpoint_writer.h"
 #include "cllm/train/evaluator.h"
@@ -31,18 +33,18 @@ MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOption
                            const ranks::ProcessGroup& process_group) {
   const model::Layout layout(config);
   const model::Network network(layout);
-  const std::uint64_t buffer = layout.flat_size() * sizeof(float);
-  return {
-      .parameters = buffer,
-      .optimizer = 2 * buffer,
-      .sums = Trainer::sums_bytes(layout, options, process_group),
-      .threads = Trainer::thread_bytes(network, options, process_group) +
-                 kBlasBytes * static_cast<std::uint64_t>(options.threads),
-      .evaluation = Evaluator::bytes_for(network, options.threads),
-      .communication = process_group.buffer_bytes(),
-      .checkpoint = CheckpointWriter::bytes_for(layout, background && process_group.rank() == 0),
-      .statistics = statistics,
-      .program = resident_memory()};
+  const std::span<const BufferSpec> buffers = find_optimizer(options.optimizer.name).buffers;
+  return {.parameters = layout.flat_size() * sizeof(float),
+          .optimizer = bytes_of(layout, buffers),
+          .sums = Trainer::sums_bytes(layout, options, process_group),
+          .threads = Trainer::thread_bytes(network, options, process_group) +
+                     kBlasBytes * static_cast<std::uint64_t>(options.threads),
+          .evaluation = Evaluator::bytes_for(network, options.threads),
+          .communication = process_group.buffer_bytes(),
+          .checkpoint =
+              CheckpointWriter::bytes_for(layout, buffers, background && process_group.rank() == 0),
+          .statistics = statistics,
+          .program = resident_memory()};
 }
 
 }  // namespace cllm::train

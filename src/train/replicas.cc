@@ -49,12 +49,12 @@ std::string others_text(const std::vector<std::string>& digests, const std::stri
 std::string digest_of(const State& state, ThreadPool& pool) {
   Digest all;
   all.update(values_of(state));
-  for (const AlignedBuffer<float>* buffer : {&state.parameters, &state.m, &state.v}) {
-    std::vector<std::string> parts((buffer->size() + kChunkFloats - 1) / kChunkFloats);
+  for (const std::span<const float> floats : state.floats()) {
+    std::vector<std::string> parts((floats.size() + kChunkFloats - 1) / kChunkFloats);
     pool.share(parts.size(), [&](std::size_t i, Recorder&) {
       const std::size_t first = i * kChunkFloats;
-      const std::size_t count = std::min(kChunkFloats, buffer->size() - first);
-      parts[i] = digest_hex(std::as_bytes(buffer->span().subspan(first, count)));
+      const std::size_t count = std::min(kChunkFloats, floats.size() - first);
+      parts[i] = digest_hex(std::as_bytes(floats.subspan(first, count)));
     });
     for (const std::string& part : parts) all.update(part);
   }

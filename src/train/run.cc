@@ -246,11 +246,12 @@ class Runner {
     }
     state_.sequences = sequences;
     if (outputs_ == nullptr) return;
-    outputs_->checkpoints.forget_after(state_.step);
+    const std::vector<std::string> aside = outputs_->checkpoints.forget_after(state_.step);
     outputs_->metrics.go_back(state_.step);
     outputs_->metrics.rollback(state_.step, from, report.gradient_norm);
     outputs_->progress.line(fmt::format(
         "{}: rolled back to step {}; the batches since then are skipped", found, state_.step));
+    for (const std::string& sentence : aside) outputs_->progress.line("note    " + sentence);
   }
 
   /// To the last checkpoint of the schedule: one that was saved because the run stopped would make

@@ -1,6 +1,7 @@
 #include "cllm/train/saved_state.h"
 
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "cllm/base/error.h"
 #include "cllm/io/checkpoint.h"
@@ -30,6 +31,7 @@ std::string state_to_json(const StateValues& state, const std::string& more) {
   object["rollbacks"] = {{"count", state.rollbacks}, {"step", state.rollback_step}};
   if (state.validation) object["validation"] = to_json(*state.validation);
   if (state.best) object["best"] = to_json(*state.best);
+  if (object.contains("history")) object["history"].back()["to_step"] = state.step;
   return object.dump();
 }
 
@@ -61,9 +63,7 @@ void state_from_json(const std::string& text, const std::string& origin,
 void broadcast_state(ranks::ProcessGroup& process_group, const model::Layout& layout,
                      State& state) {
   if (process_group.size() == 1) return;
-  for (AlignedBuffer<float>* buffer : {&state.parameters, &state.m, &state.v}) {
-    ranks::broadcast(process_group, buffer->span());
-  }
+  for (const std::span<float> floats : state.floats()) ranks::broadcast(process_group, floats);
   const nlohmann::json counts = {{"step", state.step}, {"seen", state.tokens_seen}};
   const std::string values = process_group.broadcast(state_to_json(state, counts.dump()));
   const nlohmann::json object = nlohmann::json::parse(values);
@@ -78,7 +78,11 @@ void restore(const std::filesystem::path& checkpoint, const model::Layout& layou
     if (process_group.rank() != 0) return;
     const io::RunState run = io::read_run_state(checkpoint);
     io::read_parameters(checkpoint, layout, state.parameters.span());
-    io::read_optimizer(checkpoint, layout, state.m.span(), state.v.span());
+    std::vector<io::StateGroup<float>> groups;
+    for (StateBuffer& buffer : state.buffers) {
+      groups.push_back({buffer.name, buffer.places, buffer.values.span()});
+    }
+    io::read_state(checkpoint, layout, groups);
     state.step = run.step;
     state.tokens_seen = run.tokens_seen;
     state_from_json(run.state, checkpoint.string(), layout, state);

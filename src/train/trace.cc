@@ -78,18 +78,19 @@ bool Trace::end(Trainer& trainer, ranks::ProcessGroup& process_group) {
   for (const Recorder& recorder : trainer.pool().recorders()) dropped_ += recorder.dropped();
   bool is_gathered = false;
   try {
-    write_atomically(file_, [&](const std::filesystem::path& temporary) {
-      std::ofstream file(temporary, std::ios::binary);
-      file << R"({"displayTimeUnit":"ms","traceEvents":[)";
-      int last = 0;
-      is_gathered = true;
-      process_group.gather(mine, [&](int rank, std::string_view piece) {
-        if (std::exchange(last, rank) != rank) file << ",\n";
-        file << piece;
-      });
-      file << "]}\n" << std::flush;
-      if (!file) fail("cannot write {}: {}", file_.string(), std::strerror(errno));
+    AtomicFile atomic(file_);
+    std::ofstream file(atomic.temporary(), std::ios::binary);
+    file << R"({"displayTimeUnit":"ms","traceEvents":[)";
+    int last = 0;
+    is_gathered = true;
+    process_group.gather(mine, [&](int rank, std::string_view piece) {
+      if (std::exchange(last, rank) != rank) file << ",\n";
+      file << piece;
     });
+    file << "]}\n" << std::flush;
+    if (!file) fail("cannot write {}: {}", file_.string(), std::strerror(errno));
+    atomic.sync();
+    atomic.commit();
   } catch (const Error& error) {  // a run is worth more than its trace
     problem_ = error.what();
     if (!is_gathered) process_group.gather(mine, [](int, std::string_view) {});

@@ -71,7 +71,10 @@ Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
       sums_(model, kernels, options.reduce,
             sums_shape(model.layout().config(), options, micro_batches_)),
       reducer_(sums_, process_group, options.trace_events),
-      optimizer_(model.layout(), kernels, options.optimizer, pool_),
+      rows_(model.layout()),
+      norm_(rows_, kernels, pool_),
+      optimizer_(find_optimizer(options.optimizer.name)
+                     .make({model.layout(), rows_, kernels, pool_}, options.optimizer)),
       batch_tokens_(model.layout().config().vocabulary),
       totals_(LossSum().values().size() + model.tiling().tiles().size()) {
   if (options.reduce == Reduce::kExact) check_ranks(process_group.size());
@@ -112,14 +115,13 @@ StepReport Trainer::step(State& state) {
 
   clock.lap();
   if (summed) fold_tokens();
-  report.gradient_norm = summed ? optimizer_.norm(sums_.gradient()) : std::nan("");
+  report.gradient_norm = summed ? norm_.of(sums_.gradient()) : std::nan("");
   report.learning_rate = options_.schedule.at(state.step);
   report.outcome = outcome_of(report, state);
   if (report.outcome == Outcome::kUpdated || report.outcome == Outcome::kClipped) {
-    optimizer_.update(sums_.gradient(), report.learning_rate, scale_of(report, state), state);
+    optimizer_->update(sums_.gradient(), report.learning_rate, scale_of(report, state), state);
     if (options_.reduce == Reduce::kExact) {
-      adapt_exponents(model_.tiling(), optimizer_.bits(), down_after(state.step),
-                      state.scale_exponents);
+      adapt_exponents(model_.tiling(), norm_.bits(), down_after(state.step), state.scale_exponents);
     }
     state.updates += 1;
   } else {
@@ -212,8 +214,8 @@ bool Trainer::find_scales(State& state, StepReport& report) {
   report.loss = sizes.loss;
   if (!summed) return false;
   fold_tokens();
-  optimizer_.norm(sums_.gradient());
-  adapt_exponents(model_.tiling(), optimizer_.bits(), Down::kAllTheWay, state.scale_exponents);
+  norm_.of(sums_.gradient());
+  adapt_exponents(model_.tiling(), norm_.bits(), Down::kAllTheWay, state.scale_exponents);
   return true;
 }
 

@@ -56,6 +56,7 @@ double speed(std::size_t bytes, Action&& action) {
 
 void run(const std::filesystem::path& directory, int rounds) {
   const model::Layout layout(gpt2());
+  const model::Places all(layout, model::every_role);
   RunState state;
   state.model = layout.config();
   AlignedBuffer<float> parameters(layout.flat_size()), m(layout.flat_size()), v(layout.flat_size());
@@ -66,7 +67,9 @@ void run(const std::filesystem::path& directory, int rounds) {
   const std::filesystem::path path = directory / "checkpoint-bench.h5";
   const std::filesystem::path plain = directory / "checkpoint-bench.plain";
   const auto write = [&] {
-    write_checkpoint(path, state, layout, parameters.span(), m.span(), v.span());
+    const StateGroup<const float> groups[] = {{"/adam/m", all, m.span()},
+                                              {"/adam/v", all, v.span()}};
+    write_checkpoint(path, state, layout, parameters.span(), groups);
   };
   write();
   const std::size_t size = std::filesystem::file_size(path);
@@ -91,7 +94,8 @@ void run(const std::filesystem::path& directory, int rounds) {
     });
     const double read = speed(size, [&] {
       read_parameters(path, layout, parameters.span());
-      read_optimizer(path, layout, m.span(), v.span());
+      const StateGroup<float> groups[] = {{"/adam/m", all, m.span()}, {"/adam/v", all, v.span()}};
+      read_state(path, layout, groups);
     });
     fmt::print("{:.2f}  {:.2f}  {:.2f}  {:.2f}\n", written, plainly, verified, read);
   }

@@ -71,7 +71,8 @@ TEST_F(SpikeProgramTest, RollingBackAbandonsWhatAStopSaved) {
   succeed(tiny("run", from - 1, options));
   const std::string abandoned = fmt::format("step-{:08}.h5", from - 1);
   EXPECT_THAT(files_in("run"), testing::Contains(abandoned));
-  succeed({"--resume", "run", "--steps", std::to_string(kSteps)});
+  const ChildResult result = succeed({"--resume", "run", "--steps", std::to_string(kSteps)});
+  EXPECT_THAT(result.out, HasSubstr("note    " + abandoned + " is of a step that is now taken"));
   EXPECT_THAT(files_in("run"), testing::Contains(abandoned + ".aside"));
   EXPECT_EQ(digests("run"), digests("straight"));
   EXPECT_EQ(journal("run"), journal("straight"));

@@ -112,9 +112,9 @@ TEST_P(CalibrationTest, EveryMatrixHasStatisticsAndTheCommonestTokenCountsMost) 
   const model::Layout& layout = model_.layout();
   for (std::size_t i = 0; i < statistics.size(); ++i) {
     const model::Tensor& tensor = layout[i];
-    EXPECT_EQ(statistics[i].weights.size(), tensor.is_matrix ? tensor.rows : 0) << tensor.name;
+    EXPECT_EQ(statistics[i].weights.size(), tensor.is_matrix() ? tensor.rows : 0) << tensor.name;
     EXPECT_EQ(statistics[i].covariance.size(),
-              tensor.is_matrix ? tensor.columns * tensor.columns : 0);
+              tensor.is_matrix() ? tensor.columns * tensor.columns : 0);
     for (const double weight : statistics[i].weights) EXPECT_GT(weight, 0);
   }
   const std::vector<double>& tokens = statistics[layout.embedding()].weights;

@@ -89,7 +89,7 @@ TEST_F(CompressTest, ReducedBasesComeWithCertificatesThatHold) {
   const auto result = run({.method = kReducedBabai});
   for (std::size_t i = 0; i < model_.layout().tensors().size(); ++i) {
     const model::Tensor& tensor = model_.layout()[i];
-    if (!tensor.is_matrix) continue;
+    if (!tensor.is_matrix()) continue;
     EXPECT_NO_THROW(lattice::check_certificates(result.matrices.certificates[i], tensor.columns));
   }
 }

@@ -37,6 +37,7 @@ inline lattice::Certificate random_lattice(std::size_t rank, std::uint64_t seed)
 struct Content {
   explicit Content(const model::ModelConfig& config)
       : layout(config),
+        places(layout, model::every_role),
         parameters(layout.flat_size()),
         m(layout.flat_size()),
         v(layout.flat_size()) {
@@ -45,10 +46,19 @@ struct Content {
 
   RunState run;
   model::Layout layout;
+  model::Places places;
   AlignedBuffer<float> parameters, m, v;
 
   void write(const std::filesystem::path& path) const {
-    write_checkpoint(path, run, layout, parameters.span(), m.span(), v.span());
+    const StateGroup<const float> state[] = {{"/adam/m", places, m.span()},
+                                             {"/adam/v", places, v.span()}};
+    write_checkpoint(path, run, layout, parameters.span(), state);
+  }
+  /// Reads what the optimizer keeps.
+  void read_state(const std::filesystem::path& path) {
+    const StateGroup<float> state[] = {{"/adam/m", places, m.span()},
+                                       {"/adam/v", places, v.span()}};
+    io::read_state(path, layout, state);
   }
 };
 
@@ -102,7 +112,7 @@ inline Content read_all(const std::filesystem::path& path, const model::ModelCon
   Content content(config);
   content.run = read_run_state(path);
   read_parameters(path, content.layout, content.parameters.span());
-  read_optimizer(path, content.layout, content.m.span(), content.v.span());
+  content.read_state(path);
   return content;
 }
 

@@ -114,6 +114,38 @@ TEST_F(CheckpointTest, SummaryOfAWholeFile) {
   EXPECT_THAT(summary.tensors.back().shape, ElementsAre(6));
 }
 
+// Another optimizer may keep other things, and of some tensors alone.
+TEST_F(CheckpointTest, StateOfSomeRolesIsWhole) {
+  const Content content = random_content(kSmallModel, 13);
+  const auto is_hidden = [](model::Role role) { return role == model::Role::kHidden; };
+  const auto is_other = [](model::Role role) { return role != model::Role::kHidden; };
+  const model::Places hidden(content.layout, is_hidden), other(content.layout, is_other);
+  EXPECT_EQ(hidden.size() + other.size(), content.layout.flat_size());
+  const StateGroup<const float> written[] = {
+      {"/muon/momentum", hidden, content.m.span().first(hidden.size())},
+      {"/muon/m", other, content.v.span().first(other.size())}};
+  write_checkpoint(path_, content.run, content.layout, content.parameters.span(), written);
+  const CheckpointSummary summary = describe_checkpoint(path_);
+  EXPECT_THAT(summary.problems(), testing::IsEmpty());
+  EXPECT_EQ(summary.tensors.size(), 2 * content.layout.tensors().size());
+
+  std::vector<float> momentum(hidden.size()), m(other.size());
+  const StateGroup<float> read[] = {{"/muon/momentum", hidden, momentum}, {"/muon/m", other, m}};
+  read_state(path_, content.layout, read);
+  for (std::size_t i = 0; i < content.layout.tensors().size(); ++i) {
+    const auto& [places, values, source] =
+        hidden[i] ? std::tie(hidden, momentum, content.m) : std::tie(other, m, content.v);
+    for (std::size_t j = *places[i]; j < *places[i] + content.layout[i].size(); ++j) {
+      EXPECT_EQ(std::bit_cast<std::uint32_t>(values[j]), std::bit_cast<std::uint32_t>(source[j]));
+    }
+  }
+  const StateGroup<float> wrong[] = {{"/muon/momentum", other, m}};
+  EXPECT_THAT(error_of(path_, [&] { read_state(path_, content.layout, wrong); }),
+              HasSubstr("which its model does not have"));
+  Content adam(kSmallModel);
+  EXPECT_THAT(error_of(path_, [&] { adam.read_state(path_); }), HasSubstr("has no /adam"));
+}
+
 TEST_F(CheckpointTest, NonFiniteValuesAreNotWritten) {
   const Content good = random_content(kSmallModel, 5);
   good.write(path_);
@@ -134,7 +166,8 @@ TEST_F(CheckpointTest, NonFiniteValuesAreNotWritten) {
 TEST_F(CheckpointTest, BuffersAndLayoutMustBelongTogether) {
   const Content content = random_content(kSmallModel, 7);
   const auto write_with = [&](const RunState& run, std::span<const float> m) {
-    write_checkpoint(path_, run, content.layout, content.parameters.span(), m, content.v.span());
+    const StateGroup<const float> state[] = {{"/adam/m", content.places, m}};
+    write_checkpoint(path_, run, content.layout, content.parameters.span(), state);
   };
   EXPECT_THROW(write_with(content.run, content.m.span().first(16)), Error);
   RunState other = content.run;
@@ -155,8 +188,7 @@ TEST_F(CheckpointTest, AnotherModelIsRefused) {
       error_of(path_, [&] { read_parameters(path_, content.layout, content.parameters.span()); });
   EXPECT_THAT(message, HasSubstr("2 heads"));
   EXPECT_THAT(message, HasSubstr("3 heads"));
-  error_of(path_,
-           [&] { read_optimizer(path_, content.layout, content.m.span(), content.v.span()); });
+  error_of(path_, [&] { content.read_state(path_); });
 }
 
 TEST_F(CheckpointTest, H5pyReadsItInThreeLines) {

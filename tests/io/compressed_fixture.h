@@ -27,7 +27,7 @@ struct CompressedContent {
       const model::Tensor& tensor = content.layout[i];
       const auto buffer = content.parameters.span().subspan(tensor.offset, tensor.size());
       for (float& value : buffer) value = static_cast<float>(random.normal());
-      if (!tensor.is_matrix) continue;
+      if (!tensor.is_matrix()) continue;
       std::vector<double> unit(tensor.columns * tensor.columns);
       for (std::size_t c = 0; c < tensor.columns; ++c) unit[c * (tensor.columns + 1)] = 1;
       const std::vector<double> rows(tensor.rows, 1.0);

@@ -63,7 +63,7 @@ TEST_F(CompressedFuzzTest, SpoiledCodesAndCertificates) {
         [&](RandomStream& random) {
           do {
             tensor = random.below(layout.tensors().size());
-          } while (!layout[tensor].is_matrix);
+          } while (!layout[tensor].is_matrix());
           codes = sound.matrices.codes[tensor];
           certificates = sound.matrices.certificates[tensor];
           mutate_bytes(codes, random);

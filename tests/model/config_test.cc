@@ -14,6 +14,7 @@
 #include "cllm/model/gradient.h"
 #include "cllm/model/initialize.h"
 #include "cllm/model/layout.h"
+#include "cllm/model/places.h"
 #include "support/by_place.h"
 
 namespace cllm::model {
@@ -72,6 +73,38 @@ TEST(Layout, TensorsAreAlignedAndApart) {
   EXPECT_EQ(layout[layout.layer(2).mlp_proj_weight].name, "h.2.mlp.c_proj.weight");
 }
 
+TEST(Layout, TensorsHaveRoles) {
+  const Layout layout({.layers = 2,
+                       .heads = 1,
+                       .channels = 6,
+                       .context = 7,
+                       .vocabulary = 11,
+                       .embedding_rank = 3});
+  for (const Tensor& tensor : layout.tensors()) {
+    const bool of_embedding = tensor.name.starts_with("w");
+    const Role matrix = of_embedding ? Role::kEmbedding : Role::kHidden;
+    EXPECT_EQ(tensor.role, tensor.columns > 1 ? matrix : Role::kVector) << tensor.name;
+  }
+}
+
+TEST(Places, AreTheLayoutsForAllTensorsAndWithoutGapsForSome) {
+  const Layout layout({.layers = 3, .heads = 1, .channels = 5, .context = 7, .vocabulary = 11});
+  const Places all(layout, every_role);
+  EXPECT_EQ(all.size(), layout.flat_size());
+  const Places hidden(layout, [](Role role) { return role == Role::kHidden; });
+  std::size_t size = 0;
+  std::set<std::size_t> places;
+  for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
+    EXPECT_EQ(all[i], layout[i].offset);
+    ASSERT_EQ(hidden[i].has_value(), layout[i].role == Role::kHidden) << layout[i].name;
+    if (!hidden[i]) continue;
+    EXPECT_EQ(*hidden[i] % 16, 0u);
+    EXPECT_TRUE(places.insert(*hidden[i]).second);
+    size += (layout[i].size() + 15) / 16 * 16;
+  }
+  EXPECT_EQ(hidden.size(), size);
+}
+
 TEST(Layout, GroupsFollowEachOtherAndHoldEveryTensor) {
   const Layout layout({.layers = 3, .heads = 1, .channels = 5, .context = 7, .vocabulary = 11});
   std::vector<std::string> names;
@@ -128,7 +161,7 @@ TEST(Tiling, CoversEveryTensorOnce) {
     const Tiling tiling(layout);
     for (std::size_t index = 0; index < layout.tensors().size(); ++index) {
       const Tensor& tensor = layout[index];
-      const std::size_t columns = tensor.is_matrix ? tensor.columns : tensor.size();
+      const std::size_t columns = tensor.is_matrix() ? tensor.columns : tensor.size();
       std::vector<int> covered(tensor.size());
       for (std::size_t i = tiling.first_of(index); i < tiling.end_of(index); ++i) {
         const Tile& tile = tiling[i];

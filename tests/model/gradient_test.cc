@@ -28,7 +28,7 @@ TEST(Tiling, CoversEachElementOnceInRowsThatFollowEachOther) {
     std::vector<int> covered(layout.flat_size()), rows(tiling.rows());
     for (const Tile& tile : tiling.tiles()) {
       const Tensor& tensor = layout[tile.tensor];
-      const std::size_t width = tensor.is_matrix ? tensor.columns : tensor.size();
+      const std::size_t width = tensor.is_matrix() ? tensor.columns : tensor.size();
       for (std::size_t row = tile.row; row < tile.row + tile.rows; ++row) {
         rows.at(tile.index_of(row)) += 1;
         for (std::size_t i = 0; i < tile.columns; ++i) {

@@ -39,7 +39,7 @@ inline Example make_example(const model::ModelConfig& config, std::size_t sequen
     const bool is_table = &tensor == &example.layout[example.layout.embedding()] ||
                           &tensor == &example.layout[example.layout.wpe()];
     const double scale =
-        tensor.is_matrix ? 1 / std::sqrt(static_cast<double>(tensor.columns)) : 0.3;
+        tensor.is_matrix() ? 1 / std::sqrt(static_cast<double>(tensor.columns)) : 0.3;
     for (std::size_t i = 0; i < tensor.size(); ++i) {
       const bool is_small = is_table && i / tensor.columns % 2 == 0;
       example.parameters[tensor.offset + i] =

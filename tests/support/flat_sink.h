@@ -21,7 +21,7 @@ class FlatSink final : public model::GradientSink {
            Recorder&) override {
     const model::Tile& tile = model_.tiling()[tile_index];
     const model::Tensor& tensor = model_.layout()[tile.tensor];
-    const std::size_t width = tensor.is_matrix ? tensor.columns : tensor.size();
+    const std::size_t width = tensor.is_matrix() ? tensor.columns : tensor.size();
     float* to = buffer_ + tensor.offset + tile.row * width + tile.column;
     for (std::size_t row = 0; row < tile.rows; ++row) {
       for (std::size_t i = 0; i < tile.columns; ++i)

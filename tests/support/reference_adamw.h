@@ -34,7 +34,7 @@ class ReferenceAdamW {
     const double correction_1 = 1 - std::pow(options_.beta1, steps_);
     const double correction_2 = 1 - std::pow(options_.beta2, steps_);
     for (const model::Tensor& tensor : layout_.tensors()) {
-      const double decay = tensor.is_matrix ? options_.weight_decay : 0;
+      const double decay = tensor.is_matrix() ? options_.weight_decay : 0;
       for (std::size_t i = tensor.offset; i < tensor.offset + tensor.size(); ++i) {
         const double g = scale * gradients[i];
         m_[i] = options_.beta1 * m_[i] + (1 - options_.beta1) * g;

@@ -50,7 +50,7 @@ struct TrainingBench {
         view(std::span<const std::uint32_t>(tokens)),
         sampler(1, tokens.size(), config.context),
         model(config, kernels::select_kernels()),
-        state(model.layout()),
+        state(model.layout(), train::find_optimizer(options.optimizer.name).buffers),
         trainer(model, kernels::select_kernels(), options, view, sampler, process_group) {
     kernels::prepare_blas(options.threads);
     model::initialize(model.layout(), 1, state.parameters.span(), 2);
@@ -63,8 +63,8 @@ struct TrainingBench {
   train::Trainer trainer;
 };
 
-/// Everything that some steps left behind on rank 0: parameters, m, v, and each step's loss and
-/// norm.
+/// Everything that some steps left behind on rank 0: parameters, what the optimizer keeps, and each
+/// step's loss and norm.
 inline std::vector<double> trained(int ranks, const train::TrainerOptions& options, int steps,
                                    const model::ModelConfig& config = kSmallModel) {
   std::vector<double> result;
@@ -78,9 +78,8 @@ inline std::vector<double> trained(int ranks, const train::TrainerOptions& optio
     }
     if (process_group.rank() != 0) return;
     result = std::move(reports);
-    for (const AlignedBuffer<float>* buffer :
-         {&bench.state.parameters, &bench.state.m, &bench.state.v}) {
-      result.insert(result.end(), buffer->span().begin(), buffer->span().end());
+    for (const std::span<float> floats : bench.state.floats()) {
+      result.insert(result.end(), floats.begin(), floats.end());
     }
   });
   return result;

@@ -13,6 +13,7 @@
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/io/run_directory.h"
+#include "cllm/train/adamw.h"
 #include "cllm/train/replicas.h"
 #include "cllm/train/saved_state.h"
 #include "support/scratch_directory.h"
@@ -31,21 +32,14 @@ constexpr model::ModelConfig kShape{
 class CheckpointWriterTest : public testing::TestWithParam<bool> {
  protected:
   CheckpointWriter writer(std::uint64_t keep, std::uint64_t base_steps = 0) {
-    return CheckpointWriter(
-        {.directory = scratch_.path(),
-         .keep = keep,
-         .base_steps = base_steps,
-         .background = GetParam()},
-        layout_, pool_,
-        [](const State& state) {
-          io::RunState run;
-          run.model = kShape;
-          run.step = state.step;
-          run.tokens_seen = state.tokens_seen;
-          run.state = state_to_json(state, "{}");
-          return run;
-        },
-        [this] { ++announced_; });
+    io::RunState run;
+    run.model = kShape;
+    run.state = R"({"history": [{"from_step": 0}]})";
+    return CheckpointWriter({.directory = scratch_.path(),
+                             .keep = keep,
+                             .base_steps = base_steps,
+                             .background = GetParam()},
+                            layout_, AdamW::kBuffers, pool_, run, [this] { ++announced_; });
   }
 
   /// Saves a state of this step, with this validation loss.
@@ -68,7 +62,7 @@ class CheckpointWriterTest : public testing::TestWithParam<bool> {
   support::ScratchDirectory scratch_;
   model::Layout layout_{kShape};
   ThreadPool pool_{2};
-  State state_{layout_};
+  State state_{layout_, AdamW::kBuffers};
   int announced_ = 0;
 };
 
@@ -87,11 +81,13 @@ TEST_P(CheckpointWriterTest, WritesTheStateAsItWas) {
   EXPECT_EQ(reports[0].bytes, fs::file_size(reports[0].path));
   EXPECT_GT(reports[0].seconds, reports[0].write_seconds);
   EXPECT_EQ(announced_, 1);
-  State read(layout_);
+  State read(layout_, AdamW::kBuffers);
   ranks::SingleProcess alone;
   restore(reports[0].path, layout_, read, alone);
   EXPECT_EQ(read.parameters[0], 5);
   EXPECT_EQ(read.step, 5u);
+  EXPECT_THAT(io::read_run_state(reports[0].path).state,
+              HasSubstr(R"("history":[{"from_step":0,"to_step":5}])"));
   EXPECT_EQ(read_file(scratch_.path() / io::kLatestName), "step-00000005.h5\n");
   EXPECT_THAT(checkpoints.take_reports(), testing::IsEmpty());
 }
@@ -100,7 +96,7 @@ TEST_P(CheckpointWriterTest, WritesTheStateAsItWas) {
 TEST_P(CheckpointWriterTest, AllRanksRestoreWhatRank0Reads) {
   CheckpointWriter checkpoints = writer(0);
   state_.gradient_norms = {0.5, 1.0 / 3};
-  state_.v[3] = 0.5f;
+  state_.buffers[1].values[3] = 0.5f;
   save(checkpoints, 5, 2.25);
   checkpoints.wait();
   const fs::path path = checkpoints.take_reports()[0].path;
@@ -109,7 +105,7 @@ TEST_P(CheckpointWriterTest, AllRanksRestoreWhatRank0Reads) {
       return process_group.rank() == 0 ? file : fs::path("nowhere");
     };
     ThreadPool pool(1);
-    State read(layout_, 2);
+    State read(layout_, AdamW::kBuffers, 2);
     restore(here(path), layout_, read, process_group);
     EXPECT_EQ(digest_of(read, pool), digest_of(state_, pool));
     AlignedBuffer<float> parameters(layout_.flat_size());
@@ -163,7 +159,7 @@ TEST_P(CheckpointWriterTest, KeepsTheNewestBase) {
 TEST_P(CheckpointWriterTest, RemovesNothingWhenTheNewOneFails) {
   CheckpointWriter checkpoints = writer(1);
   save(checkpoints, 10);
-  state_.v[layout_.tensors()[0].offset] = std::numeric_limits<float>::infinity();
+  state_.buffers[1].values[layout_.tensors()[0].offset] = std::numeric_limits<float>::infinity();
   save(checkpoints, 20);
   checkpoints.wait();
   const auto reports = checkpoints.take_reports();
@@ -171,10 +167,25 @@ TEST_P(CheckpointWriterTest, RemovesNothingWhenTheNewOneFails) {
   EXPECT_THAT(reports[1].problem, HasSubstr("step-00000020.h5 is not written"));
   EXPECT_THAT(files(), ElementsAre("latest", "step-00000010.h5"));
   EXPECT_EQ(read_file(scratch_.path() / io::kLatestName), "step-00000010.h5\n");
-  state_.v[layout_.tensors()[0].offset] = 1;
+  state_.buffers[1].values[layout_.tensors()[0].offset] = 1;
   save(checkpoints, 30);
   checkpoints.wait();
   EXPECT_THAT(files(), ElementsAre("latest", "step-00000030.h5"));
+}
+
+TEST_P(CheckpointWriterTest, WhatIsNewerIsSetAsideAndLatestNamesWhatStays) {
+  CheckpointWriter checkpoints = writer(0);
+  for (const std::uint64_t step : {10u, 12u, 14u}) save(checkpoints, step);
+  EXPECT_THAT(checkpoints.forget_after(10),
+              ElementsAre(testing::StartsWith("step-00000014.h5 is of a step that is now taken"),
+                          testing::EndsWith("kept as step-00000012.h5.aside")));
+  EXPECT_THAT(files(), ElementsAre("latest", "step-00000010.h5", "step-00000012.h5.aside",
+                                   "step-00000014.h5.aside"));
+  EXPECT_EQ(read_file(scratch_.path() / io::kLatestName), "step-00000010.h5\n");
+  EXPECT_THAT(checkpoints.forget_after(10), testing::IsEmpty());
+  // Where the run goes back to a checkpoint of another directory, none stays.
+  checkpoints.forget_after(9);
+  EXPECT_THAT(files(), testing::Not(testing::Contains(io::kLatestName)));
 }
 
 TEST_P(CheckpointWriterTest, LearnsHowLongItTakes) {

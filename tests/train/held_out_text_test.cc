@@ -11,6 +11,7 @@
 #include "cllm/data/builtin/builtin_corpus.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/model/initialize.h"
+#include "cllm/train/adamw.h"
 #include "cllm/train/evaluator.h"
 #include "cllm/train/trainer.h"
 
@@ -63,7 +64,7 @@ void expect_better_than_counting(const std::string& text) {
   kernels::prepare_blas(kThreads);
   ranks::SingleProcess solo;
   const model::Model model(config, kernels::select_kernels());
-  State state(model.layout());
+  State state(model.layout(), AdamW::kBuffers);
   model::initialize(model.layout(), 1, state.parameters.span(), 2);
   const data::TokenView train_view{std::span<const std::uint32_t>(training)};
   const data::TokenView validation_view{std::span<const std::uint32_t>(validation)};

@@ -11,6 +11,7 @@
 #include "cllm/base/error.h"
 #include "cllm/base/random.h"
 #include "cllm/model/model.h"
+#include "cllm/train/adamw.h"
 #include "support/flat_sink.h"
 #include "support/golden.h"
 
@@ -20,21 +21,32 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
+/// What takes a step.
+struct StepTaker {
+  StepTaker(const model::Layout& layout, const OptimizerOptions& options, ThreadPool& pool)
+      : rows(layout),
+        norm(rows, kernels::select_kernels(), pool),
+        optimizer({layout, rows, kernels::select_kernels(), pool}, options) {}
+  RowChunks rows;
+  GradientNorm norm;
+  AdamW optimizer;
+};
+
 /// How far ten steps of the fast model end from where PyTorch's end.
 struct Distance {
   double parameters = 0;  // the most that one is off, but for keys' biases: their gradient is noise
   double norms = 0;       // the most that a gradient's norm is off, relative
 };
 
-Distance distance_from_pytorch(const AdamWOptions& options, const support::Golden& golden) {
+Distance distance_from_pytorch(const OptimizerOptions& options, const support::Golden& golden) {
   const model::Layout& layout = golden.start.layout;
   const model::Model model(layout.config(), kernels::select_kernels());
   support::TrainingRoom room(model, {golden.start.sequences, golden.start.positions, 16});
-  State state(layout);
+  State state(layout, AdamW::kBuffers);
   std::ranges::copy(golden.start.parameters, state.parameters.data());
   AlignedBuffer<float> gradient(layout.flat_size());
   ThreadPool pool(2);
-  Optimizer optimizer(layout, kernels::select_kernels(), options, pool);
+  StepTaker steps(layout, options, pool);
   Distance distance;
   for (const support::GoldenStep& step : golden.steps) {
     const model::MicroBatch micro_batch{step.inputs.data(), step.targets.data(),
@@ -43,10 +55,10 @@ Distance distance_from_pytorch(const AdamWOptions& options, const support::Golde
     room.loss_and_gradient(state.parameters.data(), micro_batch,
                            1 / static_cast<float>(micro_batch.rows()), gradient.data());
     const SummedGradient summed{.floats = gradient.data()};
-    const double norm = optimizer.norm(summed);
+    const double norm = steps.norm.of(summed);
     distance.norms =
         std::max(distance.norms, std::abs(norm - step.gradient_norm) / step.gradient_norm);
-    optimizer.update(summed, step.learning_rate, clip_scale(norm, options.clip), state);
+    steps.optimizer.update(summed, step.learning_rate, clip_scale(norm, options.clip), state);
     state.updates += 1;
   }
   for (const model::Tensor& tensor : layout.tensors()) {
@@ -60,7 +72,7 @@ Distance distance_from_pytorch(const AdamWOptions& options, const support::Golde
   return distance;
 }
 
-AdamWOptions options_of(const support::Golden& golden) {
+OptimizerOptions options_of(const support::Golden& golden) {
   return {.beta1 = golden.adamw.beta1,
           .beta2 = golden.adamw.beta2,
           .epsilon = golden.adamw.epsilon,
@@ -76,21 +88,21 @@ TEST(Optimizer, TenStepsGoWherePyTorchGoes) {
   const support::Golden golden = support::load_golden();
   double rates = 0;
   for (const support::GoldenStep& step : golden.steps) rates += step.learning_rate;
-  const AdamWOptions options = options_of(golden);
+  const OptimizerOptions options = options_of(golden);
   const Distance distance = distance_from_pytorch(options, golden);
   EXPECT_LT(distance.parameters, 1e-3 * rates);
   EXPECT_LT(distance.norms, 1e-4);
   RecordProperty("distance", std::to_string(distance.parameters / rates));
 
   const auto expect_refused = [&](auto change) {
-    AdamWOptions wrong = options;
+    OptimizerOptions wrong = options;
     change(wrong);
     EXPECT_GT(distance_from_pytorch(wrong, golden).parameters, 1e-3 * rates);
   };
-  expect_refused([](AdamWOptions& o) { o.weight_decay *= 1.2; });
-  expect_refused([](AdamWOptions& o) { o.beta1 *= 0.98; });
-  expect_refused([](AdamWOptions& o) { o.beta2 *= 0.99; });
-  expect_refused([](AdamWOptions& o) { o.clip = 0; });
+  expect_refused([](OptimizerOptions& o) { o.weight_decay *= 1.2; });
+  expect_refused([](OptimizerOptions& o) { o.beta1 *= 0.98; });
+  expect_refused([](OptimizerOptions& o) { o.beta2 *= 0.99; });
+  expect_refused([](OptimizerOptions& o) { o.clip = 0; });
 }
 
 TEST(Optimizer, GivesTheSameBitsForAnyNumberOfThreads) {
@@ -109,14 +121,15 @@ TEST(Optimizer, GivesTheSameBitsForAnyNumberOfThreads) {
     integers.add(row, gradient.data() + row.at, exponents.back(), true);
   }
   const auto run = [&](int threads, const SummedGradient& summed) {
-    State state(layout);
+    State state(layout, AdamW::kBuffers);
     std::ranges::copy(gradient.span(), state.parameters.data());
     ThreadPool pool(threads);
-    Optimizer optimizer(layout, kernels::select_kernels(), {}, pool);
-    const double norm = optimizer.norm(summed);
-    optimizer.update(summed, 1e-3, clip_scale(norm, 1.0), state);
+    StepTaker steps(layout, {}, pool);
+    const double norm = steps.norm.of(summed);
+    steps.optimizer.update(summed, 1e-3, clip_scale(norm, 1.0), state);
     std::vector<double> result(state.parameters.span().begin(), state.parameters.span().end());
-    result.insert(result.end(), state.v.span().begin(), state.v.span().end());
+    result.insert(result.end(), state.buffers[1].values.span().begin(),
+                  state.buffers[1].values.span().end());
     result.push_back(norm);
     return result;
   };
@@ -139,12 +152,11 @@ TEST(Optimizer, TheTokenTableHasARateOfItsOwn) {
   RandomStream random(6, 0);
   for (float& g : gradient.span()) g = static_cast<float>(random.normal());
   const auto after = [&](double rate, double embedding_learning_rate) {
-    State state(layout);
+    State state(layout, AdamW::kBuffers);
     std::ranges::copy(gradient.span(), state.parameters.data());
     ThreadPool pool(2);
-    Optimizer optimizer(layout, kernels::select_kernels(),
-                        {.embedding_learning_rate = embedding_learning_rate}, pool);
-    optimizer.update({.floats = gradient.data()}, rate, 1.0, state);
+    StepTaker steps(layout, {.embedding_learning_rate = embedding_learning_rate}, pool);
+    steps.optimizer.update({.floats = gradient.data()}, rate, 1.0, state);
     return std::vector<float>(state.parameters.span().begin(), state.parameters.span().end());
   };
   const std::vector<float> plain = after(1e-3, 1), twice = after(2e-3, 1), table = after(1e-3, 2);
@@ -164,10 +176,11 @@ TEST(Optimizer, ClipsToTheNorm) {
 }
 
 TEST(Optimizer, ErrorsNameTheOption) {
-  const auto expect = [](const AdamWOptions& options, const char* text) {
+  const auto expect = [](const OptimizerOptions& options, const char* text) {
     EXPECT_THAT([&] { validate(options); }, ThrowsMessage<Error>(HasSubstr(text)));
   };
-  EXPECT_NO_THROW(validate(AdamWOptions{}));
+  EXPECT_NO_THROW(validate(OptimizerOptions{}));
+  expect({.name = "sgd"}, "--optimizer sgd: choose adamw");
   expect({.beta1 = 1.0}, "--beta1 1");
   expect({.beta2 = -0.1}, "--beta2 -0.1");
   expect({.embedding_learning_rate = 0}, "--embedding-rate 0");

@@ -11,6 +11,7 @@
 #include "cllm/base/error.h"
 #include "cllm/base/random.h"
 #include "cllm/model/gradient.h"
+#include "cllm/train/adamw.h"
 #include "support/thread_ranks.h"
 
 namespace cllm::train {
@@ -23,10 +24,10 @@ constexpr model::ModelConfig kShape{
 
 /// A state as every rank has it.
 State make_state(const model::Layout& layout) {
-  State state(layout);
+  State state(layout, AdamW::kBuffers);
   RandomStream random(1, 0);
-  for (AlignedBuffer<float>* buffer : {&state.parameters, &state.m, &state.v}) {
-    for (float& value : buffer->span()) value = static_cast<float>(random.below(1000)) / 7;
+  for (const std::span<float> floats : state.floats()) {
+    for (float& value : floats) value = static_cast<float>(random.below(1000)) / 7;
   }
   state.step = 12;
   state.tokens_seen = 3456;
@@ -77,7 +78,7 @@ TEST(Replicas, EqualStatesPass) {
 
 TEST(Replicas, OneFlippedBitNamesTheRank) {
   const auto spoil_2 = [](int rank, State& state) {
-    if (rank == 2) flip_bit(state.v[77]);
+    if (rank == 2) flip_bit(state.buffers[1].values[77]);
   };
   for (const Found& found : compare(4, OnMismatch::kStop, spoil_2)) {
     EXPECT_TRUE(found.thrown);
@@ -89,7 +90,7 @@ TEST(Replicas, OneFlippedBitNamesTheRank) {
 TEST(Replicas, EveryPartOfTheStateCounts) {
   const std::vector<void (*)(State&)> changes = {
       [](State& state) { flip_bit(state.parameters[3]); },
-      [](State& state) { flip_bit(state.m[3]); },
+      [](State& state) { flip_bit(state.buffers[0].values[3]); },
       [](State& state) { state.scale_exponents.back() += 1; },
       [](State& state) { state.gradient_norms.back() += 1e-15; },
       [](State& state) { state.tokens_seen += 1; },
@@ -106,7 +107,7 @@ TEST(Replicas, RestoreTakesRank0sWhereMostAgreeWithIt) {
   const auto spoil_1 = [](int rank, State& state) {
     if (rank != 1) return;
     flip_bit(state.parameters[5]);
-    state.m[6] = -0.0f;
+    state.buffers[0].values[6] = -0.0f;
     state.gradient_norms.clear();
     state.step = 11;
   };

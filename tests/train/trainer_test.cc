@@ -12,6 +12,7 @@
 #include "cllm/base/random.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/model/initialize.h"
+#include "cllm/train/adamw.h"
 #include "cllm/train/evaluator.h"
 #include "support/training_bench.h"
 
@@ -125,7 +126,7 @@ struct EvaluatorTest : testing::Test {
   const std::vector<std::uint32_t> tokens = random_tokens(1003, 9);
   const data::TokenView view{std::span<const std::uint32_t>(tokens)};
   const model::Model model{kConfig, kernels::select_kernels()};
-  State state{model.layout()};
+  State state{model.layout(), AdamW::kBuffers};
 };
 
 TEST_F(EvaluatorTest, MeanIsTheSameForAnySplit) {

@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <functional>
 #include <span>
 #include <string>
 
@@ -28,20 +27,34 @@ class MappedFile {
 /// The whole file as a string. Throws Error (naming the file) when it can't be read.
 std::string read_file(const std::filesystem::path& path);
 
-/// Makes `path` appear whole or not at all: `write` fills a temporary file in the same directory,
-/// which is then fsynced and renamed, and the directory fsynced. On any failure the temporary file
-/// is removed and the error goes on; `path` is as it was, or whole where only the directory could
-/// not be synced. `check`, if any, looks at the temporary file before the rename, and throws where
-/// it is not what it should be. Throws Error naming `path`.
-void write_atomically(
-    const std::filesystem::path& path,
-    const std::function<void(const std::filesystem::path& temporary)>& write,
-    const std::function<void(const std::filesystem::path& temporary)>& check = nullptr);
+/// A file that appears whole or not at all: it is written under another name in the same directory,
+/// and `commit` gives it its own. Else the destructor throws it away, and what was there stays. One
+/// thread at a time. Errors name the file as it is to be called.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path);
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  ~AtomicFile();
 
-/// The same for bytes that are at hand.
+  /// Where to write it. Nothing is there yet.
+  const std::filesystem::path& temporary() const { return temporary_; }
+  /// Call it when all is written; what is then looked at is what a crash would leave. Throws Error.
+  void sync();
+  /// After `sync`: renames the file, and syncs the directory. Throws Error; the file is then not
+  /// there, or whole where only the directory could not be synced.
+  void commit();
+
+ private:
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+  std::string kind_;  // what fail points call it
+};
+
+/// Writes an AtomicFile of bytes that are at hand. Throws Error naming `path`.
 void write_atomically(const std::filesystem::path& path, std::span<const std::byte> bytes);
 
-/// Removes from `directory` what writers that were killed in `write_atomically` left there. Nobody
+/// Removes from `directory` what the AtomicFiles of programs that were killed left there. Nobody
 /// may be writing into it. What can't be removed stays.
 void remove_unfinished(const std::filesystem::path& directory);
 

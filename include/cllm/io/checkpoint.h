@@ -10,6 +10,7 @@
 #include "cllm/lattice/certificates/certificate.h"
 #include "cllm/model/config.h"
 #include "cllm/model/layout.h"
+#include "cllm/model/places.h"
 
 namespace cllm::io {
 
@@ -17,8 +18,8 @@ namespace cllm::io {
 //
 // clang-format off
 //   /params/<tensor>   float32, (rows, columns) of a matrix, (rows) of a vector, named by the layout
-//   /adam/m/<tensor>   AdamW's first moments, the same names and shapes
-//   /adam/v/<tensor>   AdamW's second moments
+//   /<optimizer>/<buffer>/<tensor>   what the optimizer keeps, by the same names and shapes: of all
+//                      tensors of a role or of none. /adam/m and /adam/v are AdamW's
 //   /run               attributes: format_version, layers, heads, channels, context, vocabulary,
 //                      embedding_rank, step, tokens_seen, seed (uint64); program_version,
 //                      tokenizer_kind (text)
@@ -32,7 +33,7 @@ namespace cllm::io {
 // its data; that of the root is the digest over all of these and all attributes. Equal content
 // makes equal files. docs/checkpoint_format.md has the details.
 //
-// What reads, but for `read_optimizer`, also takes a compressed model (compressed_model.h).
+// What reads, but for `read_state`, also takes a compressed model (compressed_model.h).
 //
 // All functions throw Error: one sentence that names the file, says what is wrong and what to do.
 // One thread at a time may call them; any number of processes may read one file.
@@ -59,13 +60,22 @@ struct RunState {
   bool operator==(const RunState&) const = default;
 };
 
-/// Writes a checkpoint through `write_atomically`, and reads it again before it takes its name. The
-/// flat buffers are laid out by `layout`, which is that of `run.model`; what lies between tensors
-/// is not stored. Returns the seconds that reading it again took. Throws Error, and leaves what was
-/// at `path`, also when a value is not finite: such a checkpoint could not be resumed.
+/// A buffer of an optimizer, and the group that has it. A view; `Float` is const where it is
+/// written.
+template <typename Float>
+struct StateGroup {
+  std::string name;             ///< "/adam/m": a group in a group of the root
+  const model::Places& places;  ///< of the buffer's tensors
+  std::span<Float> values;
+};
+
+/// Writes a checkpoint as an AtomicFile, and reads it again before it takes its name. `parameters`
+/// is a flat buffer of `layout`, which is that of `run.model`; what lies between tensors is not
+/// stored. Returns the seconds that reading it again took. Throws Error, and leaves what was at
+/// `path`, also when a value is not finite: such a checkpoint could not be resumed.
 double write_checkpoint(const std::filesystem::path& path, const RunState& run,
                         const model::Layout& layout, std::span<const float> parameters,
-                        std::span<const float> m, std::span<const float> v);
+                        std::span<const StateGroup<const float>> state);
 
 /// Everything but the tensors, of which no data are read: that they are in the file, under the
 /// digests that they were written with, is checked, and that the lattice's certificate holds. The
@@ -80,9 +90,9 @@ RunState read_run_state(const std::filesystem::path& path);
 void read_parameters(const std::filesystem::path& path, const model::Layout& layout,
                      std::span<float> parameters);
 
-/// The same for AdamW's moments.
-void read_optimizer(const std::filesystem::path& path, const model::Layout& layout,
-                    std::span<float> m, std::span<float> v);
+/// The same for what an optimizer keeps. Throws Error also where a group isn't there.
+void read_state(const std::filesystem::path& path, const model::Layout& layout,
+                std::span<const StateGroup<float>> state);
 
 /// One tensor of a checkpoint, as found.
 struct TensorSummary {

@@ -40,7 +40,7 @@ struct CompressedMatrices {
   std::vector<std::string> certificates;  ///< the same; all empty but for kReducedBabai
 };
 
-/// Writes a compressed model through `write_atomically`, and reads it again before it takes its
+/// Writes a compressed model as an AtomicFile, and reads it again before it takes its
 /// name. `run.compression` is what /run/compression holds; of `parameters`, a flat buffer of the
 /// layout, the vectors are stored. Throws Error, and leaves what was at `path`.
 void write_compressed_model(const std::filesystem::path& path, const RunState& run,

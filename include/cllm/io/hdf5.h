@@ -141,7 +141,7 @@ class Hdf5Reader {
 
   /// The digest that the root has when the attributes of these groups and the datasets in them, of
   /// which no data are read, are all that was written.
-  std::string contents_digest(std::span<const char* const> groups) const;
+  std::string contents_digest(std::span<const std::string> groups) const;
 
  private:
   /// Opens a group or dataset, following only hard links.

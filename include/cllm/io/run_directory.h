@@ -27,11 +27,6 @@ std::vector<std::filesystem::path> list_checkpoints(const std::filesystem::path&
 /// The last of `list_checkpoints`, if any. It may be broken.
 std::optional<std::filesystem::path> find_newest_checkpoint(const std::filesystem::path& directory);
 
-/// Those of steps after `step`, newest first: should setting them aside end halfway, what is left
-/// has no gap.
-std::vector<std::filesystem::path> checkpoints_after(const std::filesystem::path& directory,
-                                                     std::uint64_t step);
-
 /// All that is wrong with a checkpoint that was read: in it, or else that it is named as one of
 /// another step than it holds.
 std::vector<std::string> problems_of(const std::filesystem::path& checkpoint,
@@ -58,7 +53,10 @@ void set_newest_checkpoint(const std::filesystem::path& checkpoint);
 /// The name of a file with ".aside", or ".aside-2" where there is one, and so on.
 std::filesystem::path aside_name(const std::filesystem::path& path);
 
-/// Renames a file to that; returns the new path.
-std::filesystem::path set_aside(const std::filesystem::path& path);
+/// Renames the checkpoints of steps after `step` to that: a run goes on from there, and takes those
+/// steps anew. Before it lets `latest` name the newest that stays; there is none where none stays.
+/// Returns a sentence for each.
+std::vector<std::string> set_newer_aside(const std::filesystem::path& directory,
+                                         std::uint64_t step);
 
 }  // namespace cllm::io

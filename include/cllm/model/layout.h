@@ -15,16 +15,22 @@ namespace cllm::model {
 /// that their products are as large as the rows of a table (V, C) would be.
 enum class Initial { kZero, kOne, kNormal, kResidualNormal, kCodes, kBasis };
 
+/// What a tensor is for, by which optimizers treat it: a table or basis of the embeddings (one that
+/// is the output layer too is an embedding), an output layer of its own, a matrix between
+/// activations, or biases, gains and shifts.
+enum class Role { kEmbedding, kHead, kHidden, kVector };
+
 /// One named tensor and its place in every flat buffer that is laid out alike.
 struct Tensor {
   std::string name;     ///< GPT-2's: "wte.weight", "h.0.attn.c_attn.weight", …; see `Layout`
   std::size_t rows;     ///< out
   std::size_t columns;  ///< in; 1 for a vector
-  bool is_matrix;       ///< matrices decay, vectors don't
+  Role role;
   Initial initial;
   std::size_t offset;  ///< of the first element, in floats; a multiple of 16
 
   std::size_t size() const { return rows * columns; }
+  bool is_matrix() const { return role != Role::kVector; }
 };
 
 /// Tensors whose gradient becomes complete at one moment of backward, and so can be summed over
@@ -44,9 +50,10 @@ struct LayerTensors {
   std::size_t mlp_proj_weight, mlp_proj_bias;    // (C, 4C), (C)
 };
 
-/// The one table of names, shapes and offsets: parameters, gradients, m and v are flat buffers of
-/// `flat_size` floats that share it. Tensors are listed as GPT-2 lists them, and lie in flat
-/// buffers in the order in which backward completes their gradients. Immutable, so thread-safe.
+/// The one table of names, shapes and offsets: parameters, gradients and the state of optimizers
+/// are flat buffers of `flat_size` floats that share it (or have some of the tensors: places.h).
+/// Tensors are listed as GPT-2 lists them, and lie in flat buffers in the order in which backward
+/// completes their gradients. Immutable, so thread-safe.
 class Layout {
  public:
   explicit Layout(const ModelConfig& config);
@@ -76,7 +83,7 @@ class Layout {
   std::size_t parameter_count() const { return parameter_count_; }
 
  private:
-  std::size_t add(std::string name, std::size_t rows, std::size_t columns, bool is_matrix,
+  std::size_t add(std::string name, std::size_t rows, std::size_t columns, Role role,
                   Initial initial);
   void begin_group(std::string name);
   /// Gives the tensors their place behind all others, in the newest group.

@@ -6,6 +6,7 @@
 #include <future>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -46,11 +47,12 @@ struct SavedCheckpoint {
 /// ones go. A crash at any point leaves a whole checkpoint, and the newest that was complete.
 class CheckpointWriter {
  public:
-  /// `describe` gives all of a state but its tensors, `before` is called before each checkpoint
-  /// appears; both on the writing thread. The references must outlive the writer. Throws Error,
-  /// std::bad_alloc.
-  CheckpointWriter(const CheckpointOptions& options, const model::Layout& layout, ThreadPool& pool,
-                   std::function<io::RunState(const State&)> describe,
+  /// `buffers`: those of the states that are saved. `run`: all of the run that stays as it is; what
+  /// its JSON `state` has more than state_to_json puts there. `before` is called before each
+  /// checkpoint appears, on the writing thread. The references must outlive the writer. Throws
+  /// Error, std::bad_alloc.
+  CheckpointWriter(const CheckpointOptions& options, const model::Layout& layout,
+                   std::span<const BufferSpec> buffers, ThreadPool& pool, const io::RunState& run,
                    std::function<void()> before);
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
@@ -58,7 +60,8 @@ class CheckpointWriter {
   ~CheckpointWriter() = default;
 
   /// Bytes for the copy of a state.
-  static std::uint64_t bytes_for(const model::Layout& layout, bool background);
+  static std::uint64_t bytes_for(const model::Layout& layout, std::span<const BufferSpec> buffers,
+                                 bool background);
 
   /// Writes the state as it is now. In the background, returns once it is copied; waits before for
   /// the last one to be written.
@@ -68,8 +71,9 @@ class CheckpointWriter {
   /// Returns once nothing is being written.
   void wait();
 
-  /// Sets aside what is newer than `step`: the run went back, and goes on otherwise. Throws Error.
-  void forget_after(std::uint64_t step);
+  /// Sets aside what is newer than `step`: the run went back, and goes on otherwise. Returns a
+  /// sentence for each. Throws Error.
+  std::vector<std::string> forget_after(std::uint64_t step);
   /// Where the checkpoint of a step is, or would be.
   std::filesystem::path path_of(std::uint64_t step) const;
 
@@ -84,7 +88,8 @@ class CheckpointWriter {
   CheckpointOptions options_;
   const model::Layout& layout_;
   ThreadPool& pool_;
-  std::function<io::RunState(const State&)> describe_;
+  io::RunState run_;         // as of the checkpoint that was written last
+  const std::string facts_;  // JSON: of its state, what doesn't change
   std::function<void()> before_;
   std::optional<State> copy_;
   /// Validation losses of the checkpoints in the directory, by step; infinite where there is none.

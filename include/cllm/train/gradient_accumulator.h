@@ -11,8 +11,8 @@
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/model.h"
 #include "cllm/ranks/process_group.h"
+#include "cllm/train/gradient_norm.h"
 #include "cllm/train/integer_sums.h"
-#include "cllm/train/optimizer.h"
 #include "cllm/train/scales.h"
 
 namespace cllm::train {

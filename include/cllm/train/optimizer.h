@@ -1,19 +1,21 @@
 #pragma once
 
-#include <cstdint>
+#include <memory>
 #include <span>
-#include <vector>
+#include <string>
+#include <string_view>
 
 #include "cllm/base/thread_pool.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/layout.h"
-#include "cllm/train/integer_sums.h"
-#include "cllm/train/scales.h"
+#include "cllm/train/gradient_norm.h"
 #include "cllm/train/state.h"
 
 namespace cllm::train {
 
-struct AdamWOptions {
+/// Of all optimizers; each takes what it knows.
+struct OptimizerOptions {
+  std::string name = "adamw";  ///< see find_optimizer
   double beta1 = 0.9;
   double beta2 = 0.95;
   double epsilon = 1e-8;
@@ -24,51 +26,37 @@ struct AdamWOptions {
 };
 
 /// Throws Error, naming the option, for values that make no sense.
-void validate(const AdamWOptions& options);
+void validate(const OptimizerOptions& options);
 
-/// The gradient of the global batch, as a flat buffer of the layout: floats, or integers that stand
-/// for i * 2^-exponent with an exponent for each row of the tiling. A view.
-struct SummedGradient {
-  const float* floats = nullptr;
-  IntegerSums* integers = nullptr;  ///< counts where floats is null
-  std::span<const std::int32_t> exponents = {};
+/// What an optimizer works with.
+struct OptimizerParts {
+  const model::Layout& layout;
+  const RowChunks& rows;  ///< of the layout
+  const kernels::Kernels& kernels;
+  ThreadPool& pool;
 };
 
-/// What the gradient is multiplied with, so that its norm is at most `clip`.
-double clip_scale(double norm, double clip);
-
-/// Norm and AdamW update of the whole model. Results are the same bits for any number of threads.
-/// Allocates nothing after construction.
+/// Takes the steps: it alone knows what the buffers are that it declares. Results are the same bits
+/// for any number of threads. Allocates nothing after construction.
 class Optimizer {
  public:
-  /// The references must outlive it. Throws Error for options that make no sense.
-  Optimizer(const model::Layout& layout, const kernels::Kernels& kernels,
-            const AdamWOptions& options, ThreadPool& pool);
+  virtual ~Optimizer() = default;
 
-  /// The gradient's Euclidean norm. Settles integers, which `update` needs.
-  double norm(const SummedGradient& gradient);
-  /// The bits of each row's integers, as the last `norm` found them; see bits_of_row.
-  std::span<const int> bits() const { return bits_; }
-
-  /// One AdamW step with learning rate `rate` and the gradient times `scale`. `state.updates` is
-  /// the number of those that were taken before.
-  void update(const SummedGradient& gradient, double rate, double scale, State& state);
-
- private:
-  /// The rows of a tensor that a thread takes at a time. Fixed, so that partial sums don't depend
-  /// on the threads.
-  struct Chunk {
-    std::size_t tensor, first_row, end_row;
-  };
-
-  const model::Layout& layout_;
-  const kernels::Kernels& kernels_;
-  AdamWOptions options_;
-  ThreadPool& pool_;
-  std::vector<SumRow> rows_;
-  std::vector<Chunk> chunks_;
-  std::vector<double> parts_;  // per chunk
-  std::vector<int> bits_;      // per row
+  /// One step with learning rate `rate` and the gradient times `scale`; integers were settled by
+  /// GradientNorm. `state` has the buffers of this optimizer; `state.updates` is the number of
+  /// steps that were taken before.
+  virtual void update(const SummedGradient& gradient, double rate, double scale, State& state) = 0;
 };
+
+/// An optimizer that there is.
+struct OptimizerKind {
+  std::string_view name;
+  std::span<const BufferSpec> buffers;
+  /// The references in the parts must outlive what is made.
+  std::unique_ptr<Optimizer> (*make)(const OptimizerParts& parts, const OptimizerOptions& options);
+};
+
+/// Throws Error, naming --optimizer, for an unknown name.
+const OptimizerKind& find_optimizer(std::string_view name);
 
 }  // namespace cllm::train

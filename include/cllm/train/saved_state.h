@@ -11,7 +11,8 @@
 namespace cllm::train {
 
 /// All of a state but its flat buffers, step and tokens_seen, as JSON; it is put into the JSON
-/// object `more`, which has other keys. Numbers come back with the same bits.
+/// object `more`, which has other keys. The newest start in the list "history" of that, if it has
+/// one, gets the step as "to_step". Numbers come back with the same bits.
 std::string state_to_json(const StateValues& state, const std::string& more);
 
 /// The reverse. What the text lacks gets the value that it has where no step was ever skipped;

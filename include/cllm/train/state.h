@@ -1,14 +1,15 @@
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "cllm/base/aligned_buffer.h"
-#include "cllm/base/parallel.h"
 #include "cllm/model/layout.h"
+#include "cllm/model/places.h"
 
 namespace cllm::train {
 
@@ -37,27 +38,41 @@ struct StateValues {
   std::optional<Score> best;
 };
 
-/// Everything that training changes: flat buffers of one layout, replicated on all ranks, and what
-/// goes with them.
+/// A buffer that an optimizer keeps from step to step, as it declares it.
+struct BufferSpec {
+  const char* name;          ///< the group of a checkpoint that has it: "/adam/m"
+  bool (*has)(model::Role);  ///< whether the tensors of a role are in it
+};
+
+/// Such a buffer.
+struct StateBuffer {
+  StateBuffer(const model::Layout& layout, const BufferSpec& spec)
+      : name(spec.name), places(layout, spec.has), values(places.size()) {}
+
+  /// The first element of a tensor that is in it, by the tensor's index in the layout.
+  float* of(std::size_t tensor) { return values.data() + places[tensor].value(); }
+
+  std::string name;
+  model::Places places;
+  AlignedBuffer<float> values;
+};
+
+/// Everything that training changes: the parameters, a flat buffer, and what the optimizer keeps,
+/// replicated on all ranks, and what goes with them.
 struct State : StateValues {
-  /// All zero. Each of `threads` touches the part of the flat buffers that it will update, so that
-  /// these lie near the processors that use them.
-  explicit State(const model::Layout& layout, int threads = 1)
-      : parameters(layout.flat_size()), m(layout.flat_size()), v(layout.flat_size()) {
-    parallel(threads, [&](int thread) {
-      const auto part = static_cast<std::size_t>(thread);
-      const auto parts = static_cast<std::size_t>(threads);
-      for (AlignedBuffer<float>* buffer : {&parameters, &m, &v}) {
-        const std::size_t first = buffer->size() * part / parts;
-        std::ranges::fill(
-            buffer->span().subspan(first, buffer->size() * (part + 1) / parts - first), 0.0f);
-      }
-    });
-  }
+  /// All zero. `buffers`: what the optimizer declares. Each of `threads` touches the part of each
+  /// buffer that it will update, so that these lie near the processors that use them.
+  State(const model::Layout& layout, std::span<const BufferSpec> buffers, int threads = 1);
+
+  /// The parameters and all buffers, for what is done to each of them alike.
+  std::vector<std::span<float>> floats();
+  std::vector<std::span<const float>> floats() const;
 
   AlignedBuffer<float> parameters;
-  AlignedBuffer<float> m;  ///< AdamW's mean of gradients
-  AlignedBuffer<float> v;  ///< AdamW's mean of squared gradients
+  std::vector<StateBuffer> buffers;  ///< in the order in which the optimizer declares them
 };
+
+/// Bytes of the buffers that an optimizer declares.
+std::uint64_t bytes_of(const model::Layout& layout, std::span<const BufferSpec> buffers);
 
 }  // namespace cllm::train

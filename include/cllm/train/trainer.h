@@ -29,7 +29,7 @@
 namespace cllm::train {
 
 struct TrainerOptions {
-  AdamWOptions optimizer;
+  OptimizerOptions optimizer;
   Schedule schedule;
   std::size_t batch = 12;       ///< sequences of a step, over all ranks
   std::size_t micro_batch = 1;  ///< sequences of a micro-batch; the last one may have fewer
@@ -144,7 +144,9 @@ class Trainer {
   std::vector<std::int32_t> scales_before_;  // the step
   GradientAccumulator sums_;
   Reducer reducer_;
-  Optimizer optimizer_;
+  RowChunks rows_;
+  GradientNorm norm_;
+  std::unique_ptr<Optimizer> optimizer_;
   AlignedBuffer<std::int32_t> batch_tokens_;  // (V): not 0 where the global batch has the token
   AlignedBuffer<std::int64_t> totals_;        // losses, then sizes of contributions to each tile
 };

@@ -9,6 +9,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
@@ -34,6 +35,7 @@
 #include "cllm/ranks/placement.h"
 #include "cllm/train/memory_budget.h"
 #include "cllm/train/metrics.h"
+#include "cllm/train/optimizer.h"
 #include "cllm/train/run.h"
 #include "cllm/train/saved_state.h"
 
@@ -193,6 +195,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   // The model, from its first bits or from a checkpoint, and what trains it.
   std::string budget;
   std::optional<model::Model> model;
+  std::span<const train::BufferSpec> buffers;
   std::optional<train::State> state;
   std::optional<train::Trainer> trainer;
   std::optional<train::Evaluator> evaluator;
@@ -205,7 +208,8 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     budget = wanted.text();
     model.emplace(s.shape, machine.kernels);
     if (speaks) check_agrees(start, s, prepared);
-    state.emplace(model->layout(), threads);
+    buffers = train::find_optimizer(options.optimizer.name).buffers;
+    state.emplace(model->layout(), buffers, threads);
     trainer.emplace(*model, machine.kernels, options, data.train.tokens, *sampler, process_group);
     evaluator.emplace(*model, data.validation.tokens, s.evaluation_sequences, threads,
                       process_group);
@@ -260,7 +264,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     if (!speaks) return;
     const std::string warning = room_warning(
         directory,
-        {.bytes = train::CheckpointWriter::bytes_for(model->layout(), true),
+        {.bytes = train::CheckpointWriter::bytes_for(model->layout(), buffers, true),
          .at_once = most_checkpoints(s.steps - state->step, s.checkpoint_every.steps, s.keep),
          .are_there = s.keep > 0 ? io::list_checkpoints(directory).size() : 0},
         s.stop_when_saving_fails);
@@ -283,20 +287,6 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   // The run's directory and its log, and then the run.
   const std::uint64_t first_step = state->step;
   const std::uint64_t step_tokens = s.batch * s.shape.context;
-  const History history(start, first_step, s, sites, embedding.facts);
-  const auto describe = [&](const train::State& now) {
-    return io::RunState{
-        .model = s.shape,
-        .step = now.step,
-        .tokens_seen = now.tokens_seen,
-        .seed = s.seed,
-        .config = config,
-        .state = train::state_to_json(now, history.json(prepared.digest(), now.step)),
-        .tokenizer_kind = prepared.tokenizer_kind,
-        .tokenizer_blob = prepared.tokenizer_blob,
-        .program_version = std::string(version()),
-        .lattice = embedding.lattice};
-  };
   std::optional<train::MetricsLog> metrics;
   std::optional<train::Progress> progress;
   std::optional<train::CheckpointWriter> checkpoints;
@@ -310,13 +300,22 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     metrics.emplace(directory / kMetricsName, first_step);
     progress.emplace(s.steps, step_tokens, data.validation.bytes_per_token().value_or(0),
                      train::output_is_terminal());
+    const io::RunState run_state{
+        .model = s.shape,
+        .seed = s.seed,
+        .config = config,
+        .state = run_facts(start, first_step, s, sites, prepared.digest(), embedding.facts),
+        .tokenizer_kind = prepared.tokenizer_kind,
+        .tokenizer_blob = prepared.tokenizer_blob,
+        .program_version = std::string(version()),
+        .lattice = embedding.lattice};
     checkpoints.emplace(
         train::CheckpointOptions{
             .directory = directory,
             .keep = s.keep,
             .base_steps = s.on_spike == train::OnSpike::kRollback ? s.checkpoint_every.steps : 0,
             .background = s.saves_in_background},
-        model->layout(), trainer->pool(), describe, [&] { metrics->sync(); });
+        model->layout(), buffers, trainer->pool(), run_state, [&] { metrics->sync(); });
     outputs.emplace(train::RunOutputs{*metrics, *progress, *checkpoints});
   });
   train::Trace trace(directory / "trace.json", s.trace.first, s.trace.last);

@@ -84,7 +84,7 @@ StepBench::StepBench(const TrainSettings& s, const Machine& machine,
       token = static_cast<std::uint32_t>(random.below(s.shape.vocabulary));
     }
     model_.emplace(s.shape, machine.kernels);
-    state_.emplace(model_->layout());
+    state_.emplace(model_->layout(), train::find_optimizer(s.optimizer.name).buffers);
     model::initialize(model_->layout(), 1, state_->parameters.span(), machine.threads);
     sampler_.emplace(1, text_.size(), s.shape.context);
     trainer_.emplace(*model_, machine.kernels, trainer_options(s, machine.threads),

@@ -325,10 +325,9 @@ std::vector<std::string> changes_since(const StartingPoint& start, const std::st
   return lines;
 }
 
-History::History(const StartingPoint& start, std::uint64_t first_step,
-                 const TrainSettings& settings, const std::vector<ranks::Site>& sites,
-                 std::string embedding)
-    : text_rules_(text_rules_of(start)), embedding_(std::move(embedding)) {
+std::string run_facts(const StartingPoint& start, std::uint64_t first_step,
+                      const TrainSettings& settings, const std::vector<ranks::Site>& sites,
+                      const std::string& data_digest, const std::string& embedding) {
   nlohmann::json entry = machine_of(sites);
   entry["program"] = version();
   entry["from_step"] = first_step;
@@ -337,34 +336,26 @@ History::History(const StartingPoint& start, std::uint64_t first_step,
   entry["start"] = start.resumes()            ? "resumed from " + name
                    : start.checkpoint.empty() ? "new"
                                               : "init from " + start.checkpoint;
-  entry_ = entry.dump();
-  before_ = start.resumes() ? history_of(start).dump() : "[]";
-}
-
-std::string History::json(const std::string& data_digest, std::uint64_t step) const {
-  nlohmann::json history = nlohmann::json::parse(before_);
-  history.push_back(nlohmann::json::parse(entry_));
-  history.back()["to_step"] = step;
+  nlohmann::json history = start.resumes() ? history_of(start) : nlohmann::json::array();
+  history.push_back(std::move(entry));
   return nlohmann::json{{"data", data_digest},
-                        {"text_rules", static_cast<int>(text_rules_)},
-                        {"history", history},
-                        {"embedding", nlohmann::json::parse(embedding_)}}
+                        {"text_rules", static_cast<int>(text_rules_of(start))},
+                        {"history", std::move(history)},
+                        {"embedding", nlohmann::json::parse(embedding)}}
       .dump();
 }
 
 std::vector<std::string> set_newer_aside(const fs::path& directory, std::uint64_t step) {
-  const std::vector<fs::path> newer = io::checkpoints_after(directory, step);
-  std::vector<std::string> lines;
-  if (newer.empty()) return lines;
+  const auto newest = io::find_newest_checkpoint(directory);
+  if (!newest || *io::step_in_name(*newest) <= step) return {};
   if (const fs::path metrics = directory / kMetricsName; fs::exists(metrics)) {
     const std::string text = read_file(metrics);
     write_atomically(io::aside_name(metrics), std::as_bytes(std::span(text)));
   }
-  for (const fs::path& path : newer) {
-    lines.push_back(fmt::format("note    {} is of a step that is now taken anew; it is kept as {}",
-                                path.filename().string(), io::set_aside(path).filename().string()));
+  std::vector<std::string> lines;
+  for (const std::string& sentence : io::set_newer_aside(directory, step)) {
+    lines.push_back("note    " + sentence);
   }
-  if (const auto newest = io::find_newest_checkpoint(directory)) io::set_newest_checkpoint(*newest);
   return lines;
 }
 

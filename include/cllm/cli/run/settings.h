@@ -63,7 +63,7 @@ struct TrainSettings {
   double min_learning_rate = 1e-4;
   std::uint64_t warmup = 100;
   train::Decay decay = train::Decay::kCosine;
-  train::AdamWOptions optimizer;
+  train::OptimizerOptions optimizer;
 
   int threads = 0;              ///< 0: the processors of this rank
   int team = 0;                 ///< 0: what ends soonest

@@ -77,29 +77,18 @@ std::vector<std::string> changes_since(const StartingPoint& start, const std::st
                                        const CLI::App& app, const std::string& data_digest,
                                        const std::vector<ranks::Site>& sites);
 
-/// How the run came about, as the JSON list that checkpoints keep as "history": that of the start,
-/// and one object for this start, which ends at `step`.
-class History {
- public:
-  History(const StartingPoint& start, std::uint64_t first_step, const TrainSettings& settings,
-          const std::vector<ranks::Site>& sites, std::string embedding);
-
-  /// JSON of an object with "data", "text_rules", "history" and "embedding", into which the state's
-  /// own values go.
-  std::string json(const std::string& data_digest, std::uint64_t step) const;
-
- private:
-  data::TextRules text_rules_;
-  std::string before_;     // JSON list
-  std::string entry_;      // JSON object: this start
-  std::string embedding_;  // JSON object: how the token embedding came about
-};
+/// What checkpoints say of how the run came about: a JSON object with "data", "text_rules",
+/// "embedding" (`embedding`, an object: how the token embedding came about) and "history", a list:
+/// that of the starting point, and one object for this start.
+std::string run_facts(const StartingPoint& start, std::uint64_t first_step,
+                      const TrainSettings& settings, const std::vector<ranks::Site>& sites,
+                      const std::string& data_digest, const std::string& embedding);
 
 /// The name of a run's log.
 inline constexpr const char* kMetricsName = "metrics.jsonl";
 
-/// Renames checkpoints of the directory that are newer than `step`, and before that copies the
-/// metrics: the run takes those steps anew. Returns a line for each. Throws Error.
+/// Sets aside the checkpoints of the directory that are newer than `step`, and before that copies
+/// the metrics: the run takes those steps anew. Returns a line for each. Throws Error.
 std::vector<std::string> set_newer_aside(const std::filesystem::path& directory,
                                          std::uint64_t step);
 

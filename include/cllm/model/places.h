@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <vector>
+
+#include "cllm/model/layout.h"
+
+namespace cllm::model {
+
+/// Where tensors lie in a buffer that has those of some roles alone: one behind the other in the
+/// order of flat buffers, and aligned alike. Those of all roles lie where the layout has them.
+/// Immutable, so thread-safe.
+class Places {
+ public:
+  /// `has`: whether the buffer has the tensors of a role.
+  Places(const Layout& layout, bool (*has)(Role));
+
+  /// The first element of a tensor, by its index in the layout; nothing where the buffer lacks it.
+  std::optional<std::size_t> operator[](std::size_t tensor) const { return places_[tensor]; }
+  /// Floats of the buffer.
+  std::size_t size() const { return size_; }
+
+ private:
+  std::vector<std::optional<std::size_t>> places_;
+  std::size_t size_ = 0;
+};
+
+/// For `Places`: tensors of all roles.
+constexpr bool every_role(Role) { return true; }
+
+}  // namespace cllm::model

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "cllm/base/thread_pool.h"
+#include "cllm/kernels/kernels.h"
+#include "cllm/model/layout.h"
+#include "cllm/train/integer_sums.h"
+
+namespace cllm::train {
+
+/// The gradient of the global batch, as a flat buffer of the layout: floats, or integers that stand
+/// for i * 2^-exponent with an exponent for each row of the tiling. A view.
+struct SummedGradient {
+  const float* floats = nullptr;
+  IntegerSums* integers = nullptr;  ///< counts where floats is null
+  std::span<const std::int32_t> exponents = {};
+};
+
+/// The rows of the gradient, and which of them a thread takes at a time. These chunks are fixed, so
+/// that partial sums don't depend on the threads. Immutable, so thread-safe.
+struct RowChunks {
+  struct Chunk {
+    std::size_t tensor, first_row, end_row;
+  };
+
+  explicit RowChunks(const model::Layout& layout);
+
+  std::vector<SumRow> rows;
+  std::vector<Chunk> chunks;
+};
+
+/// What the gradient is multiplied with, so that its norm is at most `clip`.
+double clip_scale(double norm, double clip);
+
+/// The Euclidean norm of gradients: the same bits for any number of threads. Allocates nothing
+/// after construction.
+class GradientNorm {
+ public:
+  /// The references must outlive it.
+  GradientNorm(const RowChunks& rows, const kernels::Kernels& kernels, ThreadPool& pool);
+
+  /// The norm. Settles integers, which an optimizer's `update` needs.
+  double of(const SummedGradient& gradient);
+  /// The bits of each row's integers, as the last `of` found them; see bits_of_row.
+  std::span<const int> bits() const { return bits_; }
+
+ private:
+  const RowChunks& rows_;
+  const kernels::Kernels& kernels_;
+  ThreadPool& pool_;
+  std::vector<double> parts_;  // per chunk
+  std::vector<int> bits_;      // per row
+};
+
+}  // namespace cllm::train

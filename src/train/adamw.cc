@@ -12,10 +12,11 @@ enum : std::size_t { kM, kV };
 
 }  // namespace
 
-void AdamW::update(const SummedGradient& gradient, double rate, double scale, State& state) {
+void AdamW::update(const SummedGradient& gradient, double learning_rate, double scale,
+                   State& state) {
   const double taken = static_cast<double>(state.updates) + 1;
   const kernels::AdamWStep common{
-      .learning_rate = static_cast<float>(rate),
+      .learning_rate = static_cast<float>(learning_rate),
       .beta1 = static_cast<float>(options_.beta1),
       .beta2 = static_cast<float>(options_.beta2),
       .epsilon = static_cast<float>(options_.epsilon),
@@ -29,7 +30,7 @@ void AdamW::update(const SummedGradient& gradient, double rate, double scale, St
     const model::Tensor& tensor = parts_.layout[chunk.tensor];
     kernels::AdamWStep step = common;
     if (chunk.tensor == parts_.layout.embedding()) {
-      step.learning_rate = static_cast<float>(rate * options_.embedding_learning_rate);
+      step.learning_rate = static_cast<float>(learning_rate * options_.embedding_learning_rate);
     }
     if (tensor.role != model::Role::kVector) {
       step.weight_decay = static_cast<float>(options_.weight_decay);

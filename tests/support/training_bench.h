@@ -17,7 +17,7 @@ namespace cllm::support {
 inline const model::ModelConfig kSmallModel{
     .layers = 2, .heads = 2, .channels = 32, .context = 16, .vocabulary = 50};
 
-/// The same with a reduced token embedding.
+/// The same with a factorised token embedding.
 inline const model::ModelConfig kFactorisedModel{
     .layers = 2, .heads = 2, .channels = 32, .context = 16, .vocabulary = 50, .embedding_rank = 12};
 

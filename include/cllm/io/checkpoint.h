@@ -27,7 +27,7 @@ namespace cllm::io {
 //   /run/config        text: the configuration of the run, TOML
 //   /run/state         text: whatever else resuming needs, JSON
 //   /run/tokenizer     uint8: the tokenizer's own file
-//   /lattice           where a reduced table started: stored_lattice.h; or no such group
+//   /lattice           where a factorised embedding started: stored_lattice.h; or no such group
 //
 // Datasets are contiguous and little-endian, and the attribute xxh3_128 of each is the digest of
 // its data; that of the root is the digest over all of these and all attributes. Equal content
@@ -54,7 +54,7 @@ struct RunState {
   std::string tokenizer_blob;    ///< bytes that restore the tokenizer
   std::string program_version;   ///< of the program that wrote the checkpoint
   std::string compression = {};  ///< JSON: how it was compressed; empty for a checkpoint
-  /// The reduced basis in which the codes of the token table started; none for other tables.
+  /// The reduced basis in which the codes of the token embedding started; none for other tables.
   std::optional<lattice::Certificate> lattice = {};
 
   bool operator==(const RunState&) const = default;

@@ -19,7 +19,8 @@ class AdamW : public Optimizer {
   AdamW(const OptimizerParts& parts, const OptimizerOptions& options)
       : parts_(parts), options_(options) {}
 
-  void update(const SummedGradient& gradient, double rate, double scale, State& state) override;
+  void update(const SummedGradient& gradient, double learning_rate, double scale,
+              State& state) override;
 
  private:
   OptimizerParts parts_;

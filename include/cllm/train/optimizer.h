@@ -21,7 +21,7 @@ struct OptimizerOptions {
   double epsilon = 1e-8;
   double weight_decay = 0.1;  ///< of matrices; vectors don't decay
   double embedding_learning_rate =
-      1.0;            ///< learning rate of the token table (its codes), as a factor
+      1.0;            ///< learning rate of the token embedding (its codes), as a factor
   double clip = 1.0;  ///< the most that the gradient's norm may be; 0 for no limit
 };
 
@@ -42,10 +42,11 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
-  /// One step with learning rate `rate` and the gradient times `scale`; integers were settled by
+  /// One step with `learning_rate` and the gradient times `scale`; integers were settled by
   /// GradientNorm. `state` has the buffers of this optimizer; `state.updates` is the number of
   /// steps that were taken before.
-  virtual void update(const SummedGradient& gradient, double rate, double scale, State& state) = 0;
+  virtual void update(const SummedGradient& gradient, double learning_rate, double scale,
+                      State& state) = 0;
 };
 
 /// An optimizer that there is.

@@ -35,7 +35,7 @@ PROJECT = HERE.parent.parent
 TORCH_GPT = HERE / "torch_gpt.py"
 
 # Steps for at least 10 seconds a run on two cores of 2023 (AVX-512). Of `ours`, options of our side
-# alone: larger micro_batches than its defaults, which leave micro_batches for more ranks than there are here.
+# alone: larger micro-batches than its defaults, which leave micro-batches for more ranks than there are here.
 CONFIGURATIONS = {
     "124m-4x64": dict(
         preset="gpt2-124m", vocabulary=50257, batch=4, context=64, steps=12, warmup=2

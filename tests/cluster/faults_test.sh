@@ -161,7 +161,7 @@ test_error_of_one_rank() {
 }
 
 test_out_of_memory() {
-  start "$cluster/memory" "$kEndless" -1 CLLM_FAIL_POINT=micro_batch.begins:20:memory
+  start "$cluster/memory" "$kEndless" -1 CLLM_FAIL_POINT=micro-batch.begins:20:memory
   began=$SECONDS
   end 1 '^cllm-dist: rank 1 \(host n1\): out of memory; use a smaller model'
   nothing_is_left

@@ -1,7 +1,11 @@
 #include "cllm/cli/retired_options.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <iterator>
+
+#include "cllm/cli/arguments.h"
 
 namespace cllm::cli {
 namespace {
@@ -14,7 +18,16 @@ constexpr RetiredOption kRetired[] = {
 
 }  // namespace
 
-std::span<const RetiredOption> retired_options() { return kRetired; }
+std::vector<std::string> retired_in(const std::string& configuration) {
+  std::vector<std::string> lines;
+  for (const RetiredOption& retired : kRetired) {
+    const std::string was = value_in_toml(configuration, retired.name);
+    if (was.empty() || was == retired.usual) continue;
+    lines.push_back(
+        fmt::format("--{} was {}; it is no longer an option: {}", retired.name, was, retired.why));
+  }
+  return lines;
+}
 
 const RetiredOption* find_retired(std::string_view name) {
   const auto* const found = std::ranges::find(kRetired, name, &RetiredOption::name);

@@ -47,9 +47,6 @@ std::string toml_value(std::string_view value) {
 }
 
 [[noreturn]] void refuse_key(std::string_view source, std::string_view key, const CLI::App& app) {
-  if (const RetiredOption* const retired = find_retired(key)) {
-    fail("{}: {} is no longer an option: {}; leave the line out", source, key, retired->why);
-  }
   std::vector<std::string> keys = option_names(app);
   std::erase(keys, "help");
   std::erase(keys, "config");
@@ -65,12 +62,13 @@ toml::table parsed(const std::string& text, std::string_view source) {
   }
 }
 
-/// An empty value and a retired option are refused, or left out where old programs wrote some.
+/// Retired options are passed over: programs of before wrote them. So did they empty values, which
+/// are refused elsewhere.
 Arguments read_arguments(const std::string& text, std::string_view source, const CLI::App& app,
                          bool is_stored) {
   Arguments arguments;
   for (const auto& [key, value] : parsed(text, source)) {
-    if (is_stored && find_retired(key.str()) != nullptr) continue;
+    if (find_retired(key.str()) != nullptr) continue;
     const std::string key_name = "--" + std::string(key.str());
     const CLI::Option* const option = key_name == "--help" || key_name == "--config"
                                           ? nullptr

@@ -128,7 +128,8 @@ void IntegerSums::carry(const SumRow& row) {
     const std::int32_t carried = ((low[i] >> (kCarryBits - 1)) + 1) >> 1;
     low[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(low[i]) -
                                        (static_cast<std::uint32_t>(carried) << kCarryBits));
-    high[i] += carried;
+    high[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(high[i]) +
+                                        static_cast<std::uint32_t>(carried));
   }
   low_bounds_[row.index] = kLeft;
 }

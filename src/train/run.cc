@@ -55,6 +55,10 @@ class Runner {
   }
 
   std::string run() {
+    if (state_.lacks_evaluation) {
+      evaluate();
+      saved_step_.reset();
+    }
     if (schedule_.on_spike == OnSpike::kRollback && !saved_step_) save();
     for (;;) {
       const Wishes wishes = agree();
@@ -150,10 +154,13 @@ class Runner {
     try {
       evaluation = parts_.evaluator.evaluate(state_.parameters.data());
     } catch (const ReplicatedError&) {  // there is no memory for it; the steps are not lost
+      state_.lacks_evaluation = true;
+      saved_step_.reset();
       save();
       finish();
       throw;
     }
+    state_.lacks_evaluation = false;
     state_.validation.reset();
     if (std::isfinite(evaluation.loss)) state_.validation = Score{state_.step, evaluation.loss};
     if (!state_.best || evaluation.loss < state_.best->loss) state_.best = state_.validation;

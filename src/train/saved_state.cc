@@ -28,6 +28,7 @@ std::string state_to_json(const StateValues& state, const std::string& more) {
   object["sequences"] = state.sequences;
   object["gradient_norms"] = state.gradient_norms;
   object["not_finite_in_a_row"] = state.not_finite_in_a_row;
+  if (state.lacks_evaluation) object["lacks_evaluation"] = true;
   object["rollbacks"] = {{"count", state.rollbacks}, {"step", state.rollback_step}};
   if (state.validation) object["validation"] = to_json(*state.validation);
   if (state.best) object["best"] = to_json(*state.best);
@@ -44,6 +45,7 @@ void state_from_json(const std::string& text, const std::string& origin,
     state.sequences = object.value("sequences", state.tokens_seen / layout.config().context);
     state.gradient_norms = object.value("gradient_norms", std::vector<double>{});
     state.not_finite_in_a_row = object.value("not_finite_in_a_row", std::uint64_t{0});
+    state.lacks_evaluation = object.value("lacks_evaluation", false);
     const nlohmann::json rollbacks = object.value("rollbacks", nlohmann::json::object());
     state.rollbacks = rollbacks.value("count", std::uint64_t{0});
     state.rollback_step = rollbacks.value("step", std::uint64_t{0});

@@ -23,7 +23,7 @@ namespace {
 using Array = std::vector<float>;
 using Integers = std::vector<std::int32_t>;
 
-/// Rows and channels of a unit of 124 M parameters; four times the channels are the MLP's.
+/// Rows and channels of a micro-batch of 124 M parameters; four times the channels are the MLP's.
 constexpr std::size_t kRows = 256;
 constexpr std::size_t kChannels = 768;
 constexpr std::size_t kVocabulary = 4096;

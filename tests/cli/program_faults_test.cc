@@ -148,6 +148,20 @@ TEST_F(FaultsTest, AnEvaluationWithoutMemoryEndsAllAndLosesNoStep) {
   EXPECT_THAT(files_in("run"), testing::Contains("step-00000006.h5"));
 }
 
+TEST_F(FaultsTest, ARunThatGoesOnMakesUpForAnEvaluationThatHadNoMemory) {
+  const Arguments options = tiny(out(), 6, {"--eval-every", "3", "--threads", "1"});
+  const ChildResult failed =
+      run(Arguments{"env", "CLLM_FAIL_POINT=evaluation.begins:2:memory", CLLM_PROGRAM} + options);
+  EXPECT_EQ(failed.exit_code, 1);
+  expect_one_sentence(failed, "there is not enough memory for an evaluation");
+  const ChildResult result = run({CLLM_PROGRAM, "--resume", out(), "--threads", "1"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(steps_with("run", "val_loss").size(), 2u);
+  EXPECT_THAT(files_in("run"), testing::Contains("complete"));
+  EXPECT_THAT(run({CLLM_PROGRAM, "--resume", out(), "--threads", "1"}).out,
+              HasSubstr("nothing to do"));
+}
+
 TEST_F(FaultsTest, ClocksOfRanksMayDiffer) {
   if (kSanitized) GTEST_SKIP() << "a sanitizer wants to be loaded first";
   const Arguments limits = {"--max-time", "1h", "--checkpoint-every", "1h"};

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "cllm/cli/arguments.h"
+#include "cllm/cli/retired_options.h"
 #include "support/error_of.h"
 
 namespace cllm::cli {
@@ -84,12 +85,16 @@ TEST(TomlTest, RefusesUnknownKeysWithTheNearestName) {
   EXPECT_THAT(refusal("help = true"), HasSubstr("unknown key help"));
 }
 
-TEST(TomlTest, RetiredOptionsAreRefusedUnlessAnOldProgramWroteThem) {
-  EXPECT_THAT(refusal("lr = 1\nrow-order = \"ulam\""),
-              HasSubstr("row-order is no longer an option: it laid the embedding's rows"));
+TEST(TomlTest, RetiredOptionsArePassedOverAndSaidWhereTheyHadAnEffect) {
   Options options;
-  EXPECT_EQ(stored_arguments("lr = 1\nrow-order = \"ulam\"", "step.h5", options.app),
-            Arguments{"--lr=1"});
+  for (const char* text : {"lr = 1\nrow-order = \"ulam\"", "lr = 1\nrow-order = \"token\""}) {
+    EXPECT_EQ(arguments_from_toml(text, "run.toml", options.app), Arguments{"--lr=1"});
+    EXPECT_EQ(stored_arguments(text, "step.h5", options.app), Arguments{"--lr=1"});
+  }
+  EXPECT_THAT(
+      retired_in("lr = 1\nrow-order = \"ulam\""),
+      testing::ElementsAre(HasSubstr("--row-order was ulam; it is no longer an option: it")));
+  EXPECT_THAT(retired_in("lr = 1\nrow-order = \"token\""), testing::IsEmpty());
 }
 
 void expect_same_after_a_round_trip(const std::string& data, double rate) {

@@ -196,7 +196,8 @@ TEST(LayernormTest, Backward) {
   }
 }
 
-// The engine cuts a unit into token blocks: how many rows come in one call must not change a bit.
+// The engine cuts a micro-batch into token blocks: how many rows come in one call must not change a
+// bit.
 TEST(LayernormTest, BackwardIsTheSameInOneCallAndRowByRow) {
   constexpr std::size_t kRows = 11;
   constexpr std::size_t kChannels = 83;

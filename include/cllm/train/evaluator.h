@@ -23,7 +23,7 @@ class Evaluator {
             ranks::ProcessGroup& process_group);
 
   /// All ranks together. `parameters`, a flat buffer of the layout, is the same on all. Takes
-  /// memory for as long as it goes on. Throws std::bad_alloc.
+  /// memory for as long as it goes on. Throws ReplicatedError.
   Evaluation evaluate(const float* parameters);
 
   /// The same apart by what is predicted: an evaluation for each class, over the targets t with

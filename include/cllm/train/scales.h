@@ -19,9 +19,9 @@ enum class Reduce {
 /// Note [Exact sums]
 ///
 /// Float sums depend on their order; integer sums don't. With Reduce::kExact each contribution to a
-/// gradient (a unit's tile) is rounded once to integers, g -> round(g 2^e), and from there to the
-/// optimizer only integers are added: between threads, between ranks, in any order. (The idea is
-/// SwitchML's and IntSGD's: Sapio et al., NSDI 2021; Mishchenko et al., arXiv 2102.08374.)
+/// gradient (a micro-batch's tile) is rounded once to integers, g -> round(g 2^e), and from there
+/// to the optimizer only integers are added: between threads, between ranks, in any order. (The
+/// idea is SwitchML's and IntSGD's: Sapio et al., NSDI 2021; Mishchenko et al., arXiv 2102.08374.)
 ///
 /// The exponent e is one number for each row of a tile. It follows from the sizes that the row's
 /// sums had, which every rank knows, so that all ranks choose alike without a word. A sum of n

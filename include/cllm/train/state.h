@@ -35,6 +35,8 @@ struct StateValues {
   std::uint64_t rollbacks = 0;
   std::uint64_t rollback_step = 0;
   std::optional<Score> validation;  ///< newest
+  /// There was no memory for an evaluation that was due: the run that goes on makes up for it.
+  bool lacks_evaluation = false;
   std::optional<Score> best;
 };
 

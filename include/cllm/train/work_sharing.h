@@ -37,7 +37,7 @@ void check_token_block(std::size_t token_block);
 
 /// How a rank's threads share its micro-batches: the sizes of its teams, which take one micro-batch
 /// at a time. `team`: threads of a team, 0 for the choice that ends soonest when a micro-batch has
-/// `blocks` row blocks. There are at most as many teams as micro-batches, and at least one.
+/// `blocks` token blocks. There are at most as many teams as micro-batches, and at least one.
 std::vector<int> plan_teams(int threads, std::size_t micro_batches, std::size_t blocks, int team);
 
 /// Throws Error with the numbers to use unless 1 <= micro_batch <= batch.

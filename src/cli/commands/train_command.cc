@@ -246,7 +246,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
       if (!warning.empty()) put(stderr, "warning: " + warning + "\n");
     }
   }
-  if (state->step >= s.steps) {
+  if (state->step >= s.steps && !state->lacks_evaluation) {
     say(fmt::format("nothing to do: {} steps are taken; give more --steps or --epochs to go on",
                     state->step));
     in_agreement(process_group, [&] {

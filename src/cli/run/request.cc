@@ -9,6 +9,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
+#include "cllm/cli/retired_options.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/io/run_directory.h"
 #include "cllm/ranks/agreement.h"
@@ -60,15 +61,20 @@ void read_request(const Arguments& command_line, ProcessGroup& process_group, Re
     arguments.insert(arguments.begin(), earlier.begin(), earlier.end());
     parse(request.app, arguments);
   };
+  std::vector<std::string> notes;
   if (!s.config.empty()) {
     const std::string config = s.config;
     const std::string text = on_rank_0(process_group, [&] { return read_file(config); });
     put_before(arguments_from_toml(text, config, request.app));
+    for (const std::string& line : retired_in(text)) {
+      notes.push_back(fmt::format("note    {}: {}", config, line));
+    }
   }
   if (!s.resume.empty() || !s.initial.empty()) {
     request.start = starting_point_from_json(
         on_rank_0(process_group, [&] { return to_json(find_starting_point(s, request.lock)); }));
   }
+  request.start.notes.insert(request.start.notes.begin(), notes.begin(), notes.end());
   if (!request.start.checkpoint.empty()) {
     Arguments stored =
         stored_arguments(request.start.config, request.start.checkpoint, request.app);

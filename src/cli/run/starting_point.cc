@@ -287,12 +287,7 @@ std::vector<std::string> changes_since(const StartingPoint& start, const std::st
                                        const std::vector<ranks::Site>& sites) {
   std::vector<std::string> lines;
   if (!start.resumes()) return lines;
-  for (const RetiredOption& retired : retired_options()) {
-    const std::string was = value_in_toml(start.config, retired.name);
-    if (was.empty() || was == retired.usual) continue;
-    lines.push_back(fmt::format("changed --{} was {}; it is no longer an option: {}", retired.name,
-                                was, retired.why));
-  }
+  for (const std::string& line : retired_in(start.config)) lines.push_back("changed " + line);
   const auto before = values_of(start.config, start.checkpoint, app);
   const auto now = values_of(config, "config.toml", app);
   for (const auto& [name, value] : now) {

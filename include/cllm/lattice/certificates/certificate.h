@@ -43,9 +43,10 @@ struct Certificate {
 ///   |mu(i, j)| <= eta for j < i, and |b*_i|^2 >= (delta - mu(i, i-1)^2) |b*_{i-1}|^2.
 ///
 /// Products are taken in 128-bit integers that cannot overflow. The Gram-Schmidt process is done in
-/// floating point with an enclosure of its error (Note [Enclosure] in src/lattice/reducedness.cc),
-/// so that "holds" is a proof; it is tried in double, then in quadruple precision. Nothing in the
-/// certificate is trusted, and no code is shared with the reducer. Thread-safe.
+/// floating point with an enclosure of its error (Note [Enclosure] in
+/// src/lattice/certificates/reducedness.cc), so that "holds" is a proof; it is tried in double,
+/// then in quadruple precision. Nothing in the certificate is trusted, and no code is shared with
+/// the reducer. Thread-safe.
 std::optional<std::string> fault(const Certificate& certificate);
 
 /// A reduction where only inner products are known.

@@ -1,9 +1,19 @@
 #include "pass.h"
 
+#include <algorithm>
+#include <array>
 #include <cstring>
-#include <ranges>
 
 namespace cllm::model {
+namespace {
+
+/// Calls work(item) from the last to the first. (Clang 14 can't read libstdc++'s reversed views.)
+template <typename Items, typename Work>
+void for_reversed(const Items& items, const Work& work) {
+  std::for_each(items.rbegin(), items.rend(), work);
+}
+
+}  // namespace
 
 class Pass::Pending {
  public:
@@ -73,26 +83,26 @@ void Pass::backward(GradientSink& sink) const {
     const Span span(x_.member.recorder, Activity::kBackward, static_cast<int>(l));
     backward_through(n_.layers[l], pending);
     // All rows of what these are computed of are complete since attention.
-    for (const Stage& stage : std::views::reverse(n_.layers[l].stages)) {
-      for (const auto& part : std::views::reverse(stage.parts)) part->give_weights(x_, sink);
-    }
+    for_reversed(n_.layers[l].stages, [&](const Stage& stage) {
+      for_reversed(stage.parts, [&](const auto& part) { part->give_weights(x_, sink); });
+    });
   }
   backward_embedding(pending, sink);
 }
 
 void Pass::backward_through(const Block& block, Pending& pending) const {
-  for (const Stage& stage : std::views::reverse(block.stages)) {
+  for_reversed(block.stages, [&](const Stage& stage) {
     if (stage.crosses_rows) {
       pending.wait();
       stage.parts.front()->backward(x_, {x_.first_row(), x_.rows(), 0});
       pending.wait();
     } else {
       x_.for_own_rows([&](const Rows& rows) {
-        for (const auto& part : std::views::reverse(stage.parts)) part->backward(x_, rows);
+        for_reversed(stage.parts, [&](const auto& part) { part->backward(x_, rows); });
       });
       pending.add(stage);
     }
-  }
+  });
 }
 
 void Pass::backward_embedding(Pending& pending, GradientSink& sink) const {

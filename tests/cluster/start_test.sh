@@ -45,7 +45,7 @@ test_the_doctor_sees_a_slow_network() {
   hosts shape 100mbit
   said=$(on_both doctor --preset tiny --channels 512 --layers 2 --batch 4 --threads 1)
   hosts shape off
-  expect_match "what is to be mended" "$said" 'computation waits for sums ([3-9][0-9]|100) % of the time'
+  expect_match "what is to be mended" "$said" 'computation waits for sums of gradients ([3-9][0-9]|100) % of the time'
   if grep -qE ' 32 MiB ' <<<"$said"; then fail "it measured a sum that takes seconds"; fi
 }
 

@@ -171,7 +171,7 @@ TEST_F(CorpusCacheTest, IsReadByTheNextRun) {
   const Outcome first = again(2);
   EXPECT_FALSE(first.vectors.from_cache);
   EXPECT_THAT(first.messages,
-              ElementsAre(HasSubstr("within 4 tokens of each other in 500 of 500")));
+              ElementsAre(HasSubstr("within 4 tokens of each other, in 500 of 500")));
   EXPECT_TRUE(std::filesystem::exists(file()));
   for (const int ranks : {1, 2}) {
     const Outcome second = again(ranks);

@@ -82,7 +82,7 @@ struct Sums {
   std::vector<std::vector<double>> squares;        // by tensor, of rows
   std::vector<double> token_squares;               // (V)
   AlignedBuffer<double> stream;                    // (C, C): of the gradient by the residual stream
-  AlignedBuffer<double> table_rows;  // the same by the inputs' rows of the token embedding
+  AlignedBuffer<double> token_rows;  // the same by the inputs' rows of the token embedding
   std::size_t rows = 0;
 };
 
@@ -90,41 +90,60 @@ void add(const std::vector<double>& values, std::vector<double>& sums) {
   for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += values[i];
 }
 
+AlignedBuffer<double> means_of(const AlignedBuffer<double>& sums, double count) {
+  AlignedBuffer<double> means(sums.size());
+  for (std::size_t i = 0; i < sums.size(); ++i) means[i] = sums[i] / count;
+  return means;
+}
+
+/// What rows that the text doesn't have count.
+void add_unseen(std::vector<double>& weights) {
+  double mean = 0;
+  for (const double weight : weights) mean += weight;
+  mean /= static_cast<double>(weights.size());
+  for (double& weight : weights) weight += kUnseen * mean + 1e-30;
+}
+
 /// Sums to what the statistics say; Note [Sensitivity].
 std::vector<MatrixStatistics> statistics_of(const model::Layout& layout, Sums sums) {
   const auto positions = static_cast<double>(sums.rows);
   std::vector<MatrixStatistics> statistics(sums.covariances.size());
   // Each position of the context is added to the residual stream as often as any other.
-  MatrixStatistics& wpe = statistics[layout.wpe()];
-  wpe.covariance = AlignedBuffer<double>(sums.stream.size());
-  for (std::size_t j = 0; j < sums.stream.size(); ++j) {
-    wpe.covariance[j] = sums.stream[j] / positions;
+  if (layout.wpe()) {
+    MatrixStatistics& wpe = statistics[*layout.wpe()];
+    wpe.covariance = means_of(sums.stream, positions);
+    const auto context = static_cast<double>(layout.config().context);
+    wpe.weights.assign(layout.config().context, 1 / context);
   }
-  const auto context = static_cast<double>(layout.config().context);
-  wpe.weights.assign(layout.config().context, 1 / context);
   for (std::size_t i = 0; i < statistics.size(); ++i) {
-    if (sums.covariances[i].size() == 0) continue;
     MatrixStatistics& s = statistics[i];
+    if (i == layout.embedding() && i != layout.lm_head()) {
+      s.covariance = means_of(sums.token_rows, positions);
+      const double spread = std::max(trace(s.covariance, layout[i].columns), 1e-30);
+      for (const double squares : sums.token_squares) {
+        s.weights.push_back(squares / positions / spread);
+      }
+      add_unseen(s.weights);
+      continue;
+    }
+    if (sums.covariances[i].size() == 0) continue;
     s.covariance = std::move(sums.covariances[i]);
     for (double& value : s.covariance.span()) value /= positions;
     const std::size_t in = layout[i].columns;
     const double spread = std::max(trace(s.covariance, in), 1e-30);
     for (const double squares : sums.squares[i]) s.weights.push_back(squares / positions / spread);
-    if (i == layout.embedding()) {
+    if (i == layout.embedding()) {  // which is the head too
       double head = 0;
       for (const double weight : s.weights) head += weight;
       for (std::size_t j = 0; j < in * in; ++j) {
-        s.covariance[j] = head * s.covariance[j] + sums.table_rows[j] / positions;
+        s.covariance[j] = head * s.covariance[j] + sums.token_rows[j] / positions;
       }
       const double both = std::max(trace(s.covariance, in), 1e-30);
       for (std::size_t v = 0; v < s.weights.size(); ++v) {
         s.weights[v] = (s.weights[v] * spread + sums.token_squares[v] / positions) / both;
       }
     }
-    double mean = 0;
-    for (const double weight : s.weights) mean += weight;
-    mean /= static_cast<double>(s.weights.size());
-    for (double& weight : s.weights) weight += kUnseen * mean + 1e-30;
+    add_unseen(s.weights);
   }
   return statistics;
 }
@@ -146,7 +165,7 @@ std::vector<MatrixStatistics> measure_sensitivity(const model::Model& model,
       .squares = std::vector<std::vector<double>>(layout.tensors().size()),
       .token_squares = std::vector<double>(config.vocabulary),
       .stream = AlignedBuffer<double>(c * c),
-      .table_rows = AlignedBuffer<double>(config.embedding_width() * config.embedding_width())};
+      .token_rows = AlignedBuffer<double>(config.embedding_width() * config.embedding_width())};
   std::size_t widest = config.channels;
   for (const model::MatrixInput& x : inputs) {
     const model::Tensor& tensor = layout[x.tensor];
@@ -206,7 +225,7 @@ std::vector<MatrixStatistics> measure_sensitivity(const model::Model& model,
       }
       if (t == 0) {
         add_products(model.network().embedding->gradient(), sums.stream);
-        add_products(model.network().embedding->row_gradient(), sums.table_rows);
+        add_products(model.network().embedding->row_gradient(), sums.token_rows);
       }
     });
   }

@@ -3,10 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <string_view>
+#include <system_error>
+#include <type_traits>
 #include <utility>
 
 #include "cllm/base/error.h"
+#include "cllm/model/config_fields.h"
+#include "cllm/model/families.h"
 
 namespace cllm::io {
 namespace {
@@ -14,19 +19,80 @@ namespace {
 constexpr const char* kConfig = "/run/config";
 constexpr const char* kState = "/run/state";
 constexpr const char* kTokenizer = "/run/tokenizer";
+constexpr const char* kFamily = "family";
+
+/// The value of an attribute, as `text` has it.
+template <typename Value>
+void read_text(const std::string& text, Value& value, bool& is_known) {
+  if constexpr (std::is_enum_v<Value>) {
+    for (const auto& [word, kind] : model::Words<Value>::kAll) {
+      if (text != word) continue;
+      value = kind;
+      return;
+    }
+    is_known = false;
+  } else {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    is_known &= error == std::errc() && end == text.data() + text.size();
+  }
+}
+
+/// Family and parts. Before checkpoints of format 4 all were GPT-2's.
+void read_parts(const Hdf5Reader& file, model::ModelConfig& config) {
+  if (!file.has_attribute(kRun, kFamily)) return;
+  const auto refuse = [&](const char* name, const std::string& value) {
+    fail("{} says that its model has {} {}, which this program doesn't know; use a newer cllm-dist",
+         file.path().string(), name, value);
+  };
+  const std::string family = file.text_attribute(kRun, kFamily);
+  const auto known = std::ranges::find(model::families(), family, &model::Family::name);
+  if (known == model::families().end()) refuse(kFamily, family);
+  config.family = known->name;
+  const auto read_part = [&]<typename Value>(const char* name, Value& value) {
+    if constexpr (std::is_same_v<Value, std::size_t>) {
+      value = file.integer_attribute(kRun, name);
+    } else if constexpr (std::is_same_v<Value, bool>) {
+      value = file.integer_attribute(kRun, name) != 0;
+    } else {
+      const std::string text = file.text_attribute(kRun, name);
+      bool is_known = true;
+      read_text(text, value, is_known);
+      if (!is_known) refuse(name, text);
+    }
+  };
+  model::for_each_part(read_part, config);
+}
+
+void write_model(Hdf5Writer& file, const model::ModelConfig& given) {
+  const model::ModelConfig config = model::with_usual_sizes(given);
+  const auto write_size = [&](const char* name, std::size_t size) {
+    file.write_attribute(kRun, name, std::uint64_t{size});
+  };
+  model::for_each_size(write_size, config);
+  file.write_attribute(kRun, kFamily, std::string(config.family));
+  const auto write_part = [&]<typename Value>(const char* name, const Value& value) {
+    if constexpr (std::is_enum_v<Value>) {
+      file.write_attribute(kRun, name, std::string(model::word_of(value)));
+    } else if constexpr (std::is_floating_point_v<Value>) {
+      file.write_attribute(kRun, name, fmt::format("{}", value));
+    } else {
+      file.write_attribute(kRun, name, std::uint64_t{value});
+    }
+  };
+  model::for_each_part(write_part, config);
+}
 
 model::ModelConfig read_model(const Hdf5Reader& file, std::uint64_t most_weights) {
   const auto integer = [&](const char* name) { return file.integer_attribute(kRun, name); };
-  const model::ModelConfig config{
-      .layers = integer("layers"),
-      .heads = integer("heads"),
-      .channels = integer("channels"),
-      .context = integer("context"),
-      .vocabulary = integer("vocabulary"),
-      // Before checkpoints of format 3 every table was dense.
-      .embedding_rank = file.has_attribute(kRun, kFormatAttribute) && integer(kFormatAttribute) < 3
-                            ? 0
-                            : integer("embedding_rank")};
+  model::ModelConfig config;
+  const auto read_size = [&](const std::string& name, std::size_t& size) {
+    // Before checkpoints of format 3 every table was dense.
+    const bool is_dense = name == "embedding_rank" && file.has_attribute(kRun, kFormatAttribute) &&
+                          integer(kFormatAttribute) < 3;
+    size = is_dense ? 0 : integer(name.c_str());
+  };
+  model::for_each_size(read_size, config);
+  read_parts(file, config);
   const auto refuse = [&](std::string_view why) {
     fail("{} says that its model has {}, but {}; use another checkpoint", file.path().string(),
          model::shape_text(config), why);
@@ -37,10 +103,13 @@ model::ModelConfig read_model(const Hdf5Reader& file, std::uint64_t most_weights
     refuse("there is no such model");
   }
   // Nobody should make a layout or flat buffers for a model that cannot be in the file. `validate`
-  // keeps the sizes below 2^31, and the table, wpe and c_attn have these many weights at least.
+  // keeps the sizes below 2^31, and the table, wpe, c_attn and c_fc have these many weights at
+  // least.
   if (config.layers > file.count(kParameters) ||
       config.embedding_width() * config.vocabulary > most_weights ||
-      config.channels * std::max(config.context, config.channels) > most_weights) {
+      (config.parts.positions == model::PositionKind::kLearned &&
+       config.channels * config.context > most_weights) ||
+      config.channels * std::max(config.query_width(), config.mlp_width) > most_weights) {
     refuse("the file is too small for it");
   }
   return config;
@@ -60,18 +129,12 @@ std::vector<std::uint64_t> shape_of(const model::Tensor& tensor) {
 void write_run_state(Hdf5Writer& file, const char* attribute, std::uint64_t version,
                      const RunState& run) {
   file.create_group(kRun);
-  const std::pair<const char*, std::uint64_t> integers[] = {
-      {attribute, version},
-      {"layers", run.model.layers},
-      {"heads", run.model.heads},
-      {"channels", run.model.channels},
-      {"context", run.model.context},
-      {"vocabulary", run.model.vocabulary},
-      {"embedding_rank", run.model.embedding_rank},
-      {"step", run.step},
-      {"tokens_seen", run.tokens_seen},
-      {"seed", run.seed}};
+  const std::pair<const char*, std::uint64_t> integers[] = {{attribute, version},
+                                                            {"step", run.step},
+                                                            {"tokens_seen", run.tokens_seen},
+                                                            {"seed", run.seed}};
   for (const auto& [name, value] : integers) file.write_attribute(kRun, name, value);
+  write_model(file, run.model);
   file.write_attribute(kRun, "program_version", run.program_version);
   file.write_attribute(kRun, "tokenizer_kind", run.tokenizer_kind);
   file.write_text(kConfig, run.config);

@@ -4,11 +4,13 @@ namespace cllm::model {
 
 double training_flops_per_token(const Layout& layout) {
   const ModelConfig& c = layout.config();
+  std::size_t parameters = layout.parameter_count();
+  if (layout.wpe()) parameters -= layout[*layout.wpe()].size();
+  if (!c.parts.tied) parameters -= layout[layout.embedding()].size();
   // A factorised embedding's basis is multiplied with twice: with codes and in the head.
-  const std::size_t parameters = layout.parameter_count() - layout[layout.wpe()].size() +
-                                 (c.is_factorised() ? layout[layout.embedding_basis()].size() : 0);
+  if (c.is_factorised()) parameters += layout[layout.embedding_basis()].size();
   return 6.0 * static_cast<double>(parameters) +
-         6.0 * static_cast<double>(c.layers * c.channels * c.context);
+         6.0 * static_cast<double>(c.layers * c.query_width() * c.context);
 }
 
 }  // namespace cllm::model

@@ -17,8 +17,10 @@ constexpr std::size_t kChunk = std::size_t{1} << 16;
 
 constexpr double kDeviation = 0.02;
 
-void draw_normal(const Tensor& tensor, std::size_t index, std::uint64_t seed, double deviation,
-                 float* values, int threads) {
+/// Fills the tensor with draw(random), which each thread calls with streams of its own.
+template <typename Draw>
+void fill(const Tensor& tensor, std::size_t index, std::uint64_t seed, float* values, int threads,
+          const Draw& draw) {
   const std::size_t chunks = (tensor.size() + kChunk - 1) / kChunk;
   parallel(threads, [&](int thread) {
     for (auto chunk = static_cast<std::size_t>(thread); chunk < chunks;
@@ -26,10 +28,24 @@ void draw_normal(const Tensor& tensor, std::size_t index, std::uint64_t seed, do
       RandomStream random(seed, static_cast<std::uint64_t>(index) << 32 | chunk);
       const std::size_t end = std::min(tensor.size(), (chunk + 1) * kChunk);
       for (std::size_t i = chunk * kChunk; i < end; ++i) {
-        values[i] = static_cast<float>(deviation * random.normal());
+        values[i] = static_cast<float>(draw(random));
       }
     }
   });
+}
+
+void draw_normal(const Tensor& tensor, std::size_t index, std::uint64_t seed, double deviation,
+                 float* values, int threads) {
+  fill(tensor, index, seed, values, threads,
+       [=](RandomStream& random) { return deviation * random.normal(); });
+}
+
+/// With deviation 1 / sqrt(columns).
+void draw_uniform(const Tensor& tensor, std::size_t index, std::uint64_t seed, float* values,
+                  int threads) {
+  const double bound = std::sqrt(3.0 / static_cast<double>(tensor.columns));
+  fill(tensor, index, seed, values, threads,
+       [=](RandomStream& random) { return bound * (2 * random.uniform() - 1); });
 }
 
 /// Makes the rows orthonormal, by Gram and Schmidt's method in the form that is stable. Each row is
@@ -52,7 +68,8 @@ void orthonormalise(std::size_t rows, std::size_t columns, float* values) {
 
 }  // namespace
 
-double code_deviation(const ModelConfig& config) {
+double embedding_deviation(const ModelConfig& config) {
+  if (config.parts.embedding_norm) return 1.0;
   return kDeviation * std::sqrt(static_cast<double>(config.channels) /
                                 static_cast<double>(config.embedding_width()));
 }
@@ -60,7 +77,7 @@ double code_deviation(const ModelConfig& config) {
 void initialize(const Layout& layout, std::uint64_t seed, std::span<float> parameters,
                 int threads) {
   std::ranges::fill(parameters, 0.0f);
-  const model::ModelConfig& config = layout.config();
+  const ModelConfig& config = layout.config();
   const double residual = kDeviation / std::sqrt(2.0 * static_cast<double>(config.layers));
   for (std::size_t index = 0; index < layout.tensors().size(); ++index) {
     const Tensor& tensor = layout[index];
@@ -77,8 +94,12 @@ void initialize(const Layout& layout, std::uint64_t seed, std::span<float> param
       case Initial::kResidualNormal:
         draw_normal(tensor, index, seed, residual, values, threads);
         break;
+      case Initial::kUniform:
+        draw_uniform(tensor, index, seed, values, threads);
+        break;
+      case Initial::kEmbedding:
       case Initial::kCodes:
-        draw_normal(tensor, index, seed, code_deviation(config), values, threads);
+        draw_normal(tensor, index, seed, embedding_deviation(config), values, threads);
         break;
       case Initial::kBasis:
         draw_normal(tensor, index, seed, 1.0, values, threads);

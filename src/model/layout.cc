@@ -12,74 +12,113 @@ constexpr std::size_t kAlign = 16;
 
 }  // namespace
 
-Layout::Layout(const ModelConfig& config) : config_(config) {
+Layout::Layout(const ModelConfig& config) : config_(with_usual_sizes(config)) {
   validate(config);
-  const std::size_t c = config.channels;
-  const auto table = [&](std::string name, std::size_t rows, std::size_t columns,
-                         Initial initial = Initial::kNormal) {
-    add(std::move(name), rows, columns, Role::kEmbedding, initial);
+  const std::size_t c = config_.channels;
+  const bool tied = config_.parts.tied;
+  const auto table = [&](std::string name, std::size_t rows, std::size_t columns, Initial initial) {
+    return add(std::move(name), rows, columns, Role::kEmbedding, initial);
   };
-  const auto matrix = [&](std::string name, std::size_t rows, std::size_t columns,
-                          Initial initial = Initial::kNormal) {
-    return add(std::move(name), rows, columns, Role::kHidden, initial);
-  };
-  const auto vector = [&](std::string name, std::size_t size, Initial initial = Initial::kZero) {
-    return add(std::move(name), size, 1, Role::kVector, initial);
-  };
-
-  if (config.is_factorised()) {
-    table("wte.codes", config.vocabulary, config.embedding_rank, Initial::kCodes);
-    table("wte.basis", config.embedding_rank, c, Initial::kBasis);
+  if (config_.is_factorised()) {
+    table("wte.codes", config_.vocabulary, config_.embedding_rank, Initial::kCodes);
+    table("wte.basis", config_.embedding_rank, c, Initial::kBasis);
   } else {
-    table("wte.weight", config.vocabulary, c);
+    table("wte.weight", config_.vocabulary, c, tied ? Initial::kNormal : Initial::kEmbedding);
   }
-  table("wpe.weight", config.context, c);
-  for (std::size_t l = 0; l < config.layers; ++l) {
-    const auto name = [&](std::string_view rest) { return fmt::format("h.{}.{}", l, rest); };
-    LayerTensors t{};
-    t.ln_1_weight = vector(name("ln_1.weight"), c, Initial::kOne);
-    t.ln_1_bias = vector(name("ln_1.bias"), c);
-    t.c_attn_weight = matrix(name("attn.c_attn.weight"), 3 * c, c);
-    t.c_attn_bias = vector(name("attn.c_attn.bias"), 3 * c);
-    t.attn_proj_weight = matrix(name("attn.c_proj.weight"), c, c, Initial::kResidualNormal);
-    t.attn_proj_bias = vector(name("attn.c_proj.bias"), c);
-    t.ln_2_weight = vector(name("ln_2.weight"), c, Initial::kOne);
-    t.ln_2_bias = vector(name("ln_2.bias"), c);
-    t.c_fc_weight = matrix(name("mlp.c_fc.weight"), 4 * c, c);
-    t.c_fc_bias = vector(name("mlp.c_fc.bias"), 4 * c);
-    t.mlp_proj_weight = matrix(name("mlp.c_proj.weight"), c, 4 * c, Initial::kResidualNormal);
-    t.mlp_proj_bias = vector(name("mlp.c_proj.bias"), c);
-    layers_.push_back(t);
+  if (config_.parts.positions == PositionKind::kLearned) {
+    wpe_ = table("wpe.weight", config_.context, c, Initial::kNormal);
   }
-  vector("ln_f.weight", c, Initial::kOne);
-  vector("ln_f.bias", c);
+  if (config_.parts.embedding_norm) embedding_norm_ = add_norm("ln_e");
+  const std::size_t first_of_layers = tensors_.size();
+  std::vector<std::size_t> ends;  // of layers
+  for (std::size_t l = 0; l < config_.layers; ++l) {
+    layers_.push_back(add_layer(l));
+    ends.push_back(tensors_.size());
+  }
+  ln_f_ = add_norm("ln_f");
+  const std::size_t end_of_norm = tensors_.size();
+  lm_head_ = tied ? embedding()
+                  : add("lm_head.weight", config_.vocabulary, c, Role::kHead, Initial::kZero);
 
+  if (!tied) place(embedding());
   begin_group("head");
-  place(embedding(), embedding() + 1);
-  place(ln_f_weight(), tensors_.size());
-  for (std::size_t l = config.layers; l-- > 0;) {
+  place(lm_head_);
+  place(ends.back(), end_of_norm);
+  for (std::size_t l = config_.layers; l-- > 0;) {
     begin_group(fmt::format("h.{}", l));
-    place(layers_[l].ln_1_weight, layers_[l].mlp_proj_bias + 1);
+    place(l > 0 ? ends[l - 1] : first_of_layers, ends[l]);
   }
   begin_group("embeddings");
-  place(embedding() + 1, wpe() + 1);
+  place(embedding() + 1, first_of_layers);
+}
+
+NormTensors Layout::add_norm(const std::string& name) {
+  const auto vector = [&](const char* end, Initial initial) {
+    return add(name + end, config_.channels, 1, Role::kVector, initial);
+  };
+  NormTensors norm;
+  if (config_.parts.norm != NormKind::kPlainRms) norm.gain = vector(".weight", Initial::kOne);
+  if (config_.parts.norm == NormKind::kLayer) norm.shift = vector(".bias", Initial::kZero);
+  return norm;
+}
+
+LayerTensors Layout::add_layer(std::size_t l) {
+  const Parts& parts = config_.parts;
+  const std::size_t c = config_.channels, q = config_.query_width(), kv = config_.kv_width();
+  const auto name = [&](std::string_view rest) { return fmt::format("h.{}.{}", l, rest); };
+  const bool is_zero = parts.initial_weights == InitialWeights::kZeroProjections;
+  const Initial inner = is_zero ? Initial::kUniform : Initial::kNormal;
+  const Initial projection = is_zero ? Initial::kZero : Initial::kResidualNormal;
+  const auto matrix = [&](std::string_view rest, std::size_t rows, std::size_t columns,
+                          Initial initial, std::vector<std::size_t> pieces = {}) {
+    const std::size_t tensor = add(name(rest), rows, columns, Role::kHidden, initial);
+    tensors_[tensor].pieces = std::move(pieces);
+    return tensor;
+  };
+  const auto bias = [&](std::string_view rest, std::size_t size) -> std::optional<std::size_t> {
+    if (!parts.biases) return std::nullopt;
+    return add(name(rest), size, 1, Role::kVector, Initial::kZero);
+  };
+  LayerTensors t{};
+  t.ln_1 = add_norm(name("ln_1"));
+  t.c_attn_weight = matrix("attn.c_attn.weight", config_.qkv_width(), c, inner, {q, kv, kv});
+  t.c_attn_bias = bias("attn.c_attn.bias", config_.qkv_width());
+  if (parts.qk_norm == QkNorm::kRms) {
+    const auto gain = [&](std::string_view rest) {
+      return add(name(rest), config_.head_size, 1, Role::kVector, Initial::kOne);
+    };
+    t.q_norm = gain("attn.q_norm.weight");
+    t.k_norm = gain("attn.k_norm.weight");
+  }
+  t.attn_proj_weight = matrix("attn.c_proj.weight", c, q, projection);
+  t.attn_proj_bias = bias("attn.c_proj.bias", c);
+  t.ln_2 = add_norm(name("ln_2"));
+  std::vector<std::size_t> pieces;
+  if (parts.mlp == MlpKind::kSwiglu) pieces.assign(2, config_.mlp_width);
+  t.c_fc_weight = matrix("mlp.c_fc.weight", config_.mlp_inputs(), c, inner, std::move(pieces));
+  t.c_fc_bias = bias("mlp.c_fc.bias", config_.mlp_inputs());
+  t.mlp_proj_weight = matrix("mlp.c_proj.weight", c, config_.mlp_width, projection);
+  t.mlp_proj_bias = bias("mlp.c_proj.bias", c);
+  return t;
 }
 
 std::size_t Layout::add(std::string name, std::size_t rows, std::size_t columns, Role role,
                         Initial initial) {
-  tensors_.push_back({std::move(name), rows, columns, role, initial, 0});
+  tensors_.push_back({std::move(name), {}, rows, columns, role, initial, 0});
   parameter_count_ += rows * columns;
   return tensors_.size() - 1;
 }
 
 void Layout::begin_group(std::string name) { groups_.push_back({std::move(name), flat_size_, 0}); }
 
-void Layout::place(std::size_t first_tensor, std::size_t end_tensor) {
-  for (std::size_t index = first_tensor; index < end_tensor; ++index) {
-    tensors_[index].offset = flat_size_;
-    flat_size_ += (tensors_[index].size() + kAlign - 1) / kAlign * kAlign;
-  }
-  groups_.back().size = flat_size_ - groups_.back().offset;
+void Layout::place(std::size_t tensor) {
+  tensors_[tensor].offset = flat_size_;
+  flat_size_ += (tensors_[tensor].size() + kAlign - 1) / kAlign * kAlign;
+  if (!groups_.empty()) groups_.back().size = flat_size_ - groups_.back().offset;
+}
+
+void Layout::place(std::size_t first, std::size_t end) {
+  for (std::size_t tensor = first; tensor < end; ++tensor) place(tensor);
 }
 
 }  // namespace cllm::model

@@ -2,11 +2,11 @@
 
 #include <utility>
 
-#include "cllm/model/families.h"
+#include "decoder.h"
 
 namespace cllm::model {
 
-Network::Network(const Layout& of) : layout(of) { make_gpt2(*this); }
+Network::Network(const Layout& of) : layout(of) { make_decoder(*this); }
 
 void Block::add(std::unique_ptr<const Part> part) {
   const bool crosses_rows = part->crosses_rows();
@@ -14,6 +14,7 @@ void Block::add(std::unique_ptr<const Part> part) {
     stages.emplace_back().crosses_rows = crosses_rows;
   }
   Stage& stage = stages.back();
+  stage.completes_gradients |= part->completes_gradients();
   const std::vector<std::size_t> vectors = part->vectors();
   stage.vectors.insert(stage.vectors.end(), vectors.begin(), vectors.end());
   stage.parts.push_back(std::move(part));

@@ -82,7 +82,7 @@ void Pass::backward(GradientSink& sink) const {
   for (std::size_t l = n_.layers.size(); l-- > 0;) {
     const Span span(x_.member.recorder, Activity::kBackward, static_cast<int>(l));
     backward_through(n_.layers[l], pending);
-    // All rows of what these are computed of are complete since attention.
+    // All rows of what these are computed of are complete since the last wait.
     for_reversed(n_.layers[l].stages, [&](const Stage& stage) {
       for_reversed(stage.parts, [&](const auto& part) { part->give_weights(x_, sink); });
     });
@@ -101,6 +101,7 @@ void Pass::backward_through(const Block& block, Pending& pending) const {
         for_reversed(stage.parts, [&](const auto& part) { part->backward(x_, rows); });
       });
       pending.add(stage);
+      if (stage.completes_gradients) pending.wait();
     }
   });
 }

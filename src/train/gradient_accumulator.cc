@@ -71,12 +71,14 @@ GradientAccumulator::GradientAccumulator(const model::Model& model, const kernel
   const model::Layout& layout = model.layout();
   for (const model::Tensor& tensor : layout.tensors()) {
     const auto after = std::ranges::upper_bound(buckets_, tensor.offset, {}, &Bucket::offset);
-    bucket_of_.push_back(static_cast<std::size_t>(after - buckets_.begin()) - 1);
+    const auto before = static_cast<std::size_t>(after - buckets_.begin());
+    bucket_of_.push_back(before == 0 ? 0 : before - 1);  // what lies in front of all is in none
   }
   const auto micro_batches = static_cast<std::int64_t>(shape.local_micro_batches);
   const auto passes = static_cast<std::int64_t>(shape.head_passes),
              last_passes = static_cast<std::int64_t>(shape.last_head_passes);
   for (const model::Tile& tile : model.tiling().tiles()) {
+    if (is_rows_alone(tile.tensor)) continue;
     contributions_[bucket_of_[tile.tensor]] += tile.tensor != layout.lm_head() || micro_batches == 0
                                                    ? micro_batches
                                                    : (micro_batches - 1) * passes + last_passes;
@@ -110,6 +112,8 @@ std::size_t GradientAccumulator::bytes_for(const model::Layout& layout, Reduce r
 void GradientAccumulator::begin(std::span<const std::int32_t> tokens,
                                 std::span<const std::int32_t> exponents) {
   exponents_ = exponents;
+  if (reduce_ == Reduce::kExact) integers_.clear();
+  if (is_rows_alone(model_.layout().embedding())) zero_folded_rows();
   tokens_.clear();
   for (std::uint32_t token = 0; token < tokens.size(); ++token) {
     if (tokens[token] == 0) continue;
@@ -131,16 +135,30 @@ void GradientAccumulator::begin(std::span<const std::int32_t> tokens,
 
   // The first contribution to a tile is stored, not added; token rows may get none.
   const std::size_t from = shape_.local_micro_batches == 0 ? 0 : model_.layout().flat_size();
-  const std::size_t end = model_.layout().flat_size() + rows;
-  if (reduce_ == Reduce::kExact) {
-    integers_.clear(from, end);
-  } else {
-    std::fill(floats_.data() + from, floats_.data() + end, 0.0f);
-  }
+  zero(from, model_.layout().flat_size() + rows);
   for (Turnstile& tile : tiles_) tile.passed.store(0, std::memory_order_relaxed);
   for (Turnstile& range : ranges_) range.passed.store(0, std::memory_order_relaxed);
   for (std::atomic<std::int64_t>& size : sizes_) size.store(0, std::memory_order_relaxed);
   for (std::size_t b = 0; b < buckets_.size(); ++b) left_[b].store(contributions_[b]);
+}
+
+bool GradientAccumulator::is_rows_alone(std::size_t tensor) const {
+  return tensor == model_.layout().embedding() && tensor != model_.layout().lm_head();
+}
+
+void GradientAccumulator::zero(std::size_t begin, std::size_t end) {
+  if (reduce_ == Reduce::kExact) {
+    integers_.zero(begin, end);
+  } else {
+    std::fill(floats_.data() + begin, floats_.data() + end, 0.0f);
+  }
+}
+
+void GradientAccumulator::zero_folded_rows() {
+  const std::size_t width = model_.layout().config().embedding_width();
+  const std::size_t table = model_.layout()[model_.layout().embedding()].offset;
+  for (const std::uint32_t token : tokens_)
+    zero(table + token * width, table + (token + 1) * width);
 }
 
 void GradientAccumulator::MicroBatchSink::add(std::size_t tile_index, std::size_t pass,

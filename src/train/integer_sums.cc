@@ -78,8 +78,9 @@ std::size_t IntegerSums::bytes_for(std::size_t elements, std::size_t rows, bool 
          kPiece * sizeof(std::int64_t);
 }
 
-void IntegerSums::clear(std::size_t begin, std::size_t end) {
-  std::ranges::fill(bounds_, std::uint64_t{0});
+void IntegerSums::clear() { std::ranges::fill(bounds_, std::uint64_t{0}); }
+
+void IntegerSums::zero(std::size_t begin, std::size_t end) {
   std::fill(low_.data() + begin, low_.data() + end, 0);
 }
 

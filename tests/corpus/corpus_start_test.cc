@@ -43,7 +43,7 @@ EmbeddingPlace place_of(const model::Layout& layout, std::span<float> parameters
   return {.tokens = tensor(layout.embedding()),
           .basis = layout.config().is_factorised() ? tensor(layout.embedding_basis())
                                                    : std::span<float>(),
-          .deviation = model::code_deviation(layout.config())};
+          .deviation = model::embedding_deviation(layout.config())};
 }
 
 /// A flat buffer whose table was started, and what it was started with.

@@ -67,9 +67,9 @@ TEST(Layout, TensorsAreAlignedAndApart) {
   }
   EXPECT_LE(end, layout.flat_size());
   EXPECT_EQ(layout[layout.embedding()].name, "wte.weight");
-  EXPECT_EQ(layout[layout.wpe()].name, "wpe.weight");
-  EXPECT_EQ(layout[layout.ln_f_weight()].name, "ln_f.weight");
-  EXPECT_EQ(layout[layout.ln_f_bias()].name, "ln_f.bias");
+  EXPECT_EQ(layout[*layout.wpe()].name, "wpe.weight");
+  EXPECT_EQ(layout[*layout.ln_f().gain].name, "ln_f.weight");
+  EXPECT_EQ(layout[*layout.ln_f().shift].name, "ln_f.bias");
   EXPECT_EQ(layout[layout.layer(2).mlp_proj_weight].name, "h.2.mlp.c_proj.weight");
 }
 
@@ -122,10 +122,10 @@ TEST(Layout, GroupsFollowEachOtherAndHoldEveryTensor) {
     return std::prev(after)->name;
   };
   EXPECT_EQ(group_of(layout.embedding()), "head");
-  EXPECT_EQ(group_of(layout.ln_f_bias()), "head");
-  EXPECT_EQ(group_of(layout.layer(2).ln_1_weight), "h.2");
-  EXPECT_EQ(group_of(layout.layer(0).mlp_proj_bias), "h.0");
-  EXPECT_EQ(group_of(layout.wpe()), "embeddings");
+  EXPECT_EQ(group_of(*layout.ln_f().shift), "head");
+  EXPECT_EQ(group_of(*layout.layer(2).ln_1.gain), "h.2");
+  EXPECT_EQ(group_of(*layout.layer(0).mlp_proj_bias), "h.0");
+  EXPECT_EQ(group_of(*layout.wpe()), "embeddings");
 }
 
 TEST(Layout, AFactorisedEmbeddingIsCodesAndABasis) {
@@ -144,7 +144,7 @@ TEST(Layout, AFactorisedEmbeddingIsCodesAndABasis) {
   EXPECT_EQ(basis.name, "wte.basis");
   EXPECT_EQ(basis.rows, 3u);
   EXPECT_EQ(basis.columns, 5u);
-  EXPECT_EQ(layout[layout.wpe()].name, "wpe.weight");
+  EXPECT_EQ(layout[*layout.wpe()].name, "wpe.weight");
   EXPECT_EQ(layout.parameter_count(), dense.parameter_count() - 11 * 5 + 11 * 3 + 3 * 5);
   // The basis has its gradient when the inputs have theirs, the codes' dense part long before.
   EXPECT_LT(codes.offset, layout.groups()[1].offset);

@@ -110,8 +110,8 @@ TEST(FastModel, LossAndGradientsAreThoseOfTheReference) {
       EXPECT_NEAR(fast / rows, loss, tolerance * std::max(1.0, loss));
       EXPECT_TRUE(support::gradients_agree<float>(e.layout, gradient.span(), reference, tolerance));
       // The checker must refuse a gradient that is wrong in one place.
-      gradient[e.layout[e.layout.ln_f_weight()].offset] *= 1.1f;
-      gradient[e.layout[e.layout.ln_f_weight()].offset] += 0.1f;
+      gradient[e.layout[*e.layout.ln_f().gain].offset] *= 1.1f;
+      gradient[e.layout[*e.layout.ln_f().gain].offset] += 0.1f;
       EXPECT_FALSE(
           support::gradients_agree<float>(e.layout, gradient.span(), reference, tolerance));
     }

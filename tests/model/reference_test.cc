@@ -250,13 +250,13 @@ TEST_F(Comparator, RefusesZerosAndWrongSizesAndFilledPadding) {
   EXPECT_FALSE(compare());
   fast_ = good;
   ASSERT_GT(layout().flat_size(), layout().parameter_count());
-  const model::Tensor& last = layout()[layout().ln_f_bias()];
+  const model::Tensor& last = layout()[*layout().ln_f().shift];
   ASSERT_LT(last.offset + last.size(), fast_.size());
   fast_.back() = 1;
   EXPECT_FALSE(compare());
   fast_ = good;
   const model::Tensor& table = layout()[layout().embedding()];
-  ASSERT_LT(table.offset + table.size(), layout()[layout().wpe()].offset);
+  ASSERT_LT(table.offset + table.size(), layout()[*layout().wpe()].offset);
   fast_[table.offset + table.size()] = 1;
   EXPECT_FALSE(compare());
 }
@@ -265,7 +265,7 @@ TEST_F(Comparator, RefusesZerosAndWrongSizesAndFilledPadding) {
 /// slightly other place is a slightly wrong gradient.
 TEST_F(Comparator, RefusesTheGradientOfOtherParameters) {
   Example other = example_;
-  other.parameters[layout()[layout().ln_f_weight()].offset] *= 1.01F;
+  other.parameters[layout()[*layout().ln_f().gain].offset] *= 1.01F;
   const std::vector<double> wrong = gradients_of(other);
   fast_.assign(wrong.begin(), wrong.end());
   EXPECT_FALSE(compare());

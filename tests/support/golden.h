@@ -45,7 +45,7 @@ struct Golden {
 inline bool is_keys_bias(const model::Layout& layout, std::size_t index) {
   const std::size_t channels = layout.config().channels;
   for (std::size_t l = 0; l < layout.config().layers; ++l) {
-    const std::size_t keys = layout[layout.layer(l).c_attn_bias].offset + channels;
+    const std::size_t keys = layout[*layout.layer(l).c_attn_bias].offset + channels;
     if (index >= keys && index < keys + channels) return true;
   }
   return false;

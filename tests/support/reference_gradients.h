@@ -174,32 +174,32 @@ std::vector<T> reference_gradients(const model::Layout& layout, std::span<const 
   Matrix<T> dtable(config.vocabulary, config.channels);
   const Matrix<T> dnorm =
       linear_backward(trace.norm, token_table(layout, parameters), dlogits, dtable, no_bias);
-  Matrix<T> dx = layer_norm_backward(trace.x, tensor(layout.ln_f_weight()), dnorm,
-                                     d[layout.ln_f_weight()], d[layout.ln_f_bias()]);
+  Matrix<T> dx = layer_norm_backward(trace.x, tensor(*layout.ln_f().gain), dnorm,
+                                     d[*layout.ln_f().gain], d[*layout.ln_f().shift]);
 
   for (std::size_t l = config.layers; l-- > 0;) {
     const model::LayerTensors& t = layout.layer(l);
     const LayerTrace<T>& layer = trace.layers[l];
     const Matrix<T> dactive = linear_backward(layer.active, tensor(t.mlp_proj_weight), dx,
-                                              d[t.mlp_proj_weight], d[t.mlp_proj_bias]);
+                                              d[t.mlp_proj_weight], d[*t.mlp_proj_bias]);
     const Matrix<T> dfc = gelu_backward(layer.fc, dactive);
     const Matrix<T> dnorm_2 =
-        linear_backward(layer.norm_2, tensor(t.c_fc_weight), dfc, d[t.c_fc_weight], d[t.c_fc_bias]);
-    dx = sum(dx, layer_norm_backward(layer.middle, tensor(t.ln_2_weight), dnorm_2, d[t.ln_2_weight],
-                                     d[t.ln_2_bias]));
+        linear_backward(layer.norm_2, tensor(t.c_fc_weight), dfc, d[t.c_fc_weight], d[*t.c_fc_bias]);
+    dx = sum(dx, layer_norm_backward(layer.middle, tensor(*t.ln_2.gain), dnorm_2, d[*t.ln_2.gain],
+                                     d[*t.ln_2.shift]));
     const Matrix<T> dattended = linear_backward(layer.attended, tensor(t.attn_proj_weight), dx,
-                                                d[t.attn_proj_weight], d[t.attn_proj_bias]);
+                                                d[t.attn_proj_weight], d[*t.attn_proj_bias]);
     const Matrix<T> dqkv = attention_backward(layer.qkv, shape, config.heads, dattended);
     const Matrix<T> dnorm_1 = linear_backward(layer.norm_1, tensor(t.c_attn_weight), dqkv,
-                                              d[t.c_attn_weight], d[t.c_attn_bias]);
-    dx = sum(dx, layer_norm_backward(layer.x, tensor(t.ln_1_weight), dnorm_1, d[t.ln_1_weight],
-                                     d[t.ln_1_bias]));
+                                              d[t.c_attn_weight], d[*t.c_attn_bias]);
+    dx = sum(dx, layer_norm_backward(layer.x, tensor(*t.ln_1.gain), dnorm_1, d[*t.ln_1.gain],
+                                     d[*t.ln_1.shift]));
   }
 
   for (std::size_t n = 0; n < shape.rows(); ++n) {
     for (std::size_t i = 0; i < config.channels; ++i) {
       dtable(inputs[n], i) += dx(n, i);
-      d[layout.wpe()](n % positions, i) += dx(n, i);
+      d[*layout.wpe()](n % positions, i) += dx(n, i);
     }
   }
 

@@ -237,7 +237,7 @@ Trace<T> reference_forward(const model::Layout& layout, std::span<const T> param
   const auto tensor = [&](std::size_t index) { return tensor_of(layout, parameters, index); };
 
   const Matrix<T> wte = token_table(layout, parameters);
-  const Matrix<T> wpe = tensor(layout.wpe());
+  const Matrix<T> wpe = tensor(*layout.wpe());
   Matrix<T> x(shape.rows(), config.channels);
   for (std::size_t n = 0; n < x.rows; ++n) {
     for (std::size_t i = 0; i < x.columns; ++i) {
@@ -250,19 +250,19 @@ Trace<T> reference_forward(const model::Layout& layout, std::span<const T> param
     const model::LayerTensors& t = layout.layer(l);
     LayerTrace<T> layer;
     layer.x = x;
-    layer.norm_1 = layer_norm(layer.x, tensor(t.ln_1_weight), tensor(t.ln_1_bias));
-    layer.qkv = linear(layer.norm_1, tensor(t.c_attn_weight), tensor(t.c_attn_bias));
+    layer.norm_1 = layer_norm(layer.x, tensor(*t.ln_1.gain), tensor(*t.ln_1.shift));
+    layer.qkv = linear(layer.norm_1, tensor(t.c_attn_weight), tensor(*t.c_attn_bias));
     layer.attended = attention(layer.qkv, shape, config.heads);
     layer.middle =
-        sum(layer.x, linear(layer.attended, tensor(t.attn_proj_weight), tensor(t.attn_proj_bias)));
-    layer.norm_2 = layer_norm(layer.middle, tensor(t.ln_2_weight), tensor(t.ln_2_bias));
-    layer.fc = linear(layer.norm_2, tensor(t.c_fc_weight), tensor(t.c_fc_bias));
+        sum(layer.x, linear(layer.attended, tensor(t.attn_proj_weight), tensor(*t.attn_proj_bias)));
+    layer.norm_2 = layer_norm(layer.middle, tensor(*t.ln_2.gain), tensor(*t.ln_2.shift));
+    layer.fc = linear(layer.norm_2, tensor(t.c_fc_weight), tensor(*t.c_fc_bias));
     layer.active = gelu(layer.fc);
-    x = sum(layer.middle, linear(layer.active, tensor(t.mlp_proj_weight), tensor(t.mlp_proj_bias)));
+    x = sum(layer.middle, linear(layer.active, tensor(t.mlp_proj_weight), tensor(*t.mlp_proj_bias)));
     trace.layers.push_back(std::move(layer));
   }
   trace.x = std::move(x);
-  trace.norm = layer_norm(trace.x, tensor(layout.ln_f_weight()), tensor(layout.ln_f_bias()));
+  trace.norm = layer_norm(trace.x, tensor(*layout.ln_f().gain), tensor(*layout.ln_f().shift));
   trace.logits = linear(trace.norm, wte, Matrix<T>(wte.rows, 1));
   return trace;
 }

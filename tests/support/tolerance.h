@@ -45,12 +45,13 @@ inline constexpr double kDoubleRoundoff = 0x1p-53;
 /// C/H, 3C and two layer norms. At the head: one layer norm each way, C, the softmax and its
 /// way back (V each). A factorised embedding's basis: C and r, for inputs and head. At last, the
 /// sum over all positions that makes a parameter's gradient.
-inline double rounding_growth(const model::ModelConfig& config, std::size_t sequences,
+inline double rounding_growth(const model::ModelConfig& given, std::size_t sequences,
                               std::size_t positions) {
+  const model::ModelConfig config = model::with_usual_sizes(given);
   const std::size_t c = config.channels;
-  const std::size_t forward = 2 * (2 * c) + c + config.head_size() + 2 * positions + c + c + 4 * c;
+  const std::size_t forward = 2 * (2 * c) + c + config.head_size + 2 * positions + c + c + 4 * c;
   const std::size_t backward =
-      c + 4 * c + c + 2 * positions + config.head_size() + 3 * c + 2 * (2 * c);
+      c + 4 * c + c + 2 * positions + config.head_size + 3 * c + 2 * (2 * c);
   const std::size_t basis = config.is_factorised() ? 2 * (c + config.embedding_rank) : 0;
   const std::size_t head = 2 * (2 * c) + c + 2 * config.vocabulary + basis;
   return std::sqrt(

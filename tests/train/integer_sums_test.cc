@@ -211,7 +211,8 @@ std::vector<double> summed(int ranks, int exponent, const std::vector<Row>& cont
     for (std::size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
     std::int64_t size = 0;
     std::vector<bool> touched(Table::kRows);
-    sums.clear(0, table.layout.flat_size());
+    sums.clear();
+    sums.zero(0, table.layout.flat_size());
     for (const std::size_t i : order) {
       if (static_cast<int>(i * 7 % 5) % ranks != process_group.rank()) continue;
       const std::size_t k = i % Table::kRows;

@@ -74,7 +74,7 @@ class SpikeTest : public testing::Test {
     /// Sets the final gain to `gain` times what it is.
     void scale_gain(float gain) {
       const model::Layout& layout = bench.model.layout();
-      const model::Tensor& tensor = layout[layout.ln_f_weight()];
+      const model::Tensor& tensor = layout[*layout.ln_f().gain];
       for (std::size_t i = 0; i < tensor.size(); ++i) {
         bench.state.parameters[tensor.offset + i] *= gain;
       }
@@ -161,7 +161,7 @@ TEST_F(SpikeTest, TheFirstStepMayBeSkipped) {
   support::TrainingBench bench(support::random_tokens(2000, 3),
                                Run::options(OnSpike::kSkip, Reduce::kExact), alone_);
   const model::Layout& layout = bench.model.layout();
-  const model::Tensor& tensor = layout[layout.layer(0).ln_1_weight];
+  const model::Tensor& tensor = layout[*layout.layer(0).ln_1.gain];
   const float gain = bench.state.parameters[tensor.offset];
   bench.state.parameters[tensor.offset] = std::numeric_limits<float>::infinity();
   EXPECT_EQ(bench.trainer.step(bench.state).outcome, Outcome::kSkipped);

@@ -68,8 +68,7 @@ Format<T> number_format() {
 
 /// One of a few words. A value that has none is written as no text.
 template <typename T>
-Format<T> one_of(std::initializer_list<std::pair<std::string_view, T>> names) {
-  const std::vector<std::pair<std::string_view, T>> known = names;
+Format<T> one_of(const std::vector<std::pair<std::string_view, T>>& known) {
   std::vector<std::string> words;
   for (const auto& [name, value] : known) words.emplace_back(name);
   return {.values = fmt::format("{}", fmt::join(words, "|")),

@@ -22,7 +22,7 @@ namespace cllm::io {
 //                      tensors of a role or of none. /adam/m and /adam/v are AdamW's
 //   /run               attributes: format_version, layers, heads, channels, context, vocabulary,
 //                      embedding_rank, step, tokens_seen, seed (uint64); program_version,
-//                      tokenizer_kind (text)
+//                      tokenizer_kind (text); the model's family and parts: config_fields.h
 // clang-format on
 //   /run/config        text: the configuration of the run, TOML
 //   /run/state         text: whatever else resuming needs, JSON
@@ -38,9 +38,10 @@ namespace cllm::io {
 // All functions throw Error: one sentence that names the file, says what is wrong and what to do.
 // One thread at a time may call them; any number of processes may read one file.
 
-/// The version of the format above. Readers refuse later ones. Version 2 is the same without
-/// embedding rank and lattice, version 1 also without the digest of the root.
-inline constexpr std::uint64_t kFormatVersion = 3;
+/// The version of the format above. Readers refuse later ones. Version 3 is the same without family
+/// and parts, which are GPT-2's then, version 2 also without embedding rank and lattice, version 1
+/// also without the digest of the root.
+inline constexpr std::uint64_t kFormatVersion = 4;
 
 /// All of a run but its tensors.
 struct RunState {

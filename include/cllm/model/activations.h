@@ -33,7 +33,7 @@ class Activations {
   struct Declared {
     std::size_t columns;
     Kept kept;
-    Buffer shared;  ///< that of the first layer: where layers share one
+    Buffer shared;  ///< the first of the name: where layers share one
   };
 
   /// What backward reads of a layer.
@@ -61,14 +61,15 @@ class Activations {
   Buffer declare(const std::string& name, std::size_t layer, std::size_t columns, Kept kept) {
     const auto [entry, is_new] = found_.try_emplace({name, layer}, buffers_.size());
     if (is_new) {
-      const auto first = found_.find({name, 0});
-      buffers_.push_back({columns, kept, first == found_.end() ? entry->second : first->second});
+      const auto first = first_.try_emplace(name, entry->second).first;
+      buffers_.push_back({columns, kept, first->second});
     }
     return entry->second;
   }
 
   std::vector<Declared> buffers_;
   std::map<std::pair<std::string, std::size_t>, Buffer> found_;
+  std::map<std::string, Buffer> first_;  // of each name
 };
 
 }  // namespace cllm::model

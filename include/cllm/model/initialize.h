@@ -7,14 +7,24 @@
 
 namespace cllm::model {
 
-/// GPT-2's initialisation: matrices normal with deviation 0.02, those that write to the residual
-/// stream 0.02 / sqrt(2L) (Radford et al. 2019, 2.3), gains 1, biases 0. A factorised embedding has
-/// codes with `code_deviation` and an orthonormal basis. The same bits for a seed whatever the
-/// number of ranks, and of `threads` that draw it. `parameters` is a flat buffer of the layout.
+/// Note [Initial weights]
+///
+/// Gains are 1, biases 0, embeddings normal with deviation 0.02. A factorised embedding has codes
+/// with `embedding_deviation` and an orthonormal basis.
+///
+/// InitialWeights::kNormal is GPT-2's way: matrices normal with deviation 0.02, those that write to
+/// the residual stream 0.02 / sqrt(2L) (Radford et al. 2019, 2.3). kZeroProjections is the way of
+/// modern recipes (nanochat's): those that write to the residual stream are 0, so that each layer
+/// begins as the identity; others are uniform with deviation 1 / sqrt(C). An output layer of its
+/// own is 0 in both, so that the first loss is ln V.
+
+/// The same bits for a seed whatever the number of ranks, and of `threads` that draw it.
+/// `parameters` is a flat buffer of the layout.
 void initialize(const Layout& layout, std::uint64_t seed, std::span<float> parameters, int threads);
 
-/// The deviation of the token embedding's elements that makes embeddings 0.02: of codes over an
-/// orthonormal basis 0.02 sqrt(C / r).
-double code_deviation(const ModelConfig& config);
+/// The deviation with which the token embedding's elements start: that makes embeddings 0.02, so of
+/// codes over an orthonormal basis it is 0.02 sqrt(C / r). Of embeddings that go through a norm it
+/// is 1.
+double embedding_deviation(const ModelConfig& config);
 
 }  // namespace cllm::model

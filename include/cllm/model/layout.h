@@ -1,19 +1,17 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "cllm/model/config.h"
 
 namespace cllm::model {
 
-/// How a tensor starts (Radford et al., "Language Models are Unsupervised Multitask
-/// Learners", 2.3). A factorised embedding's basis has orthonormal rows, and its codes are such
-/// that their products are as large as the rows of a table (V, C) would be.
-enum class Initial { kZero, kOne, kNormal, kResidualNormal, kCodes, kBasis };
+/// How a tensor starts: Note [Initial weights] in initialize.h.
+enum class Initial { kZero, kOne, kNormal, kResidualNormal, kUniform, kEmbedding, kCodes, kBasis };
 
 /// What a tensor is for, by which optimizers treat it: a table or basis of the embeddings (one that
 /// is the output layer too is an embedding), an output layer of its own, a matrix between
@@ -22,7 +20,10 @@ enum class Role { kEmbedding, kHead, kHidden, kVector };
 
 /// One named tensor and its place in every flat buffer that is laid out alike.
 struct Tensor {
-  std::string name;     ///< GPT-2's: "wte.weight", "h.0.attn.c_attn.weight", …; see `Layout`
+  std::string name;  ///< GPT-2's: "wte.weight", "h.0.attn.c_attn.weight", …; see `Layout`
+  /// Of matrices that stand one below the other in it, the rows of each: queries, keys and values;
+  /// gates and values of SwiGLU. Empty where it is one matrix.
+  std::vector<std::size_t> pieces;
   std::size_t rows;     ///< out
   std::size_t columns;  ///< in; 1 for a vector
   Role role;
@@ -40,14 +41,25 @@ struct Group {
   std::size_t offset, size;
 };
 
-/// Indices into `Layout::tensors` of one transformer layer.
+/// Indices into `Layout::tensors` of a norm's gains and shifts, where it has them.
+struct NormTensors {
+  std::optional<std::size_t> gain, shift;
+};
+
+/// The same of one transformer layer. D is heads times head size, K that of keys, M what the MLP's
+/// first matrix gives, F what its second takes.
 struct LayerTensors {
-  std::size_t ln_1_weight, ln_1_bias;            // (C)
-  std::size_t c_attn_weight, c_attn_bias;        // (3C, C), (3C)
-  std::size_t attn_proj_weight, attn_proj_bias;  // (C, C), (C)
-  std::size_t ln_2_weight, ln_2_bias;            // (C)
-  std::size_t c_fc_weight, c_fc_bias;            // (4C, C), (4C)
-  std::size_t mlp_proj_weight, mlp_proj_bias;    // (C, 4C), (C)
+  NormTensors ln_1;                           // (C)
+  std::size_t c_attn_weight;                  // (D + 2K, C)
+  std::optional<std::size_t> c_attn_bias;     // (D + 2K)
+  std::optional<std::size_t> q_norm, k_norm;  // (d)
+  std::size_t attn_proj_weight;               // (C, D)
+  std::optional<std::size_t> attn_proj_bias;  // (C)
+  NormTensors ln_2;                           // (C)
+  std::size_t c_fc_weight;                    // (M, C)
+  std::optional<std::size_t> c_fc_bias;       // (M)
+  std::size_t mlp_proj_weight;                // (C, F)
+  std::optional<std::size_t> mlp_proj_bias;   // (C)
 };
 
 /// The one table of names, shapes and offsets: parameters, gradients and the state of optimizers
@@ -58,6 +70,7 @@ class Layout {
  public:
   explicit Layout(const ModelConfig& config);
 
+  /// With the usual sizes put in.
   const ModelConfig& config() const { return config_; }
   std::span<const Tensor> tensors() const { return tensors_; }
   const Tensor& operator[](std::size_t index) const { return tensors_[index]; }
@@ -66,16 +79,19 @@ class Layout {
   /// (V, r), whose product with the basis, "wte.basis" (r, C), takes its place.
   std::size_t embedding() const { return 0; }
   std::size_t embedding_basis() const { return 1; }  // of a factorised one alone
-  /// What the head multiplies with: the embedding's tensor where they are tied.
-  std::size_t lm_head() const { return embedding(); }
-  std::size_t wpe() const { return config_.is_factorised() ? 2 : 1; }  // (T, C)
+  /// What the head multiplies with: "lm_head.weight" (V, C), or the embedding's tensor where they
+  /// are tied.
+  std::size_t lm_head() const { return lm_head_; }
+  std::optional<std::size_t> wpe() const { return wpe_; }  // (T, C) of learned positions
+  const NormTensors& embedding_norm() const { return embedding_norm_; }  // (C)
   const LayerTensors& layer(std::size_t l) const { return layers_[l]; }
-  std::size_t ln_f_weight() const { return tensors_.size() - 2; }  // (C)
-  std::size_t ln_f_bias() const { return tensors_.size() - 1; }    // (C)
+  const NormTensors& ln_f() const { return ln_f_; }  // (C)
 
-  /// The groups in the order in which backward completes them: the head (its matrix and the
-  /// last norm), the layers from the last to the first, the embeddings (the position embedding and
-  /// the basis; the token embedding gets its inputs' part of the gradient then).
+  /// The groups in the order in which backward completes them: the head (its matrix and the last
+  /// norm), the layers from the last to the first, the embeddings (of positions, the basis, the
+  /// norm behind them; maybe none). The token embedding gets its inputs' part of the gradient when
+  /// the last group is complete; where it isn't tied it has no other part, and lies in front of all
+  /// groups: Note [Token rows] in gradient_accumulator.h.
   std::span<const Group> groups() const { return groups_; }
 
   /// Floats of a flat buffer; a little more than parameter_count(), because tensors are aligned.
@@ -85,12 +101,19 @@ class Layout {
  private:
   std::size_t add(std::string name, std::size_t rows, std::size_t columns, Role role,
                   Initial initial);
+  NormTensors add_norm(const std::string& name);
+  LayerTensors add_layer(std::size_t l);
   void begin_group(std::string name);
-  /// Gives the tensors their place behind all others, in the newest group.
-  void place(std::size_t first_tensor, std::size_t end_tensor);
+  /// Gives a tensor its place behind all others, in the newest group if there is one.
+  void place(std::size_t tensor);
+  /// The same for tensors from `first` to before `end`.
+  void place(std::size_t first, std::size_t end);
 
   ModelConfig config_;
   std::vector<Tensor> tensors_;
+  std::size_t lm_head_ = 0;
+  std::optional<std::size_t> wpe_;
+  NormTensors embedding_norm_, ln_f_;
   std::vector<LayerTensors> layers_;
   std::vector<Group> groups_;
   std::size_t flat_size_ = 0;

@@ -16,6 +16,7 @@ struct Stage {
   std::vector<std::unique_ptr<const Part>> parts;  ///< in the order of forward
   std::vector<std::size_t> vectors;                ///< the tensors of theirs that are vectors
   bool crosses_rows = false;
+  bool completes_gradients = false;  ///< one of its parts does; see Part
 };
 
 /// Parts whose gradients become complete at about the same time, such as those of a layer.

@@ -37,7 +37,9 @@ std::vector<Bucket> buckets_of(const model::Layout& layout, const model::Tiling&
 /// dense, and from the inputs when it ends, a few rows. Waiting for the latter would keep a third
 /// of GPT-2's gradient back until nothing is left to hide its allreduce behind. So the inputs' rows
 /// are summed apart, in compact rows of the tokens that the global batch has (every rank knows
-/// them, because the sampler is a pure function), and are added to the table's at the end.
+/// them, because the sampler is a pure function), and are added to the table's at the end. Where
+/// the head has a matrix of its own these rows are all: the table is in no bucket, is never sent,
+/// and is 0 but for what was added at the end.
 class GradientAccumulator {
  public:
   /// What is to be summed in a step.
@@ -106,6 +108,11 @@ class GradientAccumulator {
   void enter(Turnstile& part, std::size_t turn, Recorder& recorder);
   void leave(Turnstile& part);
   void count_down(std::size_t bucket);
+  /// Whether the tensor is an embedding whose gradient is token rows alone.
+  bool is_rows_alone(std::size_t tensor) const;
+  void zero(std::size_t begin, std::size_t end);
+  /// The rows of the table that the last step's token rows were added to.
+  void zero_folded_rows();
   /// The tile of the table that has the beginning of the token's row.
   std::size_t tile_of(std::uint32_t token) const;
   /// Adds to what is kept at `place` of a row of the tiling. Returns the contribution's size.

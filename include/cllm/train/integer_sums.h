@@ -58,9 +58,10 @@ class IntegerSums {
   IntegerSums(const kernels::Kernels& kernels, std::size_t elements, std::size_t rows,
               std::size_t longest);
 
-  /// Forgets all rows. The elements from `begin` to `end` become 0; those of others are what their
-  /// first contribution stores.
-  void clear(std::size_t begin, std::size_t end);
+  /// Forgets all rows: their elements are what their first contribution stores, or `zero` makes 0.
+  void clear();
+  /// The elements from `begin` to `end` of forgotten rows become 0.
+  void zero(std::size_t begin, std::size_t end);
   /// Adds round(values * 2^exponent). `first`: nothing was added to the row before. Returns the
   /// size of the contribution; one that is too large, or not finite, is not added. Rows are
   /// independent: distinct ones may be added to at once. Nothing is added to a row after what

@@ -24,6 +24,7 @@
 #include "cllm/cli/run/embedding.h"
 #include "cllm/cli/run/run_summary.h"
 #include "cllm/kernels/blas.h"
+#include "cllm/model/families.h"
 #include "cllm/model/flops.h"
 #include "cllm/ranks/agreement.h"
 #include "cllm/train/checkpoint_writer.h"

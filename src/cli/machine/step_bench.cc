@@ -18,6 +18,9 @@ constexpr std::size_t kBatchesOfText = 8;
 
 std::uint64_t default_vocabulary(const std::string& preset) {
   if (preset.starts_with("gpt2")) return 50257;
+  if (preset.starts_with("llama")) return 32000;
+  if (preset.starts_with("smollm")) return 49152;
+  if (preset.starts_with("qwen3")) return 151'936;
   return preset == "medium" ? 4096 : 256;
 }
 
@@ -51,8 +54,9 @@ double ProductBench::run() {
 void declare_step_options(CLI::App& app, TrainSettings& s) {
   declare_machine_options(app, s);
   declare_model_options(app, s);
+  declare_part_options(app, s);
   add_option(app, "--vocabulary", s.shape.vocabulary,
-             "tokens of the vocabulary [50257 for gpt2-*, 4096 for medium, else 256]")
+             "tokens of the vocabulary [the published one; 4096 for medium, else 256]")
       ->type_name("N");
   add_option(app, "--batch", s.batch, "sequences of a step, over all ranks")
       ->type_name("N")

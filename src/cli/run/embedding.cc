@@ -128,7 +128,7 @@ EmbeddingHistory start_embedding(const EmbeddingSources& from, ranks::ProcessGro
                                   from.pool,
                                   {.tokens = parts.front(),
                                    .basis = parts.size() > 1 ? parts[1] : std::span<float>(),
-                                   .deviation = model::code_deviation(from.layout.config())});
+                                   .deviation = model::embedding_deviation(from.layout.config())});
     history.lattice = started.lattice;
     history.facts = nlohmann::json{{"init", "corpus"},
                                    {"sample", from.study->sample().size()},

@@ -171,10 +171,11 @@ StartingPoint starting_point_from_json(const std::string& text) {
 
 Arguments inherited(const Arguments& stored) {
   Arguments result;
+  std::vector<std::string> options = model_options();
+  options.emplace_back("--tokenizer");
   for (const std::string& argument : stored) {
-    for (const char* name : {"--preset=", "--layers=", "--heads=", "--channels=", "--context=",
-                             "--embedding-rank=", "--tokenizer="}) {
-      if (argument.starts_with(name)) result.push_back(argument);
+    for (const std::string& option : options) {
+      if (argument.starts_with(option + "=")) result.push_back(argument);
     }
   }
   return result;

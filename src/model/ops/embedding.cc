@@ -11,12 +11,14 @@ namespace cllm::model {
 
 void Embedding::forward(const Context& context, const Rows& rows) const {
   const MicroBatch& batch = context.micro_batch;
-  const ConstView tokens = context.matrix(t_.tokens), positions = context.matrix(t_.positions);
+  const ConstView tokens = context.matrix(t_.tokens);
   const View found = context[b_.codes.value_or(b_.x)], x = context[b_.x];
   for (std::size_t row = rows.first; row < rows.first + rows.count; ++row) {
     std::memcpy(found.row(row), tokens.row(batch.inputs[row]), tokens.columns * sizeof(float));
   }
   if (t_.basis) multiply_back(context, *b_.codes, *t_.basis, b_.x, rows);
+  if (!t_.positions) return;
+  const ConstView positions = context.matrix(*t_.positions);
   for (std::size_t row = rows.first; row < rows.first + rows.count; ++row) {
     context.kernels.add(positions.row(row % batch.positions), x.row(row), x.columns);
   }
@@ -38,7 +40,7 @@ void Embedding::sort_tokens(const Context& context) const {
 void Embedding::give_weights(const Context& context, GradientSink& sink) const {
   give_tokens(context, sink);
   if (t_.basis) give_basis(context, sink);
-  give_positions(context, sink);
+  if (t_.positions) give_positions(context, sink);
 }
 
 void Embedding::give_tokens(const Context& context, GradientSink& sink) const {
@@ -95,7 +97,7 @@ void Embedding::give_positions(const Context& context, GradientSink& sink) const
   const MicroBatch& batch = context.micro_batch;
   const View dx = context[b_.dx];
   const Tiling& tiling = context.tiling;
-  for (std::size_t i = tiling.first_of(t_.positions); i < tiling.end_of(t_.positions); ++i) {
+  for (std::size_t i = tiling.first_of(*t_.positions); i < tiling.end_of(*t_.positions); ++i) {
     if (!context.member.takes(i)) continue;
     const Tile& tile = tiling[i];
     for (std::size_t row = 0; row < tile.rows; ++row) {

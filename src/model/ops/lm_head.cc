@@ -1,6 +1,7 @@
 #include "cllm/model/ops/lm_head.h"
 
 #include <algorithm>
+#include <cstdint>
 
 #include "cllm/kernels/blas.h"
 #include "cllm/model/ops/linear.h"
@@ -17,6 +18,13 @@ std::vector<MatrixInput> LmHead::matrices() const {
 }
 
 void LmHead::predict(const Context& context, const Rows& rows, float* logits) const {
+  multiply_weight(context, rows, logits);
+  if (softcap_ > 0) {
+    context.kernels.softcap(logits, softcap_, rows.count * context.layout[t_.weight].rows);
+  }
+}
+
+void LmHead::multiply_weight(const Context& context, const Rows& rows, float* logits) const {
   if (t_.basis) multiply(context, b_.x, *t_.basis, b_.projected, rows);
   const ConstView weight = context.matrix(t_.weight);
   const std::size_t vocabulary = context.layout[t_.weight].rows;
@@ -50,9 +58,16 @@ void LmHead::backward(const Context& context, float scale, GradientSink& sink) c
     context.member.wait();
     context.for_own_rows(first, count, w.head_block(), [&](const Rows& rows) {
       float* const logits = w.logits + (rows.first - first) * vocabulary;
-      predict(context, rows, logits);
-      context.kernels.cross_entropy_backward(logits, context.micro_batch.targets + rows.first,
-                                             w.losses + rows.first, scale, rows.count, vocabulary);
+      multiply_weight(context, rows, logits);
+      const std::uint32_t* const targets = context.micro_batch.targets + rows.first;
+      float* const losses = w.losses + rows.first;
+      if (softcap_ > 0) {
+        context.kernels.capped_cross_entropy_backward(logits, targets, losses, softcap_, scale,
+                                                      rows.count, vocabulary);
+      } else {
+        context.kernels.cross_entropy_backward(logits, targets, losses, scale, rows.count,
+                                               vocabulary);
+      }
       const View d = dprojected.from(rows.first);
       sgemm(kNo, kNo, rows.count, d.columns, vocabulary, 1.0f, logits, vocabulary, weight.data,
             weight.stride, 0.0f, d.data, d.stride);

@@ -4,9 +4,11 @@
 
 namespace cllm::model {
 
-float* begin_vector_sum(const Context& context, std::size_t tensor, const Rows& rows) {
-  float* const sum = context.workspace.vector_sum(tensor, rows.block);
-  std::fill_n(sum, context.layout[tensor].size(), 0.0f);
+float* begin_vector_sum(const Context& context, const std::optional<std::size_t>& tensor,
+                        const Rows& rows) {
+  if (!tensor) return nullptr;
+  float* const sum = context.workspace.vector_sum(*tensor, rows.block);
+  std::fill_n(sum, context.layout[*tensor].size(), 0.0f);
   return sum;
 }
 

@@ -47,6 +47,7 @@ struct TrainSettings {
   std::string tokenizer;  ///< empty: bytes, or what a token file carries
 
   std::string preset = "mini";
+  std::string family;                             ///< empty: the preset's
   model::ModelConfig shape;                       ///< the preset's where no option says otherwise
   std::optional<EmbeddingStart> embedding_start;  ///< nothing: by rank and vocabulary
   std::uint64_t embedding_sample = 0;             ///< tokens; 0: from the run's length
@@ -96,7 +97,15 @@ void declare_train_options(CLI::App& app, TrainSettings& settings);
 
 /// The part of them that says what the model is, and on what it runs.
 void declare_model_options(CLI::App& app, TrainSettings& settings);
+void declare_part_options(CLI::App& app, TrainSettings& settings);
 void declare_machine_options(CLI::App& app, TrainSettings& settings);
+
+/// The options that say what the model is: "--preset", "--kv-heads", ….
+std::vector<std::string> model_options();
+
+/// Puts what preset and family have into the shape, where no option says otherwise. Throws Error,
+/// naming the option.
+void resolve_model(const CLI::App& app, TrainSettings& settings);
 
 /// Puts in what was left to be derived from other options (the preset's shape, micro-batch, minimal
 /// rate, warm-up, evaluation interval) and makes paths absolute.

@@ -1,31 +1,44 @@
 #pragma once
 
+#include "cllm/model/attention_head.h"
 #include "cllm/model/ops/part.h"
 
 namespace cllm::model {
 
-/// Causal self-attention of all heads, from queries, keys and values that lie side by side in one
-/// buffer (rows, 3C). Goes by heads of sequences, and by blocks of queries (see attention.h).
+/// Causal self-attention of all heads. H heads of queries share K heads of keys and values, H / K
+/// of them each (grouped-query attention, Ainslie et al., arXiv 2305.13245). Goes by heads of
+/// sequences, and by blocks of queries (see attention_head.h).
 class Attention final : public Part {
  public:
+  struct Heads {
+    std::size_t queries, keys;  ///< H, K
+    std::size_t size;           ///< d
+  };
   struct Buffers {
-    Buffer qkv, log_sum_exp, y;
+    Buffer qk;   ///< (rows, at least Hd + Kd): queries and keys side by side
+    Buffer qkv;  ///< (rows, Hd + 2Kd): the last Kd are values
+    Buffer log_sum_exp, y;
     Buffer dy, dqkv;
   };
-  Attention(std::size_t layer, std::size_t heads, const Buffers& buffers)
+  Attention(std::size_t layer, const Heads& heads, const Buffers& buffers)
       : layer_(layer), heads_(heads), b_(buffers) {}
 
   bool crosses_rows() const override { return true; }
   void forward(const Context& context, const Rows& rows) const override;
+  /// A member takes a head of keys with all its heads of queries.
   void backward(const Context& context, const Rows& rows) const override;
 
  private:
-  /// Calls work(sequence, head) for each head of each sequence that is this member's.
-  template <typename Work>
-  void for_own_heads(const Context& context, const Work& work) const;
+  /// The head of keys and values that a head of queries goes with.
+  std::size_t key_head(std::size_t head) const { return head / (heads_.queries / heads_.keys); }
+  AttentionHead head_of(const Context& context, std::size_t sequence, std::size_t head) const;
+  /// Columns of one head in a buffer as wide as qkv.
+  View queries(const View& qkv, std::size_t head) const;
+  View keys(const View& qkv, std::size_t key_head) const;
+  View values(const View& qkv, std::size_t key_head) const;
 
   std::size_t layer_;
-  std::size_t heads_;
+  Heads heads_;
   Buffers b_;
 };
 

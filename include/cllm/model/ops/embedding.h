@@ -6,14 +6,14 @@
 
 namespace cllm::model {
 
-/// x = the token's row of the embedding + the position's. A factorised embedding has codes, whose
-/// product with a basis is the row (docs/lattice.md).
+/// x = the token's row of the embedding, and the position's where positions are learned. A
+/// factorised embedding has codes, whose product with a basis is the row (docs/lattice.md).
 class Embedding final : public Part {
  public:
   struct Tensors {
-    std::size_t tokens;                ///< (V, C), or codes (V, r)
-    std::optional<std::size_t> basis;  ///< (r, C) of a factorised one
-    std::size_t positions;             ///< (T, C)
+    std::size_t tokens;                    ///< (V, C), or codes (V, r)
+    std::optional<std::size_t> basis;      ///< (r, C) of a factorised one
+    std::optional<std::size_t> positions;  ///< (T, C)
   };
   struct Buffers {
     std::optional<Buffer> codes;  ///< the inputs' rows of a factorised one

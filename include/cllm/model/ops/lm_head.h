@@ -7,8 +7,8 @@
 namespace cllm::model {
 
 /// Logits = x · weightᵀ, and the cross-entropy of the targets. Of a factorised embedding,
-/// x · basisᵀ · codesᵀ. Logits become their gradients in place, some rows at a time: (rows, V)
-/// never exists as a whole.
+/// x · basisᵀ · codesᵀ. With a softcap they become cap tanh(logit / cap). Logits become their
+/// gradients in place, some rows at a time: (rows, V) never exists as a whole.
 class LmHead {
  public:
   struct Tensors {
@@ -21,7 +21,9 @@ class LmHead {
     Buffer dx;
     Buffer dprojected;
   };
-  LmHead(const Tensors& tensors, const Buffers& buffers) : t_(tensors), b_(buffers) {}
+  /// `softcap`: 0 for none.
+  LmHead(const Tensors& tensors, double softcap, const Buffers& buffers)
+      : t_(tensors), softcap_(static_cast<float>(softcap)), b_(buffers) {}
 
   std::vector<MatrixInput> matrices() const;
 
@@ -33,7 +35,11 @@ class LmHead {
   void backward(const Context& context, float scale, GradientSink& sink) const;
 
  private:
+  /// The logits before the softcap.
+  void multiply_weight(const Context& context, const Rows& rows, float* logits) const;
+
   Tensors t_;
+  float softcap_;
   Buffers b_;
 };
 

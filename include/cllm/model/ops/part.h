@@ -2,8 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <memory>
-#include <span>
+#include <optional>
 #include <vector>
 
 #include "cllm/base/team.h"
@@ -29,6 +28,10 @@ struct Context {
   const Member& member;
 
   const float* parameter(std::size_t tensor) const { return parameters + layout[tensor].offset; }
+  /// Null where there is no such tensor.
+  const float* parameter_or_null(const std::optional<std::size_t>& tensor) const {
+    return tensor ? parameter(*tensor) : nullptr;
+  }
   ConstView matrix(std::size_t tensor) const {
     return {parameter(tensor), layout[tensor].columns, layout[tensor].columns};
   }
@@ -66,7 +69,8 @@ struct MatrixInput {
 /// blocks, each member's own from one end of the model to the other; attention by heads of
 /// sequences, of which a member takes one whole, so that no sum is shared; weight gradients by
 /// tiles, each over all rows. Members therefore wait for each other only before and after
-/// attention, where the head's logits change hands, and before the embeddings' gradient.
+/// attention (and once more on the way back where queries and keys are normed or rotated), where
+/// the head's logits change hands, and before the embeddings' gradient.
 ///
 /// Immutable once it is made, and so thread-safe.
 class Part {
@@ -76,6 +80,10 @@ class Part {
   /// Whether a row's output needs other rows: then the team waits before and after it, and it deals
   /// the work to members itself; `rows` is all of them.
   virtual bool crosses_rows() const { return false; }
+
+  /// Whether its backward completes what matrices' gradients of the same layer are computed of:
+  /// then the team waits behind it.
+  virtual bool completes_gradients() const { return false; }
 
   virtual void forward(const Context& context, const Rows& rows) const = 0;
   /// From the gradient by its outputs to that by its inputs; leaves the gradients of `vectors`,
@@ -99,7 +107,8 @@ void for_chunks(const Rows& rows, const Work& work) {
   }
 }
 
-/// The block's sum for a vector's gradient, which begins at 0.
-float* begin_vector_sum(const Context& context, std::size_t tensor, const Rows& rows);
+/// The block's sum for a vector's gradient, which begins at 0; null where there is no such vector.
+float* begin_vector_sum(const Context& context, const std::optional<std::size_t>& tensor,
+                        const Rows& rows);
 
 }  // namespace cllm::model

@@ -1,0 +1,224 @@
+#include "decoder.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cllm/model/ops/activation.h"
+#include "cllm/model/ops/attention.h"
+#include "cllm/model/ops/linear.h"
+#include "cllm/model/ops/norm.h"
+#include "cllm/model/ops/queries_keys.h"
+
+namespace cllm::model {
+namespace {
+
+class Decoder {
+ public:
+  explicit Decoder(Network& network)
+      : n_(network),
+        layout_(network.layout),
+        config_(layout_.config()),
+        parts_(config_.parts),
+        a_(network.activations),
+        c_(config_.channels),
+        layers_(config_.layers) {
+    if (parts_.positions == PositionKind::kRotary) {
+      angles_ = std::make_shared<const RotaryAngles>(config_.context, config_.head_size,
+                                                     parts_.rope_theta);
+    }
+  }
+
+  void make() {
+    make_embedding();
+    for (std::size_t l = 0; l < layers_; ++l) make_layer(l);
+    n_.last.add(norm_before(layers_, layout_.ln_f()));
+    make_head();
+  }
+
+ private:
+  // The residual stream as it enters layer l, or the head, and as it is between attention and MLP;
+  // and the gradients by them.
+  Buffer residual(std::size_t l) { return a_.keep("residual", l, c_); }
+  Buffer middle(std::size_t l) { return a_.keep("middle", l, c_); }
+  Buffer dresidual(std::size_t l) { return a_.gradient_in_turn("dresidual", l, c_); }
+  Buffer dmiddle(std::size_t l) { return a_.gradient_in_turn("dmiddle", l, c_); }
+
+  /// What comes out of attention or MLP.
+  Buffer branch() { return a_.pass("branch", c_); }
+  /// The gradient by attention's heads.
+  Buffer dheads() {
+    return config_.query_width() == c_ ? branch() : a_.gradient("dheads", config_.query_width());
+  }
+  /// The gradient by any norm's output.
+  Buffer dnorm() { return a_.gradient("dnorm", c_); }
+  /// The output of the norm before attention, or before the head.
+  Buffer normal(std::size_t l) { return a_.keep("ln_1", l, c_); }
+  /// A number for each row that a norm keeps for backward.
+  Buffer rstd(const char* name, std::size_t l) { return a_.keep(name, l, 1); }
+  std::optional<Buffer> mean(const char* name, std::size_t l) {
+    if (parts_.norm != NormKind::kLayer) return std::nullopt;
+    return a_.keep(name, l, 1);
+  }
+
+  Buffer projected() {
+    return config_.is_factorised() ? a_.pass("projected", config_.embedding_width())
+                                   : normal(layers_);
+  }
+  Buffer dprojected() {
+    return config_.is_factorised() ? a_.gradient("dprojected", config_.embedding_width()) : dnorm();
+  }
+
+  /// The embeddings as they are looked up, where a norm follows, and the gradient by them.
+  Buffer embedded() { return parts_.embedding_norm ? a_.keep("embedded", 0, c_) : residual(0); }
+  Buffer dembedded() { return parts_.embedding_norm ? a_.gradient("dembedded", c_) : dresidual(0); }
+
+  void make_embedding() {
+    Embedding::Tensors tensors{
+        .tokens = layout_.embedding(), .basis = {}, .positions = layout_.wpe()};
+    Embedding::Buffers buffers{
+        .codes = {}, .x = embedded(), .dx = dembedded(), .drows = dembedded()};
+    if (config_.is_factorised()) {
+      const std::size_t width = config_.embedding_width();
+      tensors.basis = layout_.embedding_basis();
+      buffers.codes = a_.pass("codes", width);
+      buffers.drows = a_.gradient("dcodes", width);
+      buffers.head_x = normal(layers_);
+      buffers.dprojected = dprojected();
+    }
+    n_.embedding = std::make_unique<const Embedding>(tensors, buffers);
+  }
+
+  std::unique_ptr<const Norm> norm_of_embeddings() {
+    return std::make_unique<const Norm>(parts_, Norm::Tensors{.norm = layout_.embedding_norm()},
+                                        Norm::Buffers{.x = embedded(),
+                                                      .sum = embedded(),
+                                                      .y = residual(0),
+                                                      .mean = mean("mean_e", 0),
+                                                      .rstd = rstd("rstd_e", 0),
+                                                      .dy = dresidual(0),
+                                                      .dsum = dembedded()});
+  }
+
+  /// The norm at the entry of layer l, or of the head, which adds the MLP of the layer before.
+  std::unique_ptr<const Norm> norm_before(std::size_t l, const NormTensors& norm) {
+    Norm::Tensors tensors{.norm = norm};
+    Norm::Buffers buffers{.x = residual(0),
+                          .sum = residual(l),
+                          .y = normal(l),
+                          .mean = mean("mean_1", l),
+                          .rstd = rstd("rstd_1", l),
+                          .dy = dnorm(),
+                          .dsum = dresidual(l)};
+    if (l > 0) {
+      tensors.branch_bias = layout_.layer(l - 1).mlp_proj_bias;
+      buffers.x = middle(l - 1);
+      buffers.branch = branch();
+    }
+    if (l < layers_) buffers.dnext = dmiddle(l);
+    return std::make_unique<const Norm>(parts_, tensors, buffers);
+  }
+
+  void make_layer(std::size_t l) {
+    const LayerTensors& t = layout_.layer(l);
+    Block& block = n_.layers.emplace_back();
+    if (l == 0 && parts_.embedding_norm) block.add(norm_of_embeddings());
+    block.add(norm_before(l, t.ln_1));
+    add_attention(l, block);
+    const Buffer ln_2 = a_.keep("ln_2", l, c_);
+    block.add(std::make_unique<const Norm>(
+        parts_, Norm::Tensors{.norm = t.ln_2, .branch_bias = t.attn_proj_bias},
+        Norm::Buffers{.x = residual(l),
+                      .branch = branch(),
+                      .sum = middle(l),
+                      .y = ln_2,
+                      .mean = mean("mean_2", l),
+                      .rstd = rstd("rstd_2", l),
+                      .dy = dnorm(),
+                      .dnext = dresidual(l + 1),
+                      .dsum = dmiddle(l)}));
+    add_mlp(l, ln_2, block);
+  }
+
+  void add_attention(std::size_t l, Block& block) {
+    using Kept = Activations::Kept;
+    const LayerTensors& t = layout_.layer(l);
+    const Buffer qkv = a_.keep("qkv", l, config_.qkv_width(), Kept::kKeysValues);
+    const Buffer dqkv = a_.gradient("dqkv", config_.qkv_width());
+    const Buffer heads = a_.keep("attention", l, config_.query_width());
+    const bool is_normed = parts_.qk_norm != QkNorm::kNone;
+    const Buffer qk =
+        is_normed ? a_.keep("qk", l, config_.query_width() + config_.kv_width(), Kept::kKeysValues)
+                  : qkv;
+
+    block.add(std::make_unique<const Linear>(
+        t.c_attn_weight, t.c_attn_bias,
+        Linear::Buffers{.x = normal(l), .y = qkv, .dy = dqkv, .dx = dnorm()}));
+    if (is_normed || angles_) {
+      std::optional<QueriesKeys::Normed> norm;
+      if (is_normed) {
+        norm = {.q_gain = t.q_norm,
+                .k_gain = t.k_norm,
+                .q_rstd = a_.keep("q_rstd", l, config_.heads),
+                .k_rstd = a_.keep("k_rstd", l, config_.kv_heads),
+                .epsilon = static_cast<float>(parts_.norm_epsilon)};
+      }
+      block.add(std::make_unique<const QueriesKeys>(
+          QueriesKeys::Heads{config_.heads, config_.kv_heads, config_.head_size}, norm, angles_,
+          QueriesKeys::Buffers{.qkv = qkv, .qk = qk, .dqkv = dqkv}));
+    }
+    block.add(std::make_unique<const Attention>(
+        l, Attention::Heads{config_.heads, config_.kv_heads, config_.head_size},
+        Attention::Buffers{.qk = qk,
+                           .qkv = qkv,
+                           .log_sum_exp = a_.keep("log_sum_exp", l, config_.heads),
+                           .y = heads,
+                           .dy = dheads(),
+                           .dqkv = dqkv}));
+    block.add(std::make_unique<const Linear>(
+        t.attn_proj_weight, std::nullopt,
+        Linear::Buffers{.x = heads, .y = branch(), .dy = dmiddle(l), .dx = dheads()}));
+  }
+
+  void add_mlp(std::size_t l, Buffer ln_2, Block& block) {
+    const LayerTensors& t = layout_.layer(l);
+    const std::size_t inputs = config_.mlp_inputs(), width = config_.mlp_width;
+    const Buffer fc = a_.keep("fc", l, inputs), active = a_.keep("active", l, width);
+    const Buffer dfc = a_.gradient_in_turn("dfc", l, inputs);
+    const Buffer dactive = inputs == width ? dfc : a_.gradient("dactive", width);
+    block.add(std::make_unique<const Linear>(
+        t.c_fc_weight, std::nullopt,
+        Linear::Buffers{.x = ln_2, .y = fc, .dy = dfc, .dx = dnorm()}));
+    block.add(std::make_unique<const Activation>(
+        parts_.mlp, t.c_fc_bias,
+        Activation::Buffers{.x = fc, .y = active, .dy = dactive, .dx = dfc}));
+    block.add(std::make_unique<const Linear>(
+        t.mlp_proj_weight, std::nullopt,
+        Linear::Buffers{.x = active, .y = branch(), .dy = dresidual(l + 1), .dx = dactive}));
+  }
+
+  void make_head() {
+    LmHead::Tensors tensors{.weight = layout_.lm_head(), .basis = {}};
+    if (config_.is_factorised()) tensors.basis = layout_.embedding_basis();
+    n_.head = std::make_unique<const LmHead>(tensors, parts_.softcap,
+                                             LmHead::Buffers{.x = normal(layers_),
+                                                             .projected = projected(),
+                                                             .dx = dnorm(),
+                                                             .dprojected = dprojected()});
+  }
+
+  Network& n_;
+  const Layout& layout_;
+  const ModelConfig& config_;
+  const Parts& parts_;
+  Activations& a_;
+  const std::size_t c_;       // channels
+  const std::size_t layers_;  // L
+  std::shared_ptr<const RotaryAngles> angles_;
+};
+
+}  // namespace
+
+void make_decoder(Network& network) { Decoder(network).make(); }
+
+}  // namespace cllm::model

@@ -266,16 +266,16 @@ TEST(Layout, TensorsAreAlignedAndApart) {
 }
 
 TEST(Layout, TensorsHaveRoles) {
-  const Layout layout({.layers = 2,
-                       .heads = 1,
-                       .channels = 6,
-                       .context = 7,
-                       .vocabulary = 11,
-                       .embedding_rank = 3});
-  for (const Tensor& tensor : layout.tensors()) {
-    const bool of_embedding = tensor.name.starts_with("w");
-    const Role matrix = of_embedding ? Role::kEmbedding : Role::kHidden;
-    EXPECT_EQ(tensor.role, tensor.columns > 1 ? matrix : Role::kVector) << tensor.name;
+  for (const support::Variant& variant : support::all_variants(
+           {.layers = 2, .heads = 2, .channels = 12, .context = 7, .vocabulary = 11})) {
+    const Layout layout(variant.config);
+    for (const Tensor& tensor : layout.tensors()) {
+      Role matrix = Role::kHidden;
+      if (tensor.name.starts_with("w")) matrix = Role::kEmbedding;
+      if (tensor.name == "lm_head.weight") matrix = Role::kHead;
+      EXPECT_EQ(tensor.role, tensor.columns > 1 ? matrix : Role::kVector)
+          << variant.name << ", " << tensor.name;
+    }
   }
 }
 

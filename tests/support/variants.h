@@ -46,7 +46,7 @@ inline std::vector<Variant> all_families(const model::ModelConfig& shape) {
 
 /// A shape in every family, and with single parts of other families. Heads must be of an even size.
 inline std::vector<Variant> all_variants(const model::ModelConfig& shape) {
-  using namespace model;
+  using model::MlpKind, model::ModelConfig, model::NormKind, model::PositionKind, model::QkNorm;
   std::vector<Variant> variants = all_families(shape);
   const auto add = [&](std::string name, std::string_view family, const auto& change) {
     ModelConfig config = of_family(shape, family);

@@ -253,9 +253,16 @@ TEST_P(FastModelOfGolden, LossAndGradientsAreThoseOfPyTorch) {
 
 // Micro-batches add to the gradient that is there, and a workspace carries nothing over from one to
 // the next.
-TEST(FastModelOfMicroBatches, GradientsOfMicroBatchesAddUp) {
-  const ModelConfig config{
-      .layers = 2, .heads = 2, .channels = 16, .context = 16, .vocabulary = 29};
+class FastModelOfMicroBatches : public testing::TestWithParam<support::Variant> {};
+
+INSTANTIATE_TEST_SUITE_P(
+    Variants, FastModelOfMicroBatches,
+    testing::ValuesIn(support::all_variants(
+        {.layers = 2, .heads = 2, .channels = 16, .context = 16, .vocabulary = 29})),
+    support::NameOfParameter());
+
+TEST_P(FastModelOfMicroBatches, HaveGradientsThatAddUp) {
+  const ModelConfig& config = GetParam().config;
   const Example e = support::make_example(config, 3, 16, 5);
   const model::Model model(config, kernels::select_kernels());
   support::TrainingRoom whole(model, {3, 16, 48});

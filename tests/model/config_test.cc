@@ -395,38 +395,34 @@ std::pair<double, double> distribution_of(const Tensor& tensor, const ModelConfi
   return {};
 }
 
-class InitializeOf : public testing::TestWithParam<support::Variant> {};
-
-INSTANTIATE_TEST_SUITE_P(
-    Variants, InitializeOf,
-    testing::ValuesIn(support::all_variants(
-        {.layers = 2, .heads = 2, .channels = 64, .context = 128, .vocabulary = 2000})),
-    support::NameOfParameter());
-
-TEST_P(InitializeOf, GivesEachTensorItsDistribution) {
-  const Layout layout(GetParam().config);
-  std::vector<float> parameters(layout.flat_size(), 9.0f);
-  initialize(layout, 1, parameters, 2);
-  for (const Tensor& tensor : layout.tensors()) {
-    const auto n = static_cast<double>(tensor.size());
-    double sum = 0, squares = 0;
-    for (std::size_t i = 0; i < tensor.size(); ++i) {
-      const auto x = static_cast<double>(parameters[tensor.offset + i]);
-      sum += x;
-      squares += x * x;
+TEST(Initialize, GivesEachTensorItsDistribution) {
+  for (const support::Variant& variant : support::all_variants(
+           {.layers = 2, .heads = 2, .channels = 64, .context = 128, .vocabulary = 2000})) {
+    SCOPED_TRACE(variant.name);
+    const Layout layout(variant.config);
+    std::vector<float> parameters(layout.flat_size(), 9.0f);
+    initialize(layout, 1, parameters, 2);
+    for (const Tensor& tensor : layout.tensors()) {
+      const auto n = static_cast<double>(tensor.size());
+      double sum = 0, squares = 0;
+      for (std::size_t i = 0; i < tensor.size(); ++i) {
+        const auto x = static_cast<double>(parameters[tensor.offset + i]);
+        sum += x;
+        squares += x * x;
+      }
+      const auto [mean, deviation] = distribution_of(tensor, layout.config());
+      // Five standard errors of the mean and of the variance, as of normal elements, and rounding.
+      EXPECT_NEAR(sum / n, mean, 5 * deviation / std::sqrt(n)) << tensor.name;
+      EXPECT_NEAR(squares / n - mean, deviation * deviation,
+                  5 * deviation * deviation * std::sqrt(2 / n))
+          << tensor.name;
     }
-    const auto [mean, deviation] = distribution_of(tensor, layout.config());
-    // Five standard errors of the mean and of the variance, as of normal elements, and rounding.
-    EXPECT_NEAR(sum / n, mean, 5 * deviation / std::sqrt(n)) << tensor.name;
-    EXPECT_NEAR(squares / n - mean, deviation * deviation,
-                5 * deviation * deviation * std::sqrt(2 / n))
-        << tensor.name;
+    std::vector<float> again(layout.flat_size()), other(layout.flat_size());
+    initialize(layout, 1, again, 2);
+    initialize(layout, 2, other, 2);
+    EXPECT_EQ(parameters, again);
+    EXPECT_NE(parameters, other);
   }
-  std::vector<float> again(layout.flat_size()), other(layout.flat_size());
-  initialize(layout, 1, again, 2);
-  initialize(layout, 2, other, 2);
-  EXPECT_EQ(parameters, again);
-  EXPECT_NE(parameters, other);
 }
 
 // The table that is the output layer too starts small also where its rows go through a norm.

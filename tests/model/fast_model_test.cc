@@ -253,32 +253,29 @@ TEST_P(FastModelOfGolden, LossAndGradientsAreThoseOfPyTorch) {
 
 // Micro-batches add to the gradient that is there, and a workspace carries nothing over from one to
 // the next.
-class FastModelOfMicroBatches : public testing::TestWithParam<support::Variant> {};
-
-INSTANTIATE_TEST_SUITE_P(
-    Variants, FastModelOfMicroBatches,
-    testing::ValuesIn(support::all_variants(
-        {.layers = 2, .heads = 2, .channels = 16, .context = 16, .vocabulary = 29})),
-    support::NameOfParameter());
-
-TEST_P(FastModelOfMicroBatches, HaveGradientsThatAddUp) {
-  const ModelConfig& config = GetParam().config;
-  const Example e = support::make_example(config, 3, 16, 5);
-  const model::Model model(config, kernels::select_kernels());
-  support::TrainingRoom whole(model, {3, 16, 48});
-  support::TrainingRoom single(model, {1, 16, 16});
-  AlignedBuffer<float> together(e.layout.flat_size()), apart(e.layout.flat_size());
-  const double loss =
-      whole.loss_and_gradient(e.parameters.data(), micro_batch_of(e), 1.0f, together.data());
-  double sum = 0;
-  for (std::size_t s = 0; s < 3; ++s) {
-    const model::MicroBatch micro_batch{e.inputs.data() + s * 16, e.targets.data() + s * 16, 1, 16};
-    sum += single.loss_and_gradient(e.parameters.data(), micro_batch, 1.0f, apart.data());
+TEST(FastModelOfVariants, GradientsOfMicroBatchesAddUp) {
+  for (const support::Variant& variant : support::all_variants(
+           {.layers = 2, .heads = 2, .channels = 16, .context = 16, .vocabulary = 29})) {
+    SCOPED_TRACE(variant.name);
+    const ModelConfig& config = variant.config;
+    const Example e = support::make_example(config, 3, 16, 5);
+    const model::Model model(config, kernels::select_kernels());
+    support::TrainingRoom whole(model, {3, 16, 48});
+    support::TrainingRoom single(model, {1, 16, 16});
+    AlignedBuffer<float> together(e.layout.flat_size()), apart(e.layout.flat_size());
+    const double loss =
+        whole.loss_and_gradient(e.parameters.data(), micro_batch_of(e), 1.0f, together.data());
+    double sum = 0;
+    for (std::size_t s = 0; s < 3; ++s) {
+      const model::MicroBatch micro_batch{e.inputs.data() + s * 16, e.targets.data() + s * 16, 1,
+                                          16};
+      sum += single.loss_and_gradient(e.parameters.data(), micro_batch, 1.0f, apart.data());
+    }
+    const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
+    EXPECT_NEAR(sum, loss, tolerance * loss);
+    const std::vector<double> reference(together.span().begin(), together.span().end());
+    EXPECT_TRUE(support::gradients_agree<float>(e.layout, apart.span(), reference, tolerance));
   }
-  const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
-  EXPECT_NEAR(sum, loss, tolerance * loss);
-  const std::vector<double> reference(together.span().begin(), together.span().end());
-  EXPECT_TRUE(support::gradients_agree<float>(e.layout, apart.span(), reference, tolerance));
 }
 
 }  // namespace

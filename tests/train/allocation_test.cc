@@ -117,19 +117,14 @@ std::vector<support::Variant> variants() {
   return variants;
 }
 
-class AllocationOf : public testing::TestWithParam<support::Variant> {
- protected:
-  const model::ModelConfig& config() const { return GetParam().config; }
-};
-
-INSTANTIATE_TEST_SUITE_P(Variants, AllocationOf, testing::ValuesIn(variants()),
-                         support::NameOfParameter());
-
-TEST_P(AllocationOf, AModelNoneInAStepAfterTheSecond) {
-  TrainerOptions teams = support::trainer_options(12, 3, 4);
-  teams.team = 2;
-  for (const Reduce reduce : {Reduce::kExact, Reduce::kFp32}) {
-    EXPECT_EQ(allocations_of(1, teams, reduce, config()), 0);
+TEST(Allocation, NoneInAStepOfAnyVariant) {
+  for (const support::Variant& variant : variants()) {
+    SCOPED_TRACE(variant.name);
+    TrainerOptions teams = support::trainer_options(12, 3, 4);
+    teams.team = 2;
+    for (const Reduce reduce : {Reduce::kExact, Reduce::kFp32}) {
+      EXPECT_EQ(allocations_of(1, teams, reduce, variant.config), 0);
+    }
   }
 }
 
@@ -143,31 +138,38 @@ std::size_t buffer_bytes_of(const Action& action) {
   return zeroed - buffers * kBufferAlignment;
 }
 
-TEST_P(AllocationOf, AWorkspaceIsWhatItsBytesSay) {
-  const model::Model model(config(), kernels::select_kernels());
-  const model::MicroBatchShape shape{3, config().context, 16};
-  for (const model::Purpose purpose :
-       {model::Purpose::kTraining, model::Purpose::kEvaluation, model::Purpose::kGeneration}) {
-    EXPECT_EQ(buffer_bytes_of([&] { model::Workspace(model.network(), shape, purpose); }),
-              model::Workspace::bytes_for(model.network(), shape, purpose));
+TEST(Allocation, OfAWorkspaceIsWhatItsBytesSay) {
+  for (const support::Variant& variant : variants()) {
+    SCOPED_TRACE(variant.name);
+    const model::Model model(variant.config, kernels::select_kernels());
+    const model::MicroBatchShape shape{3, variant.config.context, 16};
+    for (const model::Purpose purpose :
+         {model::Purpose::kTraining, model::Purpose::kEvaluation, model::Purpose::kGeneration}) {
+      EXPECT_EQ(buffer_bytes_of([&] { model::Workspace(model.network(), shape, purpose); }),
+                model::Workspace::bytes_for(model.network(), shape, purpose));
+    }
   }
 }
 
-TEST_P(AllocationOf, ATrainerFitsInItsMemoryBudget) {
-  for (const Reduce reduce : {Reduce::kExact, Reduce::kFp32}) {
-    TrainerOptions options = support::trainer_options(12, 3, 3);
-    options.reduce = reduce;
-    ranks::SingleProcess alone;
-    const std::vector<std::uint32_t> tokens = support::random_tokens(2000, 3);
-    const data::TokenView view{std::span<const std::uint32_t>(tokens)};
-    const data::WindowSampler sampler(1, tokens.size(), config().context);
-    const model::Model model(config(), kernels::select_kernels());
-    const MemoryBudget budget = memory_budget(config(), options, false, 0, alone);
-    const std::size_t bytes = buffer_bytes_of(
-        [&] { Trainer trainer(model, kernels::select_kernels(), options, view, sampler, alone); });
-    EXPECT_LE(bytes, budget.sums + budget.threads);
-    // And the activations are in it.
-    EXPECT_GT(bytes, Trainer::thread_bytes(model.network(), options, alone));
+TEST(Allocation, OfATrainerFitsInItsMemoryBudget) {
+  for (const support::Variant& variant : variants()) {
+    SCOPED_TRACE(variant.name);
+    for (const Reduce reduce : {Reduce::kExact, Reduce::kFp32}) {
+      TrainerOptions options = support::trainer_options(12, 3, 3);
+      options.reduce = reduce;
+      ranks::SingleProcess alone;
+      const std::vector<std::uint32_t> tokens = support::random_tokens(2000, 3);
+      const data::TokenView view{std::span<const std::uint32_t>(tokens)};
+      const data::WindowSampler sampler(1, tokens.size(), variant.config.context);
+      const model::Model model(variant.config, kernels::select_kernels());
+      const MemoryBudget budget = memory_budget(variant.config, options, false, 0, alone);
+      const std::size_t bytes = buffer_bytes_of([&] {
+        Trainer trainer(model, kernels::select_kernels(), options, view, sampler, alone);
+      });
+      EXPECT_LE(bytes, budget.sums + budget.threads);
+      // And the activations are in it.
+      EXPECT_GT(bytes, Trainer::thread_bytes(model.network(), options, alone));
+    }
   }
 }
 

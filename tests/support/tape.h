@@ -43,19 +43,21 @@ class Tape {
     return {this, nodes_.size() - 1};
   }
 
-  /// The gradients of `result`, a matrix of one element, by all that it was computed of.
+  /// The gradients of `result`, a matrix of one element, by all leaves that it was computed of.
   void sweep(const Taped<T>& result) {
     Matrix<T> one(1, 1);
     one(0, 0) = T(1);
     add(result, one);
     for (std::size_t i = result.node + 1; i-- > 0;) {
-      const Node& node = nodes_[i];
-      if (node.backward && !node.gradient.values.empty()) node.backward(node.gradient);
+      if (!nodes_[i].backward || nodes_[i].gradient.values.empty()) continue;
+      // Nobody needs it afterwards, and it may be large.
+      const Matrix<T> d = std::exchange(nodes_[i].gradient, {});
+      nodes_[i].backward(d);
     }
   }
 
   const Matrix<T>& value(const Taped<T>& of) const { return nodes_[of.node].value; }
-  /// Zeros where the result doesn't depend on it.
+  /// By a leaf: zeros where the result doesn't depend on it.
   Matrix<T> gradient(const Taped<T>& by) const {
     const Node& node = nodes_[by.node];
     return node.gradient.values.empty() ? Matrix<T>(node.value.rows, node.value.columns)

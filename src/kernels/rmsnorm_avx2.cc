@@ -115,22 +115,27 @@ struct Head {
 /// addition, and the order in each head, are those of kHeads = 1.
 template <std::size_t kHeads, bool kGain>
 void backward_heads(const Head* heads, const float* gain, float* dgain, std::size_t size) {
-  Pack<kHeads> dots = 0;
+  using Values = Pack<kHeads>;
+  const Values scales =
+      Values::map([&](std::size_t head) { return Vector(heads[head].rstd).v[0]; });
+  Values dots = 0;
   for_each_pack<1>(size, [&](std::size_t i, auto part) {
-    Vector dgain_i;
-    if constexpr (kGain) dgain_i = part.load(dgain + i);
-    Pack<kHeads> normal;
-    Pack<kHeads> dnormal;
+    const Values dy_i =
+        Values::map([&](std::size_t head) { return part.load(heads[head].dy + i).v[0]; });
+    const Values normal =
+        Values::map([&](std::size_t head) { return part.load(heads[head].x + i).v[0]; }) * scales;
+    Values dnormal = dy_i;
+    if constexpr (kGain) {
+      const Vector gain_i = part.load(gain + i);
+      Vector dgain_i = part.load(dgain + i);
 #pragma GCC unroll 4
-    for (std::size_t head = 0; head < kHeads; ++head) {
-      const Vector dy_i = part.load(heads[head].dy + i);
-      const Vector normal_i = part.load(heads[head].x + i) * heads[head].rstd;
-      if constexpr (kGain) dgain_i = fma(dy_i, normal_i, dgain_i);
-      normal.v[head] = normal_i.v[0];
-      dnormal.v[head] = with_gain<kGain>(dy_i, gain, i, part).v[0];
+      for (std::size_t head = 0; head < kHeads; ++head) {
+        dgain_i = fma(dy_i.one(head), normal.one(head), dgain_i);
+      }
+      part.store(dgain + i, dgain_i);
+      dnormal = dy_i * Values::map([&](std::size_t) { return gain_i.v[0]; });
     }
     dots = fma(dnormal, normal, dots);
-    if constexpr (kGain) part.store(dgain + i, dgain_i);
   });
 
 #pragma GCC unroll 4

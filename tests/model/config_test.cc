@@ -1,4 +1,5 @@
 #include "cllm/model/config.h"
+#include "cllm/model/families.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -360,15 +360,16 @@ void resolve_steps(const CLI::App& app, TrainSettings& s) {
 
 }  // namespace
 
-void resolve_model(const CLI::App& app, TrainSettings& s) {
+void resolve_model(const CLI::App& app, const std::optional<model::ModelConfig>& base,
+                   TrainSettings& s) {
   const auto given = [&](const std::string& option) { return is_given(app, option.c_str()); };
-  model::ModelConfig usual = model::find_preset(s.preset).shape;
-  if (given("--family")) {
+  model::ModelConfig usual = base ? *base : model::find_preset(s.preset).shape;
+  if (given("--family") && s.family != usual.family) {
     const model::Family& family = model::find_family(s.family);
     usual.family = family.name;
     usual.parts = family.parts;
   }
-  if (given("--family") || given("--mlp") || given("--channels")) usual.mlp_width = 0;
+  if (!base && (given("--family") || given("--mlp") || given("--channels"))) usual.mlp_width = 0;
   const auto set = [&](const std::string& name, auto& value, const auto& usual_value) {
     if (!given(option_of_part(name)) && name != "vocabulary" && name != "embedding_rank") {
       value = usual_value;
@@ -392,9 +393,9 @@ std::vector<std::string> model_options() {
   return options;
 }
 
-void resolve(const CLI::App& app, TrainSettings& s) {
+void resolve(const CLI::App& app, TrainSettings& s, const std::optional<model::ModelConfig>& base) {
   const auto given = [&](const char* option) { return is_given(app, option); };
-  resolve_model(app, s);
+  resolve_model(app, base, s);
   model::ModelConfig shape = s.shape;
   shape.vocabulary = 1;  // is known once the data is
   if (given("--embedding-sample") &&

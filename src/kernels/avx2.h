@@ -17,6 +17,7 @@ void set_integers(Kernels& table);
 void set_sets(Kernels& table);
 void set_layers(Kernels& table);
 void set_layernorm(Kernels& table);
+void set_rmsnorm(Kernels& table);
 void set_attention(Kernels& table);
 void set_loss(Kernels& table);
 void set_optimizer(Kernels& table);

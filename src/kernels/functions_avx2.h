@@ -2,8 +2,8 @@
 
 #include "vector_avx2.h"
 
-/// exp, log, tanh and the logistic part of GELU. Their error bounds are stated and proved over
-/// every float in tests/kernels/math_test.cc.
+/// exp, log, tanh and the logistic parts of GELU and SwiGLU. Their error bounds are stated and
+/// proved over every float in tests/kernels/math_test.cc.
 ///
 /// Polynomials are near-minimax fits whose coefficients were rounded to float one after the other,
 /// the rest being fitted anew each time. The reductions are the usual ones (Muller, "Elementary
@@ -166,6 +166,43 @@ inline V gelu_slope(const V& x) {
   const V s = V(1) / (parts.e + 1);
   const V twice_slope = fma(parts.square, -3 * kGeluCubic, -kGeluLinear);
   return fma(s, parts.x * twice_slope * (parts.e * s), s);
+}
+
+/// logistic(x) = 1 / (1 + e) with e = exp(-x).
+template <typename V>
+struct LogisticParts {
+  V x;
+  V e;
+};
+
+template <typename V>
+inline LogisticParts<V> logistic_parts(const V& x) {
+  LogisticParts<V> parts;
+  // What exp_normal takes on both sides; beyond, x logistic(x) is within |x| 2^-125 of its limits,
+  // x and 0. NaN stays, as the second operand.
+  parts.x = max(V(-87), min(V(87), x));
+  parts.e = exp_normal(V(0) - parts.x);
+  return parts;
+}
+
+/// x logistic(x), which is also called SiLU.
+template <typename V>
+inline V silu(const V& x) {
+  return x / (logistic_parts(x).e + 1);
+}
+
+/// silu and its derivative, s (1 + x (1 - s)) with s = 1 / (1 + e) and 1 - s = e s.
+template <typename V>
+struct SiluAndSlope {
+  V silu;
+  V slope;
+};
+
+template <typename V>
+inline SiluAndSlope<V> silu_and_slope(const V& x) {
+  const LogisticParts<V> parts = logistic_parts(x);
+  const V s = V(1) / (parts.e + 1);
+  return {x * s, fma(s, parts.x * (parts.e * s), s)};
 }
 
 }  // namespace

@@ -29,6 +29,7 @@ const Kernels& avx2_kernels() {
     avx2::set_sets(made);
     avx2::set_layers(made);
     avx2::set_layernorm(made);
+    avx2::set_rmsnorm(made);
     avx2::set_attention(made);
     avx2::set_loss(made);
     avx2::set_optimizer(made);

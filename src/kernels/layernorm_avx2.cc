@@ -4,10 +4,6 @@
 namespace cllm::kernels {
 namespace {
 
-float reciprocal_root(float x) {
-  return _mm_cvtss_f32(_mm_div_ss(_mm_set_ss(1), _mm_sqrt_ss(_mm_set_ss(x))));
-}
-
 /// One row, given the sum of its elements. The variance is taken around the mean in a pass of its
 /// own (the row is in the first cache level): the mean of squares less the square of the mean would
 /// cancel.
@@ -45,8 +41,9 @@ void normalize(const float* x, float sum, const float* gain, const float* shift,
   for (std::size_t row = 0; row < rows; ++row) {
     const std::size_t start = row * channels;
     const float total = row_sum(channels, [=](std::size_t i, auto part) {
-      const auto value =
-          part.load(x + start + i) + (part.load(branch + start + i) + part.load(bias + i));
+      auto addend = part.load(branch + start + i);
+      if (bias != nullptr) addend = addend + part.load(bias + i);
+      const auto value = part.load(x + start + i) + addend;
       part.store(sum + start + i, value);
       return value;
     });

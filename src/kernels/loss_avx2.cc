@@ -36,9 +36,41 @@ struct RowSum {
   float factors[Chunks::kMost];  ///< exp(the chunk's largest logit - top)
 };
 
-/// `finish(position, part, exp(logit - the chunk's largest))` is called for every eight logits.
-template <typename Finish>
-inline RowSum sum_row(const float* x, const Chunks& chunks, const Finish& finish) {
+/// The logits as they are.
+struct Plain {
+  const float* logits;
+
+  float largest(std::size_t start, std::size_t size) const { return row_max(logits + start, size); }
+  template <typename Part>
+  auto value(std::size_t i, const Part& part) const {
+    return part.load(logits + i);
+  }
+};
+
+/// softcap(logits). `largest` comes first, and leaves tanh(logits / cap) in their place, so that
+/// nothing later computes it again.
+struct Capped {
+  float* logits;
+  float cap;
+
+  float largest(std::size_t start, std::size_t size) const {
+    float* x = logits + start;
+    const float inverse = 1 / cap;
+    return cap * row_max(size, [=](std::size_t i, auto part) {
+             const auto result = tanh_any(part.load(x + i) * inverse);
+             part.store(x + i, result);
+             return result;
+           });
+  }
+  template <typename Part>
+  auto value(std::size_t i, const Part& part) const {
+    return part.load(logits + i) * cap;
+  }
+};
+
+/// `finish(position, part, exp(value - the chunk's largest))` is called for every eight values.
+template <typename Values, typename Finish>
+inline RowSum sum_row(const Values& values, const Chunks& chunks, const Finish& finish) {
   RowSum result;
   float sums[Chunks::kMost];
   // Finite, so that a chunk of -inf (tokens that can't occur) adds 0 and not inf - inf.
@@ -46,10 +78,10 @@ inline RowSum sum_row(const float* x, const Chunks& chunks, const Finish& finish
   result.top = kLowest;
   for (std::size_t c = 0; c < chunks.count; ++c) {
     const std::size_t start = chunks.start(c);
-    const float max = row_max(x + start, chunks.size(c));
+    const float max = values.largest(start, chunks.size(c));
     const float highest = max > kLowest ? max : kLowest;
     sums[c] = row_sum(chunks.size(c), [&](std::size_t i, auto part) {
-      const auto power = exp_or_zero(part.load(x + start + i) - highest);
+      const auto power = exp_or_zero(values.value(start + i, part) - highest);
       finish(start + i, part, power);
       return part.keep(power, 0);
     });
@@ -74,7 +106,7 @@ float loss_of(const RowSum& sum, float target_logit) {
   const Chunks chunks(vocabulary);
   for (std::size_t row = 0; row < rows; ++row) {
     const float* x = logits + row * vocabulary;
-    const RowSum sum = sum_row(x, chunks, [](std::size_t, auto, const auto&) {});
+    const RowSum sum = sum_row(Plain{x}, chunks, [](std::size_t, auto, const auto&) {});
     losses[row] = loss_of(sum, x[targets[row]]);
   }
 }
@@ -86,8 +118,9 @@ float loss_of(const RowSum& sum, float target_logit) {
   for (std::size_t row = 0; row < rows; ++row) {
     float* x = logits + row * vocabulary;
     const float target_logit = x[targets[row]];
-    const RowSum sum = sum_row(
-        x, chunks, [=](std::size_t i, auto part, const auto& power) { part.store(x + i, power); });
+    const RowSum sum = sum_row(Plain{x}, chunks, [=](std::size_t i, auto part, const auto& power) {
+      part.store(x + i, power);
+    });
     losses[row] = loss_of(sum, target_logit);
     const float share = scale / sum.total;
     for (std::size_t c = 0; c < chunks.count; ++c) {
@@ -101,11 +134,41 @@ float loss_of(const RowSum& sum, float target_logit) {
   }
 }
 
+[[gnu::flatten]] void softcap(float* x, float cap, std::size_t n) {
+  const float inverse = 1 / cap;
+  for_each_pack<4>(n, [=](std::size_t i, auto part) {
+    part.store(x + i, tanh_any(part.load(x + i) * inverse) * cap);
+  });
+}
+
+[[gnu::flatten]] void capped_cross_entropy_backward(float* logits, const std::uint32_t* targets,
+                                                    float* losses, float cap, float scale,
+                                                    std::size_t rows, std::size_t vocabulary) {
+  const Chunks chunks(vocabulary);
+  for (std::size_t row = 0; row < rows; ++row) {
+    float* x = logits + row * vocabulary;
+    const RowSum sum = sum_row(Capped{x, cap}, chunks, [](std::size_t, auto, const auto&) {});
+    const float target_tanh = x[targets[row]];
+    losses[row] = loss_of(sum, target_tanh * cap);
+    const float share = scale / sum.total;
+    const float top = sum.top;
+    for_each_pack<4>(vocabulary, [=](std::size_t i, auto part) {
+      using V = typename decltype(part)::Value;
+      const V t = part.load(x + i);
+      const V slope = subtract_product(t, t, V(1));
+      part.store(x + i, exp_or_zero(t * cap - top) * share * slope);
+    });
+    x[targets[row]] -= scale * __builtin_fmaf(-target_tanh, target_tanh, 1);
+  }
+}
+
 }  // namespace
 
 void avx2::set_loss(Kernels& table) {
   table.cross_entropy = cross_entropy;
   table.cross_entropy_backward = cross_entropy_backward;
+  table.softcap = softcap;
+  table.capped_cross_entropy_backward = capped_cross_entropy_backward;
 }
 
 }  // namespace cllm::kernels

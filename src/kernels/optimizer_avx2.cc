@@ -43,11 +43,39 @@ template <typename Gradient>
   });
 }
 
+template <bool kNesterov, typename Gradient>
+void momentum_step(float* m, const Gradient* gradient, float* direction, float momentum,
+                   float gradient_scale, std::size_t n) {
+  for_each_pack<2>(n, [=](std::size_t i, auto part) {
+    using V = typename decltype(part)::Value;
+    prefetch(gradient + i, kNearAhead);
+    prefetch(m + i, kNearAhead);
+    prefetch(direction + i, kNearAhead);
+    const V g = load_gradient(part, gradient + i) * gradient_scale;
+    const V m_new = fma(part.load(m + i), momentum, g);
+    part.store(m + i, m_new);
+    part.store(direction + i, kNesterov ? fma(m_new, V(momentum), g) : m_new);
+  });
+}
+
+template <typename Gradient>
+[[gnu::flatten]] void momentum_pass(float* m, const Gradient* gradient, float* direction,
+                                    float momentum, float gradient_scale, bool nesterov,
+                                    std::size_t n) {
+  if (nesterov) {
+    momentum_step<true>(m, gradient, direction, momentum, gradient_scale, n);
+  } else {
+    momentum_step<false>(m, gradient, direction, momentum, gradient_scale, n);
+  }
+}
+
 }  // namespace
 
 void avx2::set_optimizer(Kernels& table) {
   table.adamw = adamw<float>;
   table.adamw_integers = adamw<std::int32_t>;
+  table.momentum = momentum_pass<float>;
+  table.momentum_integers = momentum_pass<std::int32_t>;
 }
 
 }  // namespace cllm::kernels

@@ -271,6 +271,10 @@ inline float horizontal_max(const Vector& x) {
 
 inline float first_of(const Vector& x) { return _mm256_cvtss_f32(x.v[0]); }
 
+inline float reciprocal_root(float x) {
+  return _mm_cvtss_f32(_mm_div_ss(_mm_set_ss(1), _mm_sqrt_ss(_mm_set_ss(x))));
+}
+
 /// The sum of term(i, part) over a row of n, in 32 running sums whose order depends on n alone. A
 /// term may also store what it computed. Lanes past the end must be 0: `keep` makes them so.
 template <typename Term>
@@ -290,23 +294,29 @@ inline float row_sum(std::size_t n, const Term& term) {
   return horizontal_sum((first + sums.one(1)) + (sums.one(2) + sums.one(3)));
 }
 
-/// The largest of a row of n, -inf for n = 0. It may pass over a NaN.
-inline float row_max(const float* x, std::size_t n) {
+/// The largest term(i, part) of a row of n, -inf for n = 0. It may pass over a NaN. A term may also
+/// store what it computed.
+template <typename Term>
+inline float row_max(std::size_t n, const Term& term) {
   constexpr float kLowest = -__builtin_inff();
   Pack<4> tops = kLowest;
   std::size_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    tops = max(tops, Whole<4>().load(x + i));
+    tops = max(tops, term(i, Whole<4>()));
   }
   Vector top = max(max(tops.one(0), tops.one(1)), max(tops.one(2), tops.one(3)));
   for (; i + kLanes <= n; i += kLanes) {
-    top = max(top, Whole<1>().load(x + i));
+    top = max(top, term(i, Whole<1>()));
   }
   if (i < n) {
     const Part part(n - i);
-    top = max(top, part.keep(part.load(x + i), kLowest));
+    top = max(top, part.keep(term(i, part), kLowest));
   }
   return horizontal_max(top);
+}
+
+inline float row_max(const float* x, std::size_t n) {
+  return row_max(n, [=](std::size_t i, auto part) { return part.load(x + i); });
 }
 
 }  // namespace

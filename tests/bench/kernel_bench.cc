@@ -145,6 +145,52 @@ void add_layers() {
   });
 }
 
+/// Modern layers: RMS norm of rows and of heads, rotary positions, gated and squared activations.
+void add_modern_layers() {
+  constexpr std::size_t kHeadSize = 64, kHeads = kChannels / kHeadSize;
+  constexpr std::size_t kWide = 4 * kChannels;
+  static const Array x = normal(kRows * 2 * kWide), dy = normal(kRows * kWide, 0.5f);
+  static const Array gain(kChannels, 1.0f), angles(kRows * kHeadSize / 2, 0.6f);
+  static Array y(kRows * 2 * kWide), sum(kSize), rstd(kRows * kHeads), dgain(kChannels);
+  portable_kernels().rmsnorm(x.data(), kHeadSize, gain.data(), y.data(), kHeadSize, rstd.data(),
+                             1e-6f, kRows * kHeads, 1, kHeadSize);
+  struct Shape {
+    std::string name;
+    std::size_t heads;
+  };
+  for (const auto& [name, heads] : {Shape{"rows", 1}, Shape{"heads", kHeads}}) {
+    const std::size_t h = heads, size = kChannels / heads;
+    add_elementwise("rmsnorm/" + name, kSize, 2, [=](const Kernels& k) {
+      k.rmsnorm(x.data(), kChannels, gain.data(), y.data(), kChannels, rstd.data(), 1e-6f, kRows, h,
+                size);
+    });
+    add_elementwise("rmsnorm_backward/" + name, kSize, 4, [=](const Kernels& k) {
+      k.rmsnorm_backward(dy.data(), kChannels, x.data(), kChannels, rstd.data(), gain.data(),
+                         sum.data(), y.data(), kChannels, dgain.data(), kRows, h, size);
+    });
+  }
+  add_elementwise("residual_rmsnorm", kSize, 4, [](const Kernels& k) {
+    k.residual_rmsnorm(x.data(), dy.data(), nullptr, gain.data(), sum.data(), y.data(), rstd.data(),
+                       1e-6f, kRows, kChannels);
+  });
+  add_elementwise("rotate", kSize, 2, [](const Kernels& k) {
+    k.rotate(x.data(), kChannels, angles.data(), angles.data(), 1, y.data(), kChannels, kRows,
+             kHeads, kHeadSize);
+  });
+  add_elementwise("gelu", kRows * kWide, 2,
+                  [](const Kernels& k) { k.gelu(x.data(), y.data(), kRows * kWide); });
+  add_elementwise("swiglu", kRows * kWide, 3,
+                  [](const Kernels& k) { k.swiglu(x.data(), y.data(), kRows, kWide); });
+  add_elementwise("swiglu_backward", kRows * kWide, 5, [](const Kernels& k) {
+    k.swiglu_backward(x.data(), dy.data(), y.data(), kRows, kWide);
+  });
+  add_elementwise("relu2", kRows * kWide, 2,
+                  [](const Kernels& k) { k.relu2(x.data(), y.data(), kRows * kWide); });
+  add_elementwise("relu2_backward", kRows * kWide, 3, [](const Kernels& k) {
+    k.relu2_backward(x.data(), dy.data(), y.data(), kRows * kWide);
+  });
+}
+
 /// One head on a block of kRows queries, in the middle of four blocks of keys. The kernels work in
 /// place, so each call starts from a copy; its time is in the result, for both implementations
 /// alike.
@@ -183,6 +229,13 @@ void add_loss() {
     std::ranges::copy(logits, work.begin());
     k.cross_entropy_backward(work.data(), targets.data(), losses.data(), 1e-3f, kRows, kVocabulary);
   });
+  add_elementwise("capped_cross_entropy_backward", kRows * kVocabulary, 2, [](const Kernels& k) {
+    std::ranges::copy(logits, work.begin());
+    k.capped_cross_entropy_backward(work.data(), targets.data(), losses.data(), 15, 1e-3f, kRows,
+                                    kVocabulary);
+  });
+  add_elementwise("softcap", kRows * kVocabulary, 2,
+                  [](const Kernels& k) { k.softcap(work.data(), 15, kRows * kVocabulary); });
 }
 
 void add_optimizer() {
@@ -202,6 +255,12 @@ void add_optimizer() {
   });
   add_elementwise("adamw_integers", kLong, 7, [](const Kernels& k) {
     k.adamw_integers(parameter.data(), m.data(), v.data(), sums.data(), kLong, kStep);
+  });
+  add_elementwise("momentum", kLong, 4, [](const Kernels& k) {
+    k.momentum(m.data(), gradient.data(), v.data(), 0.95f, 0x1p-20f, true, kLong);
+  });
+  add_elementwise("momentum_integers", kLong, 4, [](const Kernels& k) {
+    k.momentum_integers(m.data(), sums.data(), v.data(), 0.95f, 0x1p-20f, true, kLong);
   });
 }
 
@@ -261,6 +320,7 @@ int main(int argc, char** argv) {
   kernels::add_integer_sums<kernels::kSize>();
   kernels::add_integer_sums<kernels::kLong>();
   kernels::add_layers();
+  kernels::add_modern_layers();
   kernels::add_attention();
   kernels::add_loss();
   kernels::add_optimizer();

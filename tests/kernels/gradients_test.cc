@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <string>
@@ -134,6 +135,181 @@ TEST_P(GradientTest, Layernorm) {
   expect_near(dx, dx_expected, tolerance, "dx");
   expect_near(dgain, dgain_expected, tolerance, "dgain");
   expect_near(dshift, dshift_expected, tolerance, "dshift");
+}
+
+TEST_P(GradientTest, Swiglu) {
+  constexpr std::size_t kRows = 2;
+  constexpr std::size_t kWidth = 61;
+  Array x = normal_array(kRows * 2 * kWidth, 1, 1);
+  for (std::size_t i = 0; i < kWidth; ++i) {
+    x[i] = static_cast<float>(i) * 0.4f - 12.01f;
+  }
+  const Array dy = normal_array(kRows * kWidth, 1, 2);
+  Array dx(x.size());
+  kernels().swiglu_backward(x.data(), dy.data(), dx.data(), kRows, kWidth);
+  const Doubles expected = central_differences(
+      [&](const Doubles& values) {
+        double sum = 0;
+        for (std::size_t row = 0; row < kRows; ++row) {
+          for (std::size_t i = 0; i < kWidth; ++i) {
+            const double gate = values[row * 2 * kWidth + i];
+            const double value = values[row * 2 * kWidth + kWidth + i];
+            sum += static_cast<double>(dy[row * kWidth + i]) * gate / (1 + std::exp(-gate)) * value;
+          }
+        }
+        return sum;
+      },
+      to_double(x));
+  // dy and value below 4, the slope at most 1.1, the gate at most 12.4; fewer than 30 roundings.
+  // The sum's parts add up to less than 500, of which 2^-53 each is lost, over 2e-5.
+  expect_near(dx, expected, 4 * 16 * 30 * kU + 500 * 0x1p-53 / kStep + kDifferenceError,
+              kernels().name);
+}
+
+TEST_P(GradientTest, Relu2) {
+  Array x;
+  for (int i = -60; i <= 60; ++i) {
+    x.push_back(static_cast<float>(i) * 0.1f + 0.01f);
+  }
+  const Array dy = normal_array(x.size(), 1, 1);
+  Array dx(x.size());
+  kernels().relu2_backward(x.data(), dy.data(), dx.data(), x.size());
+  const Doubles expected = central_differences(
+      [&](const Doubles& values) {
+        double sum = 0;
+        for (std::size_t i = 0; i < values.size(); ++i) {
+          sum += static_cast<double>(dy[i]) * std::pow(std::max(0.0, values[i]), 2);
+        }
+        return sum;
+      },
+      to_double(x));
+  // dy below 4, 2x below 13, one rounding; the sum's parts add up to less than 1000.
+  expect_near(dx, expected, 4 * 13 * kU + 1000 * 0x1p-53 / kStep, kernels().name);
+}
+
+TEST_P(GradientTest, Rmsnorm) {
+  constexpr std::size_t kRows = 3;
+  constexpr std::size_t kHeads = 2;
+  constexpr std::size_t kSize = 19;
+  constexpr std::size_t kColumns = kHeads * kSize;
+  const float epsilon = 1e-5f;
+  const Array x = normal_array(kRows * kColumns, 1, 1);
+  const Array gain = normal_array(kSize, 1, 2);
+  const Array dy = normal_array(kRows * kColumns, 1, 4);
+  const auto loss = [&](const Doubles& x_in, const Doubles& gain_in) {
+    double sum = 0;
+    for (std::size_t head = 0; head < kRows * kHeads; ++head) {
+      double squares = 0;
+      for (std::size_t i = 0; i < kSize; ++i) {
+        squares += x_in[head * kSize + i] * x_in[head * kSize + i];
+      }
+      const double root = std::sqrt(squares / kSize + static_cast<double>(epsilon));
+      for (std::size_t i = 0; i < kSize; ++i) {
+        sum +=
+            static_cast<double>(dy[head * kSize + i]) * x_in[head * kSize + i] / root * gain_in[i];
+      }
+    }
+    return sum;
+  };
+  Array y(x.size());
+  Array rstd(kRows * kHeads);
+  kernels().rmsnorm(x.data(), kColumns, gain.data(), y.data(), kColumns, rstd.data(), epsilon,
+                    kRows, kHeads, kSize);
+  const Array base = normal_array(x.size(), 1, 5);
+  Array dx(x.size()), dx_without_gain(x.size());
+  Array dgain(kSize, 1.0f);  // the kernel adds to what is there
+  kernels().rmsnorm_backward(dy.data(), kColumns, x.data(), kColumns, rstd.data(), gain.data(),
+                             base.data(), dx.data(), kColumns, dgain.data(), kRows, kHeads, kSize);
+  kernels().rmsnorm_backward(dy.data(), kColumns, x.data(), kColumns, rstd.data(), nullptr, nullptr,
+                             dx_without_gain.data(), kColumns, nullptr, kRows, kHeads, kSize);
+
+  const Doubles x_in = to_double(x);
+  const Doubles gain_in = to_double(gain);
+  const Doubles ones(kSize, 1.0);
+  Doubles dx_expected =
+      central_differences([&](const Doubles& v) { return loss(v, gain_in); }, x_in);
+  Doubles dgain_expected =
+      central_differences([&](const Doubles& v) { return loss(x_in, v); }, gain_in);
+  for (std::size_t i = 0; i < dx_expected.size(); ++i) {
+    dx_expected[i] += static_cast<double>(base[i]);
+  }
+  for (double& each : dgain_expected) each += 1;
+  // Parts below 30 (dy, gain and the normalised row below 3, rstd about 1), 24 roundings.
+  const double tolerance = 30 * 24 * kU + kDifferenceError;
+  expect_near(dx, dx_expected, tolerance, "dx");
+  expect_near(dgain, dgain_expected, tolerance, "dgain");
+  expect_near(dx_without_gain,
+              central_differences([&](const Doubles& v) { return loss(v, ones); }, x_in), tolerance,
+              "dx without a gain");
+}
+
+TEST_P(GradientTest, Rotate) {
+  constexpr std::size_t kRows = 2;
+  constexpr std::size_t kHeads = 3;
+  constexpr std::size_t kSize = 10;
+  constexpr std::size_t kColumns = kHeads * kSize;
+  const Array x = normal_array(kRows * kColumns, 1, 1);
+  const Array dy = normal_array(kRows * kColumns, 1, 2);
+  Array cosines, sines;
+  for (std::size_t i = 0; i < kRows * kSize / 2; ++i) {
+    cosines.push_back(static_cast<float>(std::cos(static_cast<double>(i) * 0.7)));
+    sines.push_back(static_cast<float>(std::sin(static_cast<double>(i) * 0.7)));
+  }
+  const auto loss = [&](const Doubles& values) {
+    double sum = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::size_t in_head = i % kSize, pair = in_head % (kSize / 2);
+      const std::size_t angle = i / kColumns * kSize / 2 + pair;
+      const double cosine = cosines[angle], sine = sines[angle];
+      const double y = in_head < kSize / 2 ? values[i] * cosine - values[i + kSize / 2] * sine
+                                           : values[i] * cosine + values[i - kSize / 2] * sine;
+      sum += static_cast<double>(dy[i]) * y;
+    }
+    return sum;
+  };
+  // The gradient of a rotation is the rotation back.
+  Array dx(x.size());
+  kernels().rotate(dy.data(), kColumns, cosines.data(), sines.data(), -1, dx.data(), kColumns,
+                   kRows, kHeads, kSize);
+  // Two products below 4 and their sum.
+  expect_near(dx, central_differences(loss, to_double(x)), 3 * 8 * kU + kDifferenceError,
+              kernels().name);
+}
+
+TEST_P(GradientTest, CappedCrossEntropy) {
+  constexpr std::size_t kRows = 3;
+  constexpr std::size_t kVocabulary = 43;
+  const float scale = 0.25f, cap = 6;
+  const std::vector<std::uint32_t> targets = {0, 42, 17};
+  const Array logits = normal_array(kRows * kVocabulary, 4, 1);
+  const auto loss = [&](const Doubles& x) {
+    const auto capped = [&](double each) {
+      return static_cast<double>(cap) * std::tanh(each / static_cast<double>(cap));
+    };
+    double sum = 0;
+    for (std::size_t row = 0; row < kRows; ++row) {
+      double total = 0;
+      for (std::size_t i = 0; i < kVocabulary; ++i) {
+        total += std::exp(capped(x[row * kVocabulary + i]));
+      }
+      sum += std::log(total) - capped(x[row * kVocabulary + targets[row]]);
+    }
+    return static_cast<double>(scale) * sum;
+  };
+  const Doubles expected = central_differences(loss, to_double(logits));
+  Array gradient = logits;
+  Array losses(kRows);
+  kernels().capped_cross_entropy_backward(gradient.data(), targets.data(), losses.data(), cap,
+                                          scale, kRows, kVocabulary);
+  // Exponents down to -12, their parts with 10 roundings each of at most 6, and 20 more;
+  // probabilities and slopes at most 1.
+  expect_near(gradient, expected, static_cast<double>(scale) * 160 * kU + kDifferenceError,
+              kernels().name);
+  double sum = 0;
+  for (const float each : losses) {
+    sum += static_cast<double>(each);
+  }
+  EXPECT_NEAR(static_cast<double>(scale) * sum, loss(to_double(logits)), 3 * 12 * 60 * kU);
 }
 
 TEST_P(GradientTest, CrossEntropy) {

@@ -203,6 +203,28 @@ TEST(ImplementationsTest, BiasGelu) {
   }
 }
 
+TEST(ImplementationsTest, Gelu) {
+  for (const std::size_t n : lengths()) {
+    const Array x = normal_array(n, 3, 1);
+    expect_implementations_agree(
+        {.name = "gelu",
+         .arrays = {x, Array(n)},
+         .tolerances = {{}, gelu_tolerance(x)},
+         .call = [=](const Kernels& k, float* const* p) { k.gelu(p[0], p[1], n); }});
+    expect_implementations_agree(
+        {.name = "gelu in place",
+         .arrays = {x},
+         .tolerances = {gelu_tolerance(x)},
+         .call = [=](const Kernels& k, float* const* p) { k.gelu(p[0], p[0], n); }});
+    for (const Kernels* kernels : all_kernels()) {
+      Array sum = x, y(n), y_biased(n);
+      kernels->gelu(x.data(), y.data(), n);
+      kernels->bias_gelu(Array(n, 0.0f).data(), sum.data(), y_biased.data(), 1, n);
+      EXPECT_EQ(y, y_biased) << kernels->name << " n " << n;
+    }
+  }
+}
+
 TEST(ImplementationsTest, GeluBackward) {
   for (const std::size_t n : lengths()) {
     const Array x = normal_array(n, 3, 1);
@@ -231,6 +253,11 @@ TEST(ImplementationsTest, GeluOfExtremes) {
        .arrays = {Array(n, 0.0f), x, Array(n)},
        .tolerances = {{}, std::vector<double>(n, 0.0), gelu_tolerance(x)},
        .call = [=](const Kernels& k, float* const* p) { k.bias_gelu(p[0], p[1], p[2], 1, n); }});
+  expect_implementations_agree(
+      {.name = "gelu of extremes",
+       .arrays = {x, Array(n)},
+       .tolerances = {{}, gelu_tolerance(x)},
+       .call = [=](const Kernels& k, float* const* p) { k.gelu(p[0], p[1], n); }});
   expect_implementations_agree(
       {.name = "gelu_backward of extremes",
        .arrays = {x, dy, Array(n)},

@@ -105,33 +105,42 @@ TEST(LayernormTest, ForwardFarFromZeroAndFlat) {
   }
 }
 
+/// Without a bias, the kernel is given nullptr.
+void check_residual(const Shape& shape, bool biased) {
+  const std::size_t rows = shape.rows, channels = shape.channels;
+  const std::size_t n = rows * channels;
+  const Array x = normal_array(n, 2, 1);
+  const Array branch = normal_array(n, 1, 2);
+  const Array bias = biased ? normal_array(channels, 1, 5) : Array();
+  const Array gain = normal_array(channels, 1, 3);
+  const Array shift(channels, 0.5f);
+  Array sum(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    sum[i] = x[i] + (biased ? branch[i] + bias[i % channels] : branch[i]);
+  }
+  const Tolerances allowed = tolerances(sum, gain, rows, channels);
+  expect_implementations_agree(
+      {.name = "residual_layernorm",
+       .arrays = {x, branch, bias, gain, shift, Array(n), Array(n), Array(rows), Array(rows)},
+       .tolerances = {{}, {}, {}, {}, {}, {}, allowed.y, allowed.mean, allowed.rstd},
+       .call = [=](const Kernels& k, float* const* p) {
+         k.residual_layernorm(p[0], p[1], biased ? p[2] : nullptr, p[3], p[4], p[5], p[6], p[7],
+                              p[8], rows, channels);
+       }});
+  expect_implementations_agree(
+      {.name = "residual_layernorm in place",
+       .arrays = {x, branch, bias, gain, shift, Array(n), Array(rows), Array(rows)},
+       .tolerances = {{}, {}, {}, {}, {}, allowed.y, allowed.mean, allowed.rstd},
+       .call = [=](const Kernels& k, float* const* p) {
+         k.residual_layernorm(p[0], p[1], biased ? p[2] : nullptr, p[3], p[4], p[0], p[5], p[6],
+                              p[7], rows, channels);
+       }});
+}
+
 TEST(LayernormTest, Residual) {
-  for (const auto& [rows, channels] : shapes()) {
-    const std::size_t n = rows * channels;
-    const Array x = normal_array(n, 2, 1);
-    const Array branch = normal_array(n, 1, 2);
-    const Array bias = normal_array(channels, 1, 5);
-    const Array gain = normal_array(channels, 1, 3);
-    const Array shift(channels, 0.5f);
-    Array sum(n);
-    for (std::size_t i = 0; i < n; ++i) {
-      sum[i] = x[i] + (branch[i] + bias[i % channels]);
-    }
-    const Tolerances allowed = tolerances(sum, gain, rows, channels);
-    expect_implementations_agree(
-        {.name = "residual_layernorm",
-         .arrays = {x, branch, bias, gain, shift, Array(n), Array(n), Array(rows), Array(rows)},
-         .tolerances = {{}, {}, {}, {}, {}, {}, allowed.y, allowed.mean, allowed.rstd},
-         .call = [=, r = rows, c = channels](const Kernels& k, float* const* p) {
-           k.residual_layernorm(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8], r, c);
-         }});
-    expect_implementations_agree(
-        {.name = "residual_layernorm in place",
-         .arrays = {x, branch, bias, gain, shift, Array(n), Array(rows), Array(rows)},
-         .tolerances = {{}, {}, {}, {}, {}, allowed.y, allowed.mean, allowed.rstd},
-         .call = [=, r = rows, c = channels](const Kernels& k, float* const* p) {
-           k.residual_layernorm(p[0], p[1], p[2], p[3], p[4], p[0], p[5], p[6], p[7], r, c);
-         }});
+  for (const Shape& shape : shapes()) {
+    check_residual(shape, true);
+    check_residual(shape, false);
   }
 }
 

@@ -83,15 +83,30 @@ struct Kernels {
   // --- GELU, tanh form: gelu(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
   /// x (R, N) += bias (N); y (R, N) = gelu(x).
   void (*bias_gelu)(const float* bias, float* x, float* y, std::size_t rows, std::size_t columns);
+  /// y[i] = gelu(x[i]), with the bits of bias_gelu where the bias is 0; y may be x.
+  void (*gelu)(const float* x, float* y, std::size_t n);
   /// dx[i] = dy[i] * gelu'(x[i]); dx may be dy.
   void (*gelu_backward)(const float* x, const float* dy, float* dx, std::size_t n);
+
+  // --- SwiGLU (Shazeer, "GLU Variants Improve Transformer", arXiv 2002.05202, 2020)
+  /// x (R, 2F): in each row F gates, then F values; y (R, F) = gate * logistic(gate) * value.
+  void (*swiglu)(const float* x, float* y, std::size_t rows, std::size_t width);
+  /// dx (R, 2F) from dy (R, F) and x; dx may be x.
+  void (*swiglu_backward)(const float* x, const float* dy, float* dx, std::size_t rows,
+                          std::size_t width);
+
+  // --- Squared ReLU (So et al., "Primer", arXiv 2109.08668, 2021); NaN stays NaN
+  /// y[i] = max(0, x[i])^2; y may be x.
+  void (*relu2)(const float* x, float* y, std::size_t n);
+  /// dx[i] = dy[i] * 2 max(0, x[i]); dx may be dy.
+  void (*relu2_backward)(const float* x, const float* dy, float* dx, std::size_t n);
 
   // --- LayerNorm: y = (x - mean) * rstd * gain + shift, rstd = 1/sqrt(variance + 1e-5)
   /// x, y (R, C); gain, shift (C); mean, rstd (R).
   void (*layernorm)(const float* x, const float* gain, const float* shift, float* y, float* mean,
                     float* rstd, std::size_t rows, std::size_t channels);
-  /// sum (R, C) = x (R, C) + branch (R, C) + bias (C); then y, mean, rstd = layernorm(sum).
-  /// sum may be x.
+  /// sum (R, C) = x (R, C) + (branch (R, C) + bias (C)), or x + branch where bias is nullptr; then
+  /// y, mean, rstd = layernorm(sum). sum may be x.
   void (*residual_layernorm)(const float* x, const float* branch, const float* bias,
                              const float* gain, const float* shift, float* sum, float* y,
                              float* mean, float* rstd, std::size_t rows, std::size_t channels);
@@ -99,6 +114,40 @@ struct Kernels {
   void (*layernorm_backward)(const float* dy, const float* x, const float* mean, const float* rstd,
                              const float* gain, float* dx, float* dgain, float* dshift,
                              std::size_t rows, std::size_t channels);
+
+  // --- RMS norm (Zhang and Sennrich, "Root Mean Square Layer Normalization", NeurIPS 2019):
+  // y = x * rstd * gain, rstd = 1/sqrt(mean(x^2) + epsilon)
+  // Of heads that lie side by side in rows: x (R, heads, size), rows ldx apart; y the same, ldy
+  // apart. Of whole rows, `heads` is 1. gain (size) is the same for all heads, or nullptr for none.
+  // rstd (R, heads) is contiguous.
+  /// y may be x, with the same stride.
+  void (*rmsnorm)(const float* x, std::size_t ldx, const float* gain, float* y, std::size_t ldy,
+                  float* rstd, float epsilon, std::size_t rows, std::size_t heads,
+                  std::size_t size);
+  /// sum (R, C) = x (R, C) + (branch (R, C) + bias (C)), or x + branch where bias is nullptr; then
+  /// y, rstd = rmsnorm(sum), one head. sum may be x.
+  void (*residual_rmsnorm)(const float* x, const float* branch, const float* bias,
+                           const float* gain, float* sum, float* y, float* rstd, float epsilon,
+                           std::size_t rows, std::size_t channels);
+  /// dx (R, heads, size), rows lddx apart, = base + gradient through the norm, with base laid out
+  /// as dx, or nullptr for 0. dgain (size) += its gradient, over rows in order and in a row over
+  /// heads in order; where gain is nullptr, dgain is not touched and may be nullptr too. dx may be
+  /// base, and may be dy where lddx == ldy.
+  void (*rmsnorm_backward)(const float* dy, std::size_t ldy, const float* x, std::size_t ldx,
+                           const float* rstd, const float* gain, const float* base, float* dx,
+                           std::size_t lddx, float* dgain, std::size_t rows, std::size_t heads,
+                           std::size_t size);
+
+  // --- Rotary positions (Su et al., "RoFormer", arXiv 2104.09864), in the form that rotates halves
+  /// x, y (R, heads, size), rows ldx and ldy apart; cosines, sines (R, size/2), contiguous; size is
+  /// even. The pairs (x[i], x[i + size/2]) of a head are turned by their row's angles:
+  /// y[i] = x[i] cos - direction * x[i + size/2] sin,
+  /// y[i + size/2] = x[i + size/2] cos + direction * x[i] sin.
+  /// direction is 1, or -1 to turn back, which is also the gradient. y may be x, with the same
+  /// stride.
+  void (*rotate)(const float* x, std::size_t ldx, const float* cosines, const float* sines,
+                 float direction, float* y, std::size_t ldy, std::size_t rows, std::size_t heads,
+                 std::size_t size);
 
   // --- Attention: a block of R queries against keys 0..columns-1
   // Query i of the block sees the first visible + i keys; the others are masked.
@@ -129,6 +178,16 @@ struct Kernels {
   void (*cross_entropy_backward)(float* logits, const std::uint32_t* targets, float* losses,
                                  float scale, std::size_t rows, std::size_t vocabulary);
 
+  // --- Softcap of logits: softcap(x) = cap tanh(x / cap), cap > 0 (Bello et al., "Neural
+  // Combinatorial Optimization", arXiv 1611.09940, 2016; Gemma 2, arXiv 2408.00118, 2024)
+  /// x[i] = softcap(x[i]), in place.
+  void (*softcap)(float* x, float cap, std::size_t n);
+  /// With c = softcap(logits): losses (R) = cross_entropy(c), the same bits, and in place
+  /// logits -> scale * (softmax(c) - onehot(target)) * (1 - (c / cap)^2).
+  void (*capped_cross_entropy_backward)(float* logits, const std::uint32_t* targets, float* losses,
+                                        float cap, float scale, std::size_t rows,
+                                        std::size_t vocabulary);
+
   // --- Optimizer
   /// One pass: g = gradient * gradient_scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
   /// parameter -= lr (m/bc1 / (sqrt(v/bc2) + eps) + weight_decay * parameter).
@@ -138,6 +197,14 @@ struct Kernels {
   /// the scale of the coordinates as well.
   void (*adamw_integers)(float* parameter, float* m, float* v, const std::int32_t* sums,
                          std::size_t n, const AdamWStep& step);
+  /// One pass of momentum as Muon has it (Jordan et al., "Muon: An optimizer for hidden layers in
+  /// neural networks", 2024): g = gradient * gradient_scale; m = momentum m + g; direction =
+  /// g + momentum m with Nesterov's, else m.
+  void (*momentum)(float* m, const float* gradient, float* direction, float momentum,
+                   float gradient_scale, bool nesterov, std::size_t n);
+  /// The same bits as momentum with gradient[i] = sums[i] rounded to float.
+  void (*momentum_integers)(float* m, const std::int32_t* sums, float* direction, float momentum,
+                            float gradient_scale, bool nesterov, std::size_t n);
 };
 
 /// The implementation that runs on any processor, written for clarity.

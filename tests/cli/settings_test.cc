@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "cllm/model/families.h"
 #include "support/error_of.h"
 
 namespace cllm::cli {
@@ -123,6 +124,39 @@ TEST(ResolveTest, TheShapeIsThePresetsWhereNoOptionSaysOtherwise) {
   EXPECT_EQ(settings_of({"--preset=tiny", "--channels=96", "--context=32"}).shape, changed);
   EXPECT_EQ(settings_of({"--context=32", "--channels=96", "--preset=tiny"}).shape, changed);
   EXPECT_EQ(settings_of({}).shape, model::find_preset("mini").shape);
+}
+
+TEST(ResolveTest, PartsAreTheFamilysWhereNoOptionSaysOtherwise) {
+  const model::ModelConfig llama = settings_of({"--preset=tiny", "--family=llama"}).shape;
+  EXPECT_EQ(llama.family, "llama");
+  EXPECT_EQ(llama.parts, model::find_family("llama").parts);
+  EXPECT_EQ(llama.mlp_width, 192u);  // 8/3 of 64, rounded up to a multiple of 32
+  EXPECT_EQ(llama.kv_heads, 2u);
+  EXPECT_EQ(settings_of({"--family=llama", "--preset=tiny"}).shape, llama);
+  const model::ModelConfig mixed =
+      settings_of({"--preset=tiny", "--family=llama", "--mlp=relu2", "--kv-heads=1"}).shape;
+  EXPECT_EQ(mixed.parts.mlp, model::MlpKind::kRelu2);
+  EXPECT_EQ(mixed.parts.norm, model::NormKind::kRms);
+  EXPECT_EQ(mixed.mlp_width, 256u);
+  EXPECT_EQ(mixed.kv_heads, 1u);
+  // A published shape keeps what is its own until something is asked for that changes it.
+  const model::ModelConfig published = model::find_preset("llama-42m").shape;
+  EXPECT_EQ(settings_of({"--preset=llama-42m"}).shape, published);
+  EXPECT_EQ(settings_of({"--preset=llama-42m", "--channels=256"}).shape.mlp_width, 704u);
+  EXPECT_EQ(settings_of({"--preset=llama-42m", "--mlp-width=100"}).shape.mlp_width, 100u);
+}
+
+TEST(ResolveTest, AModelOfACheckpointIsTheBase) {
+  CLI::App app;
+  TrainSettings settings;
+  declare_train_options(app, settings);
+  parse(app, {"--softcap=20"});
+  model::ModelConfig base = model::find_preset("llama-15m").shape;
+  base.vocabulary = 77;
+  resolve(app, settings, base);
+  base.parts.softcap = 20;
+  base.vocabulary = settings.shape.vocabulary;
+  EXPECT_EQ(settings.shape, base);
 }
 
 TEST(ResolveTest, DerivesWhatIsNotGiven) {

@@ -276,6 +276,16 @@ void check_agrees(const StartingPoint& start, const TrainSettings& s,
         start.checkpoint, tokenizer_text(run.tokenizer_kind, run.tokenizer_blob),
         tokenizer_text(data.tokenizer_kind, data.tokenizer_blob));
   }
+  if (start.resumes()) {
+    const std::string before = value_in_toml(start.config, "optimizer");
+    const std::string was = before.empty() ? train::OptimizerOptions().name : before;
+    if (was != s.optimizer.name) {
+      fail(
+          "--optimizer {}: {} was trained with {}, and has nothing that another one could go on "
+          "with; leave it out, or begin a new run from its weights with --init-from",
+          s.optimizer.name, start.checkpoint, was);
+    }
+  }
   if (start.resumes() && run.seed != s.seed) {
     fail(
         "{} was trained with --seed {}, and --seed {} would read the data in another order; leave "

@@ -100,6 +100,9 @@ void declare_model_options(CLI::App& app, TrainSettings& settings);
 void declare_part_options(CLI::App& app, TrainSettings& settings);
 void declare_machine_options(CLI::App& app, TrainSettings& settings);
 
+/// The part of them that says which optimizer takes the steps.
+void declare_optimizer_options(CLI::App& app, TrainSettings& settings);
+
 /// The options that say what the model is: "--preset", "--kv-heads", ….
 std::vector<std::string> model_options();
 

@@ -1,22 +1,28 @@
 #include "cllm/model/config.h"
 #include "cllm/model/families.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <numeric>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cllm/base/error.h"
+#include "cllm/model/families.h"
 #include "cllm/model/gradient.h"
 #include "cllm/model/initialize.h"
 #include "cllm/model/layout.h"
 #include "cllm/model/places.h"
 #include "support/by_place.h"
+#include "support/error_of.h"
+#include "support/variants.h"
 
 namespace cllm::model {
 namespace {
@@ -24,13 +30,17 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
+std::string message_of(const ModelConfig& config) {
+  return support::error_of([&] { validate(config); });
+}
+
 TEST(Config, ErrorsNameTheOption) {
   const ModelConfig good{.vocabulary = 10};
   EXPECT_NO_THROW(validate(good));
   const auto expect = [&](auto change, const char* option) {
     ModelConfig bad = good;
     change(bad);
-    EXPECT_THAT([&] { validate(bad); }, ThrowsMessage<Error>(HasSubstr(option)));
+    EXPECT_THAT(message_of(bad), HasSubstr(option));
   };
   expect([](ModelConfig& c) { c.layers = 0; }, "--layers 0");
   expect([](ModelConfig& c) { c.heads = 0; }, "--heads 0");
@@ -41,19 +51,200 @@ TEST(Config, ErrorsNameTheOption) {
   expect([](ModelConfig& c) { c.channels = std::size_t{1} << 40; }, "--channels");
 }
 
+TEST(Config, ErrorsOfPartsAreASentence) {
+  const ModelConfig good =
+      support::of_family({.layers = 2, .heads = 4, .channels = 32, .vocabulary = 10}, "qwen3");
+  EXPECT_NO_THROW(validate(good));
+  const auto expect = [&](auto change, const char* message) {
+    ModelConfig bad = good;
+    change(bad);
+    EXPECT_EQ(message_of(bad), message);
+  };
+  expect([](ModelConfig& c) { c.family = "gpt3"; },
+         "--family gpt3: there is no such family; the families are gpt2, llama, qwen3, nanochat");
+  expect([](ModelConfig& c) { c.kv_heads = 3; },
+         "--kv-heads 3 does not divide --heads 4; give a divisor");
+  expect([](ModelConfig& c) { c.kv_heads = 8; }, "--kv-heads 8: give a number from 1 to 4");
+  expect([](ModelConfig& c) { c.head_size = 7; },
+         "--positions rotary turns pairs of numbers, and heads have 7; give an even --head-size");
+  expect([](ModelConfig& c) { c.head_size = 1'000'000; },
+         "--head-size 1000000: with 4 heads give at most 250000");
+  expect([](ModelConfig& c) { c.mlp_width = 20'000'000; },
+         "--mlp-width 20000000: give a number from 1 to 10000000");
+  expect([](ModelConfig& c) { c.context = std::size_t{1} << 26; },
+         "--context 67108864: with --positions rotary and heads of 8 give at most 33554432");
+  expect([](ModelConfig& c) { c.parts.norm_epsilon = 0; },
+         "--norm-epsilon 0: give a number between 0 and 1");
+  expect([](ModelConfig& c) { c.parts.norm_epsilon = std::nan(""); },
+         "--norm-epsilon nan: give a number between 0 and 1");
+  expect([](ModelConfig& c) { c.parts.norm = NormKind::kLayer; },
+         "--norm-epsilon 1e-06: layer norm has 1e-05; leave it out, or give --norm rms");
+  expect([](ModelConfig& c) { c.parts.rope_theta = 1; },
+         "--rope-theta 1: give a number above 1, such as 10000");
+  expect([](ModelConfig& c) { c.parts.rope_theta = HUGE_VAL; },
+         "--rope-theta inf: give a number above 1, such as 10000");
+  expect([](ModelConfig& c) { c.parts.softcap = -1; },
+         "--softcap -1: give a number above 0, such as 15, or 0 for none");
+  expect(
+      [](ModelConfig& c) {
+        c.parts.tied = false;
+        c.embedding_rank = 8;
+      },
+      "--embedding-rank 8: a factorised embedding is the output layer too; give --tied on");
+}
+
+TEST(Config, AHeadSizeOfItsOwnNeedNotDivideTheChannels) {
+  ModelConfig config{.heads = 3, .channels = 32, .vocabulary = 10};
+  EXPECT_THAT(message_of(config), HasSubstr("--heads 3"));
+  config.head_size = 10;
+  EXPECT_NO_THROW(validate(config));
+}
+
+TEST(Config, UsualSizesTakeThePlaceOfNothing) {
+  ModelConfig config{.heads = 4, .channels = 288, .vocabulary = 10};
+  const ModelConfig usual = with_usual_sizes(config);
+  EXPECT_EQ(usual.kv_heads, 4U);
+  EXPECT_EQ(usual.head_size, 72U);
+  EXPECT_EQ(usual.mlp_width, 4U * 288);
+  EXPECT_EQ(config, usual);
+  config.parts.mlp = MlpKind::kSwiglu;
+  EXPECT_EQ(with_usual_sizes(config).mlp_width, 768U);
+  EXPECT_NE(config, usual);
+}
+
 TEST(Config, PresetsAreFoundByName) {
-  for (const Preset& preset : presets()) EXPECT_EQ(find_preset(preset.name).shape, preset.shape);
+  for (const Preset& preset : presets()) {
+    EXPECT_EQ(find_preset(preset.name).shape, preset.shape);
+    EXPECT_EQ(preset.shape.family, find_family(preset.shape.family).name);
+    ModelConfig config = preset.shape;
+    config.vocabulary = 100;
+    EXPECT_NO_THROW(validate(config)) << preset.name;
+  }
   EXPECT_THAT([] { find_preset("gpt3"); }, ThrowsMessage<Error>(HasSubstr("gpt2-124m")));
 }
 
-// 124,439,808 is what OpenAI's file of the model holds, 163,037,184 would be with an untied head.
-TEST(Layout, CountsTheParametersOfGpt2) {
-  ModelConfig config = find_preset("gpt2-124m").shape;
-  config.vocabulary = 50257;
-  EXPECT_EQ(Layout(config).parameter_count(), 124439808u);
-  config = find_preset("gpt2-355m").shape;
-  config.vocabulary = 50257;
-  EXPECT_EQ(Layout(config).parameter_count(), 354823168u);
+// What the files of these models hold. 163,037,184 would be GPT-2 with an untied head; those of
+// llama2.c are called 15M, 42M and 110M.
+TEST(Layout, CountsTheParametersOfPublishedModels) {
+  struct Published {
+    const char* preset;
+    std::size_t vocabulary, parameters;
+  };
+  for (const Published& model : {Published{"gpt2-124m", 50257, 124'439'808},
+                                 {"gpt2-355m", 50257, 354'823'168},
+                                 {"llama-15m", 32000, 15'191'712},
+                                 {"llama-42m", 32000, 41'689'600},
+                                 {"llama-110m", 32000, 109'529'856},
+                                 {"smollm-135m", 49152, 134'515'008},
+                                 {"smollm-360m", 49152, 361'821'120},
+                                 {"qwen3-0.6b", 151936, 596'049'920}}) {
+    ModelConfig config = find_preset(model.preset).shape;
+    config.vocabulary = model.vocabulary;
+    EXPECT_EQ(Layout(config).parameter_count(), model.parameters) << model.preset;
+  }
+}
+
+/// "NAME (ROWS, COLUMNS)" of each tensor, in the layout's order, but for layers above the first.
+std::vector<std::string> tensors_of(std::string_view family) {
+  const ModelConfig shape{.layers = 2,
+                          .heads = 4,
+                          .channels = 20,
+                          .context = 7,
+                          .vocabulary = 11,
+                          .kv_heads = 2,
+                          .head_size = 6,
+                          .mlp_width = 9};
+  std::vector<std::string> tensors;
+  const Layout layout(support::of_family(shape, family));
+  for (const Tensor& tensor : layout.tensors()) {
+    if (tensor.name.starts_with("h.1.")) continue;
+    tensors.push_back(fmt::format("{} ({}, {})", tensor.name, tensor.rows, tensor.columns));
+  }
+  return tensors;
+}
+
+TEST(Layout, HasTheTensorsOfEachFamily) {
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(tensors_of("gpt2"),
+            (Names{"wte.weight (11, 20)", "wpe.weight (7, 20)", "h.0.ln_1.weight (20, 1)",
+                   "h.0.ln_1.bias (20, 1)", "h.0.attn.c_attn.weight (48, 20)",
+                   "h.0.attn.c_attn.bias (48, 1)", "h.0.attn.c_proj.weight (20, 24)",
+                   "h.0.attn.c_proj.bias (20, 1)", "h.0.ln_2.weight (20, 1)",
+                   "h.0.ln_2.bias (20, 1)", "h.0.mlp.c_fc.weight (9, 20)",
+                   "h.0.mlp.c_fc.bias (9, 1)", "h.0.mlp.c_proj.weight (20, 9)",
+                   "h.0.mlp.c_proj.bias (20, 1)", "ln_f.weight (20, 1)", "ln_f.bias (20, 1)"}));
+  EXPECT_EQ(tensors_of("llama"),
+            (Names{"wte.weight (11, 20)", "h.0.ln_1.weight (20, 1)",
+                   "h.0.attn.c_attn.weight (48, 20)", "h.0.attn.c_proj.weight (20, 24)",
+                   "h.0.ln_2.weight (20, 1)", "h.0.mlp.c_fc.weight (18, 20)",
+                   "h.0.mlp.c_proj.weight (20, 9)", "ln_f.weight (20, 1)"}));
+  EXPECT_EQ(tensors_of("qwen3"),
+            (Names{"wte.weight (11, 20)", "h.0.ln_1.weight (20, 1)",
+                   "h.0.attn.c_attn.weight (48, 20)", "h.0.attn.q_norm.weight (6, 1)",
+                   "h.0.attn.k_norm.weight (6, 1)", "h.0.attn.c_proj.weight (20, 24)",
+                   "h.0.ln_2.weight (20, 1)", "h.0.mlp.c_fc.weight (18, 20)",
+                   "h.0.mlp.c_proj.weight (20, 9)", "ln_f.weight (20, 1)"}));
+  EXPECT_EQ(tensors_of("nanochat"),
+            (Names{"wte.weight (11, 20)", "h.0.attn.c_attn.weight (48, 20)",
+                   "h.0.attn.c_proj.weight (20, 24)", "h.0.mlp.c_fc.weight (9, 20)",
+                   "h.0.mlp.c_proj.weight (20, 9)", "lm_head.weight (11, 20)"}));
+}
+
+TEST(Layout, PiecesOfMatricesFillTheirRows) {
+  for (const support::Variant& variant : support::all_variants(
+           {.layers = 2, .heads = 4, .channels = 32, .vocabulary = 11, .kv_heads = 2})) {
+    const Layout layout(variant.config);
+    for (const Tensor& tensor : layout.tensors()) {
+      if (tensor.pieces.empty()) continue;
+      EXPECT_EQ(std::accumulate(tensor.pieces.begin(), tensor.pieces.end(), std::size_t{0}),
+                tensor.rows)
+          << variant.name << ", " << tensor.name;
+    }
+    EXPECT_EQ(layout[layout.layer(1).c_attn_weight].pieces.size(), 3U);
+    EXPECT_EQ(layout[layout.layer(1).c_fc_weight].pieces.size(),
+              variant.config.parts.mlp == MlpKind::kSwiglu ? 2U : 0U);
+  }
+}
+
+// However a model is put together, each tensor has a place of its own in a group, but for a token
+// table that isn't the output layer too: it stands in front of all groups.
+TEST(Layout, GroupsOfAllVariantsHoldTheirTensors) {
+  for (const support::Variant& variant :
+       support::all_variants({.layers = 2, .heads = 2, .channels = 12, .vocabulary = 11})) {
+    SCOPED_TRACE(variant.name);
+    const Layout layout(variant.config);
+    std::size_t end = layout.config().parts.tied ? 0 : layout.groups().front().offset;
+    if (!layout.config().parts.tied) {
+      const Tensor& table = layout[layout.embedding()];
+      EXPECT_EQ(table.offset, 0U);
+      EXPECT_LE(table.size(), end);
+    }
+    for (const Group& group : layout.groups()) {
+      EXPECT_EQ(group.offset, end);
+      end += group.size;
+    }
+    EXPECT_EQ(end, layout.flat_size());
+    const auto expect_in = [&](std::size_t tensor, std::string_view name) {
+      const auto holds = [&](const Group& group) {
+        return layout[tensor].offset >= group.offset &&
+               layout[tensor].offset + layout[tensor].size() <= group.offset + group.size;
+      };
+      const auto group = std::ranges::find_if(layout.groups(), holds);
+      ASSERT_NE(group, layout.groups().end()) << layout[tensor].name;
+      EXPECT_EQ(group->name, name) << layout[tensor].name;
+    };
+    expect_in(layout.lm_head(), "head");
+    if (layout.ln_f().gain) expect_in(*layout.ln_f().gain, "head");
+    if (layout.layer(1).q_norm) expect_in(*layout.layer(1).q_norm, "h.1");
+    expect_in(layout.layer(0).c_fc_weight, "h.0");
+    if (layout.embedding_norm().gain) expect_in(*layout.embedding_norm().gain, "embeddings");
+    std::size_t last = 0;  // the end of the tensor before
+    for (const Tensor& tensor : support::by_place(layout)) {
+      EXPECT_GE(tensor.offset, last);
+      EXPECT_EQ(tensor.offset % 16, 0U);
+      last = tensor.offset + tensor.size();
+    }
+  }
 }
 
 TEST(Layout, TensorsAreAlignedAndApart) {

@@ -1,9 +1,13 @@
 // The fast model against the reference and against PyTorch.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <ostream>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cllm/model/model.h"
@@ -14,6 +18,7 @@
 #include "support/reference_gradients.h"
 #include "support/reference_model.h"
 #include "support/tolerance.h"
+#include "support/variants.h"
 
 namespace cllm {
 namespace {
@@ -23,57 +28,107 @@ using model::Purpose;
 using model::Workspace;
 using support::Example;
 
-struct Shape {
+struct Case {
+  std::string name;
   ModelConfig config;
   std::size_t sequences, positions;
+
+  bool is_large() const { return config.vocabulary > 10000; }  // its reference is slow
 };
 
-std::vector<Shape> shapes() {
-  return {
-      {{.layers = 1, .heads = 1, .channels = 8, .context = 4, .vocabulary = 5}, 1, 1},
-      {{.layers = 1, .heads = 1, .channels = 5, .context = 7, .vocabulary = 13}, 2, 7},
-      {{.layers = 2, .heads = 2, .channels = 16, .context = 16, .vocabulary = 29}, 3, 16},
-      {{.layers = 2, .heads = 4, .channels = 32, .context = 40, .vocabulary = 61}, 2, 33},
-      {{.layers = 3, .heads = 3, .channels = 48, .context = 20, .vocabulary = 257}, 1, 20},
-      // Factorised embeddings: thin, half, as wide as the model.
-      {{.layers = 1,
-        .heads = 1,
-        .channels = 5,
-        .context = 7,
-        .vocabulary = 13,
-        .embedding_rank = 1},
-       2,
-       7},
-      {{.layers = 2,
-        .heads = 4,
-        .channels = 32,
-        .context = 40,
-        .vocabulary = 61,
-        .embedding_rank = 16},
-       2,
-       33},
-      {{.layers = 1,
-        .heads = 2,
-        .channels = 16,
-        .context = 16,
-        .vocabulary = 29,
-        .embedding_rank = 16},
+void PrintTo(const Case& one, std::ostream* out) {
+  *out << fmt::format("{}, batch {}x{}", model::shape_text(one.config), one.sequences,
+                      one.positions);
+}
+
+std::vector<Case> cases() {
+  std::vector<Case> cases = {
+      {"gpt2_one_position",
+       {.layers = 1, .heads = 1, .channels = 8, .context = 4, .vocabulary = 5},
+       1,
+       1},
+      {"gpt2_odd", {.layers = 1, .heads = 1, .channels = 5, .context = 7, .vocabulary = 13}, 2, 7},
+      {"gpt2_two_heads",
+       {.layers = 2, .heads = 2, .channels = 16, .context = 16, .vocabulary = 29},
        3,
        16},
-      // More positions than a block of queries, and a part of one left over.
-      {{.layers = 1, .heads = 2, .channels = 16, .context = 300, .vocabulary = 40}, 1, 275},
-      // More rows than the head takes at a time.
-      {{.layers = 1, .heads = 1, .channels = 4, .context = 48, .vocabulary = 600000}, 1, 48},
-      {{.layers = 1,
-        .heads = 1,
-        .channels = 4,
-        .context = 48,
-        .vocabulary = 600000,
-        .embedding_rank = 2},
-       1,
-       48},
   };
+  const auto add = [&](std::string_view name, const ModelConfig& config, std::size_t sequences,
+                       std::size_t positions) {
+    cases.push_back({std::string(name), config, sequences, positions});
+  };
+  // Factorised embeddings: thin, half, as wide as the model.
+  ModelConfig codes{.layers = 1, .heads = 1, .channels = 5, .context = 7, .vocabulary = 13};
+  codes.embedding_rank = 1;
+  add("gpt2_thin_codes", codes, 2, 7);
+  codes = {.layers = 2, .heads = 4, .channels = 32, .context = 40, .vocabulary = 61};
+  codes.embedding_rank = 16;
+  add("gpt2_half_codes", codes, 2, 33);
+  codes = {.layers = 1, .heads = 2, .channels = 16, .context = 16, .vocabulary = 29};
+  codes.embedding_rank = 16;
+  add("gpt2_wide_codes", codes, 3, 16);
+
+  const auto add_all = [&](std::string_view name, const std::vector<support::Variant>& variants,
+                           std::size_t sequences, std::size_t positions) {
+    for (const support::Variant& variant : variants) {
+      add(fmt::format("{}_{}", variant.name, name), variant.config, sequences, positions);
+    }
+  };
+  add_all("parts",
+          support::all_variants({.layers = 2,
+                                 .heads = 4,
+                                 .channels = 32,
+                                 .context = 40,
+                                 .vocabulary = 61,
+                                 .kv_heads = 2}),
+          2, 33);
+  add_all("three_heads",
+          support::all_families(
+              {.layers = 3, .heads = 3, .channels = 48, .context = 20, .vocabulary = 257}),
+          1, 20);
+  // Nothing is a multiple of a vector's length.
+  add_all("odd_sizes",
+          support::all_families({.layers = 2,
+                                 .heads = 3,
+                                 .channels = 13,
+                                 .context = 9,
+                                 .vocabulary = 17,
+                                 .kv_heads = 1,
+                                 .head_size = 10,
+                                 .mlp_width = 21}),
+          3, 7);
+  add_all("first_position",
+          support::all_families(
+              {.layers = 1, .heads = 2, .channels = 12, .context = 5, .vocabulary = 7}),
+          2, 1);
+  // More positions than a block of queries, and a part of one left over.
+  add_all("long",
+          support::all_families({.layers = 1,
+                                 .heads = 2,
+                                 .channels = 16,
+                                 .context = 300,
+                                 .vocabulary = 40,
+                                 .kv_heads = 1}),
+          1, 275);
+  // More rows than the head takes at a time.
+  const ModelConfig large{
+      .layers = 1, .heads = 1, .channels = 4, .context = 48, .vocabulary = 600000};
+  add_all("large_vocabulary", support::all_families(large), 1, 48);
+  codes = large;
+  codes.embedding_rank = 2;
+  add("gpt2_codes_large_vocabulary", codes, 1, 48);
+  return cases;
 }
+
+class FastModel : public testing::TestWithParam<Case> {
+ protected:
+  const ModelConfig& config() const { return GetParam().config; }
+  Example example(std::uint64_t seed) const {
+    return support::make_example(config(), GetParam().sequences, GetParam().positions, seed);
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Cases, FastModel, testing::ValuesIn(cases()), support::NameOfParameter());
 
 std::vector<const kernels::Kernels*> implementations() {
   std::vector<const kernels::Kernels*> result = {&kernels::portable_kernels()};
@@ -90,35 +145,78 @@ double reference_loss(const Example& e) {
                                          e.sequences, e.positions);
 }
 
-TEST(FastModel, LossAndGradientsAreThoseOfTheReference) {
-  for (const Shape& shape : shapes()) {
-    const bool is_large = shape.config.vocabulary > 10000;  // its reference is slow
-    const Example e = support::make_example(shape.config, shape.sequences, shape.positions, 11);
-    const double tolerance =
-        is_large ? 1e-4 : support::gradient_tolerance(e, support::kFloatRoundoff);
-    const std::vector<double> reference = support::reference_gradients<double>(
-        e.layout, e.exact_parameters(), e.inputs, e.targets, e.sequences, e.positions);
-    const double loss = reference_loss(e);
-    for (const kernels::Kernels* kernels : implementations()) {
-      SCOPED_TRACE(std::string(kernels->name) + ", V = " + std::to_string(shape.config.vocabulary));
-      const model::Model model(shape.config, *kernels);
-      support::TrainingRoom room(model, {e.sequences, e.positions, e.sequences * e.positions});
-      AlignedBuffer<float> gradient(e.layout.flat_size());
-      const auto rows = static_cast<double>(e.sequences * e.positions);
-      const double fast = room.loss_and_gradient(e.parameters.data(), micro_batch_of(e),
-                                                 static_cast<float>(1 / rows), gradient.data());
-      EXPECT_NEAR(fast / rows, loss, tolerance * std::max(1.0, loss));
-      EXPECT_TRUE(support::gradients_agree<float>(e.layout, gradient.span(), reference, tolerance));
-      // The checker must refuse a gradient that is wrong in one place.
-      gradient[e.layout[*e.layout.ln_f().gain].offset] *= 1.1f;
-      gradient[e.layout[*e.layout.ln_f().gain].offset] += 0.1f;
-      EXPECT_FALSE(
-          support::gradients_agree<float>(e.layout, gradient.span(), reference, tolerance));
-    }
+TEST_P(FastModel, LossAndGradientsAreThoseOfTheReference) {
+  const Example e = example(11);
+  const double tolerance =
+      GetParam().is_large() ? 1e-4 : support::gradient_tolerance(e, support::kFloatRoundoff);
+  const std::vector<double> reference = support::reference_gradients<double>(
+      e.layout, e.exact_parameters(), e.inputs, e.targets, e.sequences, e.positions);
+  const double loss = reference_loss(e);
+  for (const kernels::Kernels* kernels : implementations()) {
+    SCOPED_TRACE(kernels->name);
+    const model::Model model(config(), *kernels);
+    support::TrainingRoom room(model, {e.sequences, e.positions, e.sequences * e.positions});
+    AlignedBuffer<float> gradient(e.layout.flat_size());
+    const auto rows = static_cast<double>(e.sequences * e.positions);
+    const double fast = room.loss_and_gradient(e.parameters.data(), micro_batch_of(e),
+                                               static_cast<float>(1 / rows), gradient.data());
+    EXPECT_NEAR(fast / rows, loss, tolerance * std::max(1.0, loss));
+    const auto agree =
+        support::gradients_agree<float>(e.layout, gradient.span(), reference, tolerance);
+    EXPECT_TRUE(agree);
+    RecordProperty(std::string(kernels->name), agree.message());
+    // The checker must refuse a gradient that is wrong in one place.
+    float& wrong = gradient[e.layout[e.layout.layer(0).attn_proj_weight].offset];
+    wrong = 1.1f * wrong + 0.1f;
+    EXPECT_FALSE(support::gradients_agree<float>(e.layout, gradient.span(), reference, tolerance));
   }
 }
 
-TEST(FastModel, LossAndGradientsAreThoseOfPyTorch) {
+// What a team computes depends on the micro-batch and its token blocks, not on how many share it.
+TEST_P(FastModel, ATeamOfAnySizeGivesTheSameBits) {
+  if (GetParam().is_large()) GTEST_SKIP() << "takes a minute";
+  const Example e = example(4);
+  const model::Model model(config(), kernels::select_kernels());
+  const std::size_t rows = e.sequences * e.positions;
+  const auto gradient_of = [&](std::size_t token_block, int team) {
+    support::TrainingRoom room(model, {e.sequences, e.positions, token_block}, team);
+    std::vector<float> result(e.layout.flat_size());
+    // Twice, so that what a micro-batch leaves behind would be seen.
+    for (int i = 0; i < 2; ++i) {
+      result.push_back(static_cast<float>(
+          room.loss_and_gradient(e.parameters.data(), micro_batch_of(e), 1.0f, result.data())));
+    }
+    return result;
+  };
+  const std::vector<float> alone = gradient_of((rows + 3) / 4, 1);
+  for (const int team : {2, 3, 4, 7}) {
+    EXPECT_EQ(gradient_of((rows + 3) / 4, team), alone) << rows << " rows, a team of " << team;
+  }
+  // And whatever the token block, it is the same gradient but for rounding.
+  const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
+  const auto buffer = static_cast<std::ptrdiff_t>(e.layout.flat_size());
+  const std::vector<double> reference(alone.begin(), alone.begin() + buffer);
+  const std::vector<float> whole = gradient_of(rows, 1);
+  EXPECT_TRUE(support::gradients_agree<float>(
+      e.layout, std::span(whole).first(e.layout.flat_size()), reference, tolerance));
+}
+
+TEST_P(FastModel, EvaluationGivesTheBitsOfTraining) {
+  const Example e = example(3);
+  const model::Model model(config(), kernels::select_kernels());
+  const model::MicroBatchShape micro_batch{e.sequences, e.positions, e.sequences * e.positions};
+  EXPECT_LE(Workspace::bytes_for(model.network(), micro_batch, Purpose::kEvaluation),
+            Workspace::bytes_for(model.network(), micro_batch, Purpose::kTraining));
+  support::TrainingRoom training(model, micro_batch);
+  Workspace evaluation(model.network(), micro_batch, Purpose::kEvaluation);
+  model::Scratch scratch(e.positions, 0, Purpose::kEvaluation);
+  AlignedBuffer<float> gradient(e.layout.flat_size());
+  EXPECT_EQ(
+      model.loss(e.parameters.data(), micro_batch_of(e), evaluation, scratch),
+      training.loss_and_gradient(e.parameters.data(), micro_batch_of(e), 1.0f, gradient.data()));
+}
+
+TEST(FastModelOfGolden, LossAndGradientsAreThoseOfPyTorch) {
   const support::Golden golden = support::load_golden();
   const Example& e = golden.start;
   const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
@@ -137,7 +235,7 @@ TEST(FastModel, LossAndGradientsAreThoseOfPyTorch) {
 
 // Micro-batches add to the gradient that is there, and a workspace carries nothing over from one to
 // the next.
-TEST(FastModel, GradientsOfMicroBatchesAddUp) {
+TEST(FastModelOfMicroBatches, GradientsOfMicroBatchesAddUp) {
   const ModelConfig config{
       .layers = 2, .heads = 2, .channels = 16, .context = 16, .vocabulary = 29};
   const Example e = support::make_example(config, 3, 16, 5);
@@ -156,54 +254,6 @@ TEST(FastModel, GradientsOfMicroBatchesAddUp) {
   EXPECT_NEAR(sum, loss, tolerance * loss);
   const std::vector<double> reference(together.span().begin(), together.span().end());
   EXPECT_TRUE(support::gradients_agree<float>(e.layout, apart.span(), reference, tolerance));
-}
-
-// What a team computes depends on the micro-batch and its token blocks, not on how many share it.
-TEST(FastModel, ATeamOfAnySizeGivesTheSameBits) {
-  for (const Shape& shape : shapes()) {
-    if (shape.config.vocabulary > 10000) continue;  // takes a minute
-    const Example e = support::make_example(shape.config, shape.sequences, shape.positions, 4);
-    const model::Model model(shape.config, kernels::select_kernels());
-    const std::size_t rows = e.sequences * e.positions;
-    const auto gradient_of = [&](std::size_t token_block, int team) {
-      support::TrainingRoom room(model, {e.sequences, e.positions, token_block}, team);
-      std::vector<float> result(e.layout.flat_size());
-      // Twice, so that what a micro-batch leaves behind would be seen.
-      for (int i = 0; i < 2; ++i) {
-        result.push_back(static_cast<float>(
-            room.loss_and_gradient(e.parameters.data(), micro_batch_of(e), 1.0f, result.data())));
-      }
-      return result;
-    };
-    const std::vector<float> alone = gradient_of((rows + 3) / 4, 1);
-    for (const int team : {2, 3, 4, 7}) {
-      EXPECT_EQ(gradient_of((rows + 3) / 4, team), alone) << rows << " rows, a team of " << team;
-    }
-    // And whatever the token block, it is the same gradient but for rounding.
-    const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
-    const auto buffer = static_cast<std::ptrdiff_t>(e.layout.flat_size());
-    const std::vector<double> reference(alone.begin(), alone.begin() + buffer);
-    const std::vector<float> whole = gradient_of(rows, 1);
-    EXPECT_TRUE(support::gradients_agree<float>(
-        e.layout, std::span(whole).first(e.layout.flat_size()), reference, tolerance));
-  }
-}
-
-TEST(FastModel, EvaluationGivesTheBitsOfTraining) {
-  for (const Shape& shape : shapes()) {
-    const Example e = support::make_example(shape.config, shape.sequences, shape.positions, 3);
-    const model::Model model(shape.config, kernels::select_kernels());
-    const model::MicroBatchShape micro_batch{e.sequences, e.positions, e.sequences * e.positions};
-    EXPECT_LE(Workspace::bytes_for(model.network(), micro_batch, Purpose::kEvaluation),
-              Workspace::bytes_for(model.network(), micro_batch, Purpose::kTraining));
-    support::TrainingRoom training(model, micro_batch);
-    Workspace evaluation(model.network(), micro_batch, Purpose::kEvaluation);
-    model::Scratch scratch(e.positions, 0, Purpose::kEvaluation);
-    AlignedBuffer<float> gradient(e.layout.flat_size());
-    EXPECT_EQ(
-        model.loss(e.parameters.data(), micro_batch_of(e), evaluation, scratch),
-        training.loss_and_gradient(e.parameters.data(), micro_batch_of(e), 1.0f, gradient.data()));
-  }
 }
 
 }  // namespace

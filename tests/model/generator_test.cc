@@ -11,10 +11,12 @@
 #include <vector>
 
 #include "cllm/base/error.h"
+#include "support/compare.h"
 #include "support/error_of.h"
 #include "support/example.h"
 #include "support/reference_model.h"
 #include "support/tolerance.h"
+#include "support/variants.h"
 
 namespace cllm {
 namespace {
@@ -23,63 +25,58 @@ using model::Generator;
 using model::SamplingOptions;
 using support::Example;
 
-const model::ModelConfig kConfig{
+const model::ModelConfig kShape{
     .layers = 2, .heads = 2, .channels = 16, .context = 12, .vocabulary = 23};
-const model::ModelConfig kFactorised{
-    .layers = 2, .heads = 2, .channels = 16, .context = 12, .vocabulary = 23, .embedding_rank = 6};
 
-/// The reference's loss of `target` after `text`, for the last position alone.
-double reference_loss_of_last(const Example& e, std::span<const std::uint32_t> text,
-                              std::uint32_t target) {
-  // The mean loss over n positions times n, less the same without the last position.
-  const auto total = [&](std::size_t positions) {
-    if (positions == 0) return 0.0;
-    std::vector<std::uint32_t> inputs(text.begin(), text.begin() + static_cast<long>(positions));
-    std::vector<std::uint32_t> targets(positions, target);
-    return support::reference_loss<double>(e.layout, e.exact_parameters(), inputs, targets, 1,
-                                           positions) *
-           static_cast<double>(positions);
-  };
-  return total(text.size()) - total(text.size() - 1);
+/// The reference's logits (1, V) after a text.
+support::Matrix<double> reference_logits_after(const Example& e,
+                                               std::span<const std::uint32_t> text) {
+  const support::Matrix<double> logits =
+      support::reference_logits<double>(e.layout, e.exact_parameters(), text, {1, text.size()});
+  return support::rows_of(logits, {text.size() - 1});
 }
 
-double loss_of(std::span<const float> logits, std::uint32_t target) {
-  double sum = 0;
-  for (const float logit : logits) sum += std::exp(static_cast<double>(logit));
-  return std::log(sum) - static_cast<double>(logits[target]);
+std::vector<support::Variant> variants() {
+  std::vector<support::Variant> variants = support::all_variants(kShape);
+  model::ModelConfig codes = kShape;
+  codes.embedding_rank = 6;
+  variants.push_back({"gpt2_codes", codes});
+  return variants;
 }
 
-class GeneratorTest : public testing::TestWithParam<model::ModelConfig> {};
-INSTANTIATE_TEST_SUITE_P(Tables, GeneratorTest, testing::Values(kConfig, kFactorised),
-                         [](const auto& table) {
-                           return std::string(table.param.is_factorised() ? "Factorised" : "Dense");
-                         });
+class GeneratorTest : public testing::TestWithParam<support::Variant> {};
+INSTANTIATE_TEST_SUITE_P(Variants, GeneratorTest, testing::ValuesIn(variants()),
+                         support::NameOfParameter());
 
 TEST_P(GeneratorTest, LogitsAreTheReferencesWhicheverWayTextComesIn) {
-  const Example e = support::make_example(GetParam(), 1, 12, 4);
-  const model::Model model(GetParam(), kernels::select_kernels());
-  const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff) * 10;
+  const Example e = support::make_example(GetParam().config, 1, 12, 4);
+  const model::Model model(GetParam().config, kernels::select_kernels());
+  const double tolerance = support::logits_tolerance(e, support::kFloatRoundoff);
   const std::span<const std::uint32_t> text(e.inputs);
   Generator stepwise(model, e.parameters);
   for (std::size_t n = 1; n <= text.size(); ++n) {
+    const support::Matrix<double> reference = reference_logits_after(e, text.first(n));
+    EXPECT_TRUE(
+        support::logits_agree(stepwise.advance(text.subspan(n - 1, 1)), reference, tolerance));
     Generator at_once(model, e.parameters);
-    const auto one_by_one = stepwise.advance(text.subspan(n - 1, 1));
-    const auto whole = at_once.advance(text.first(n));
-    for (const std::uint32_t target : {0u, 11u, 22u}) {
-      const double loss = reference_loss_of_last(e, text.first(n), target);
-      EXPECT_NEAR(loss_of(one_by_one, target), loss, tolerance * loss) << n;
-      EXPECT_NEAR(loss_of(whole, target), loss, tolerance * loss) << n;
-    }
+    const std::span<const float> whole = at_once.advance(text.first(n));
+    EXPECT_TRUE(support::logits_agree(whole, reference, tolerance));
+    // The checker must refuse one logit that is a little off.
+    std::vector<float> wrong(whole.begin(), whole.end());
+    wrong[n] += 0.01f * (1 + std::abs(wrong[n]));
+    EXPECT_FALSE(support::logits_agree<float>(wrong, reference, tolerance));
   }
 }
 
 TEST_P(GeneratorTest, GoesOnFromTheLatterHalfWhenTheContextIsFull) {
-  const Example e = support::make_example(GetParam(), 2, 12, 4);
-  const model::Model model(GetParam(), kernels::select_kernels());
+  const Example e = support::make_example(GetParam().config, 2, 12, 4);
+  const model::Model model(GetParam().config, kernels::select_kernels());
   const std::span<const std::uint32_t> text(e.inputs);  // 24 tokens, twice the context
   Generator full(model, e.parameters);
   full.advance(text.first(12));
   const auto slid = full.advance(text.subspan(12, 1));
+  EXPECT_TRUE(support::logits_agree(slid, reference_logits_after(e, text.subspan(7, 6)),
+                                    support::logits_tolerance(e, support::kFloatRoundoff)));
   Generator fresh(model, e.parameters);
   const auto half = fresh.advance(text.subspan(7, 6));
   EXPECT_TRUE(std::ranges::equal(slid, half));

@@ -13,31 +13,87 @@
 #include <string>
 #include <vector>
 
+#include "cllm/base/random.h"
 #include "support/compare.h"
 #include "support/example.h"
 #include "support/reference_gradients.h"
 #include "support/reference_model.h"
 #include "support/tolerance.h"
+#include "support/variants.h"
 
 namespace cllm {
 namespace {
 
 using support::Example;
 
-struct Shape {
+struct Case {
+  std::string name;
   model::ModelConfig config;
   std::size_t sequences;
   std::size_t positions;
 };
 
-void PrintTo(const Shape& shape, std::ostream* out) {
-  const model::ModelConfig& c = shape.config;
-  *out << fmt::format("L{} H{} C{} context {} V{}, batch {}x{}", c.layers, c.heads, c.channels,
-                      c.context, c.vocabulary, shape.sequences, shape.positions);
+void PrintTo(const Case& one, std::ostream* out) {
+  *out << fmt::format("{}, batch {}x{}", model::shape_text(one.config), one.sequences,
+                      one.positions);
 }
 
-Example example_of(const Shape& shape, std::uint64_t seed = 1) {
-  return support::make_example(shape.config, shape.sequences, shape.positions, seed);
+Example example_of(const model::ModelConfig& config, std::size_t sequences, std::size_t positions,
+                   std::uint64_t seed = 1) {
+  return support::make_example(config, sequences, positions, seed);
+}
+
+/// All variants of a small model, and all families in shapes that are odd in some way.
+std::vector<Case> cases() {
+  std::vector<Case> cases;
+  const model::ModelConfig small{
+      .layers = 2, .heads = 2, .channels = 8, .context = 6, .vocabulary = 11, .mlp_width = 9};
+  for (const support::Variant& variant : support::all_variants(small)) {
+    cases.push_back({variant.name, variant.config, 2, 5});
+  }
+  const auto add = [&](const char* name, const model::ModelConfig& shape, std::size_t sequences,
+                       std::size_t positions) {
+    for (const support::Variant& variant : support::all_families(shape)) {
+      cases.push_back(
+          {fmt::format("{}_{}", variant.name, name), variant.config, sequences, positions});
+    }
+  };
+  add("one_position",
+      {.layers = 1, .heads = 1, .channels = 4, .context = 1, .vocabulary = 3, .mlp_width = 5}, 1,
+      1);
+  add("positions_alone",
+      {.layers = 1, .heads = 1, .channels = 6, .context = 5, .vocabulary = 7, .mlp_width = 7}, 3,
+      1);
+  add("one_head", {.layers = 2, .heads = 1, .channels = 10, .context = 9, .vocabulary = 13}, 1, 7);
+  add("many_heads",
+      {.layers = 2, .heads = 4, .channels = 8, .context = 4, .vocabulary = 16, .kv_heads = 2}, 3,
+      4);
+  add("three_heads_of_six",
+      {.layers = 3,
+       .heads = 3,
+       .channels = 5,
+       .context = 5,
+       .vocabulary = 2,
+       .kv_heads = 1,
+       .head_size = 6,
+       .mlp_width = 4},
+      2, 5);
+  cases.push_back({"gpt2_odd_heads",
+                   {.layers = 2, .heads = 1, .channels = 5, .context = 9, .vocabulary = 13},
+                   1,
+                   7});
+  for (const std::size_t rank : {2U, 8U}) {
+    cases.push_back({fmt::format("gpt2_codes_of_{}", rank),
+                     {.layers = 2,
+                      .heads = 2,
+                      .channels = 8,
+                      .context = 6,
+                      .vocabulary = 11,
+                      .embedding_rank = rank},
+                     2,
+                     6});
+  }
+  return cases;
 }
 
 double loss_of(const Example& e) {
@@ -68,10 +124,15 @@ std::uint64_t seeds() {
   return count == nullptr ? 5 : std::stoull(count);
 }
 
-class ReferenceGradients : public ::testing::TestWithParam<Shape> {};
+class ReferenceGradients : public ::testing::TestWithParam<Case> {
+ protected:
+  Example example(std::uint64_t seed = 1) const {
+    return example_of(GetParam().config, GetParam().sequences, GetParam().positions, seed);
+  }
+};
 
 TEST_P(ReferenceGradients, AgreeWithTheComplexStepForEveryParameter) {
-  const Example e = example_of(GetParam());
+  const Example e = example();
   const double tolerance = support::gradient_tolerance(e, support::kDoubleRoundoff);
   EXPECT_LT(tolerance, 1e-11);
   const auto agree = support::gradients_agree<double>(e.layout, gradients_of(e),
@@ -83,7 +144,7 @@ TEST_P(ReferenceGradients, AgreeWithTheComplexStepForEveryParameter) {
 /// The same arithmetic in float: what a tolerance for float means, and that it is not too tight.
 TEST_P(ReferenceGradients, InFloatAgreeWithinTheToleranceForFloat) {
   for (std::uint64_t seed = 0; seed < seeds(); ++seed) {
-    const Example e = example_of(GetParam(), seed);
+    const Example e = example(seed);
     const auto agree = support::gradients_agree<float>(
         e.layout,
         support::reference_gradients<float>(e.layout, e.parameters, e.inputs, e.targets,
@@ -94,55 +155,40 @@ TEST_P(ReferenceGradients, InFloatAgreeWithinTheToleranceForFloat) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, ReferenceGradients,
-    ::testing::Values(
-        Shape{{.layers = 1, .heads = 1, .channels = 4, .context = 1, .vocabulary = 3}, 1, 1},
-        Shape{{.layers = 1, .heads = 1, .channels = 6, .context = 5, .vocabulary = 7}, 3, 1},
-        Shape{{.layers = 1, .heads = 2, .channels = 8, .context = 6, .vocabulary = 11}, 2, 6},
-        Shape{{.layers = 2, .heads = 1, .channels = 5, .context = 9, .vocabulary = 13}, 1, 7},
-        Shape{{.layers = 2, .heads = 4, .channels = 8, .context = 4, .vocabulary = 16}, 3, 4},
-        Shape{{.layers = 3, .heads = 3, .channels = 6, .context = 5, .vocabulary = 2}, 2, 5},
-        Shape{{.layers = 1,
-               .heads = 1,
-               .channels = 6,
-               .context = 5,
-               .vocabulary = 7,
-               .embedding_rank = 2},
-              3,
-              4},
-        Shape{{.layers = 2,
-               .heads = 2,
-               .channels = 8,
-               .context = 6,
-               .vocabulary = 11,
-               .embedding_rank = 8},
-              2,
-              6}));
+INSTANTIATE_TEST_SUITE_P(Cases, ReferenceGradients, ::testing::ValuesIn(cases()),
+                         support::NameOfParameter());
 
-TEST(ReferenceModel, StartsAtTheLogOfTheVocabulary) {
+class ReferenceModel : public ::testing::TestWithParam<support::Variant> {
+ protected:
+  /// Logits of other inputs, or parameters, than the example's.
+  static support::Matrix<double> logits_of(const Example& e) {
+    return support::reference_logits<double>(e.layout, e.exact_parameters(), e.inputs,
+                                             {e.sequences, e.positions});
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(
+    Variants, ReferenceModel,
+    ::testing::ValuesIn(support::all_variants(
+        {.layers = 2, .heads = 2, .channels = 8, .context = 6, .vocabulary = 10, .mlp_width = 9})),
+    support::NameOfParameter());
+
+TEST_P(ReferenceModel, StartsAtTheLogOfTheVocabulary) {
   // Equal logits, whatever the rest is: a zero table gives logits of zero.
-  Example e =
-      example_of({{.layers = 1, .heads = 2, .channels = 8, .context = 4, .vocabulary = 10}, 2, 4});
-  const model::Tensor& table = e.layout[e.layout.embedding()];
+  Example e = example_of(GetParam().config, 2, 4);
+  const model::Tensor& table = e.layout[e.layout.lm_head()];
   std::fill_n(e.parameters.begin() + static_cast<std::ptrdiff_t>(table.offset), table.size(), 0.0F);
   EXPECT_NEAR(loss_of(e), std::log(10.0), 4 * std::numeric_limits<double>::epsilon());
 }
 
 /// A later token changes no earlier logits, to the bit; and sequences don't see each other.
-TEST(ReferenceModel, IsCausal) {
-  const Example e =
-      example_of({{.layers = 2, .heads = 2, .channels = 8, .context = 6, .vocabulary = 9}, 2, 6});
-  const auto logits = [&](const std::vector<std::uint32_t>& inputs) {
-    return support::reference_forward<double>(e.layout, e.exact_parameters(), inputs,
-                                              {e.sequences, e.positions})
-        .logits;
-  };
-  const auto before = logits(e.inputs);
+TEST_P(ReferenceModel, IsCausal) {
+  const Example e = example_of(GetParam().config, 2, 6);
+  const support::Matrix<double> before = logits_of(e);
   constexpr std::size_t kChanged = 3;  // in the first sequence
-  std::vector<std::uint32_t> inputs = e.inputs;
-  inputs[kChanged] = (inputs[kChanged] + 1) % 9;
-  const auto after = logits(inputs);
+  Example other = e;
+  other.inputs[kChanged] = (other.inputs[kChanged] + 1) % 10;
+  const support::Matrix<double> after = logits_of(other);
   for (std::size_t n = 0; n < before.rows; ++n) {
     const bool sees = n >= kChanged && n < e.positions;
     for (std::size_t v = 0; v < before.columns; ++v) {
@@ -151,15 +197,77 @@ TEST(ReferenceModel, IsCausal) {
   }
 }
 
-TEST(ReferenceModel, SurvivesLogitsBeyondTheRangeOfExp) {
-  support::Matrix<double> logits(1, 3);
-  logits.values = {2000, 1000, -2000};
-  EXPECT_EQ(support::cross_entropy<double>(logits, std::vector<std::uint32_t>{1}), 1000);
+TEST_P(ReferenceModel, LogitsStayWithinTheSoftcap) {
+  const double cap = GetParam().config.parts.softcap;
+  Example e = example_of(GetParam().config, 1, 6);
+  const model::Tensor& table = e.layout[e.layout.lm_head()];
+  for (std::size_t i = 0; i < table.size(); ++i) e.parameters[table.offset + i] *= 1000;
+  double largest = 0;
+  for (const double logit : logits_of(e).values) largest = std::max(largest, std::abs(logit));
+  if (cap > 0) {
+    EXPECT_LE(largest, cap);
+  } else {
+    EXPECT_GT(largest, 15);
+  }
 }
 
-TEST(ReferenceModel, RefusesWhatDoesNotFit) {
+/// A model whose heads of queries share keys and values is one whose heads have the same ones.
+TEST_P(ReferenceModel, SharedKeysAreEqualKeys) {
+  model::ModelConfig config = GetParam().config;
+  config.kv_heads = 1;
+  const Example shared = example_of(config, 2, 6);
+  config.kv_heads = 2;
+  Example equal = example_of(config, 2, 6);
+  equal.inputs = shared.inputs;
+  const std::size_t d = shared.layout.config().head_size;
+  for (std::size_t i = 0; i < shared.layout.tensors().size(); ++i) {
+    const model::Tensor& from = shared.layout[i];
+    const model::Tensor& to = equal.layout[i];
+    // The rows of queries stay, those of keys and of values come twice.
+    for (std::size_t row = 0; row < to.rows; ++row) {
+      const std::size_t head = row / d;
+      const std::size_t from_row =
+          to.rows == from.rows || head < 2 ? row : (head < 4 ? 2 * d : 3 * d) + row % d;
+      for (std::size_t column = 0; column < to.columns; ++column) {
+        equal.parameters[to.offset + row * to.columns + column] =
+            shared.parameters[from.offset + from_row * from.columns + column];
+      }
+    }
+  }
+  EXPECT_EQ(logits_of(shared).values, logits_of(equal).values);
+}
+
+/// What rotary positions are for: a score depends on how far apart a query and a key are.
+TEST(ReferenceFunctions, RotatedScoresDependOnTheDistance) {
+  const support::Matrix<double> heads = [] {
+    RandomStream random(1, 0);
+    support::Matrix<double> matrix(2, 6);
+    for (double& value : matrix.values) value = random.normal();
+    return matrix;
+  }();
+  // The first head at positions from 0 on, and the second.
+  const auto at_all = [&](std::size_t head) {
+    return support::rotated(support::rows_of(heads, std::vector<std::size_t>(8, head)), 100, 1);
+  };
+  const support::Matrix<double> scores = product_transposed(at_all(0), at_all(1));
+  for (std::size_t t = 1; t < 8; ++t) {
+    for (std::size_t u = 1; u < 8; ++u) {
+      EXPECT_NEAR(scores(t, u), scores(t - 1, u - 1), 1e-14);
+    }
+  }
+  EXPECT_GT(std::abs(scores(0, 0) - scores(0, 1)), 0.01);
+}
+
+TEST(ReferenceFunctions, SurviveLogitsBeyondTheRangeOfExp) {
+  support::Matrix<double> logits(1, 3);
+  logits.values = {2000, 1000, -2000};
+  const std::vector<std::uint32_t> target = {1};
+  EXPECT_EQ(support::cross_entropy<double>(logits, target)(0, 0), 1000);
+}
+
+TEST(ReferenceFunctions, RefuseWhatDoesNotFit) {
   const Example e =
-      example_of({{.layers = 1, .heads = 1, .channels = 4, .context = 4, .vocabulary = 5}, 1, 4});
+      example_of({.layers = 1, .heads = 1, .channels = 4, .context = 4, .vocabulary = 5}, 1, 4);
   Example unknown = e;
   unknown.inputs[2] = 5;
   EXPECT_THROW(loss_of(unknown), std::invalid_argument);
@@ -180,7 +288,7 @@ class Comparator : public ::testing::Test {
  protected:
   Comparator()
       : example_(example_of(
-            {{.layers = 2, .heads = 2, .channels = 8, .context = 6, .vocabulary = 11}, 2, 6})),
+            {.layers = 2, .heads = 2, .channels = 8, .context = 6, .vocabulary = 11}, 2, 6)),
         right_(gradients_of(example_)),
         fast_(right_.begin(), right_.end()),
         tolerance_(support::gradient_tolerance(example_, support::kFloatRoundoff)) {}

@@ -14,6 +14,7 @@
 
 #include "cllm/model/layout.h"
 #include "support/by_place.h"
+#include "support/matrix.h"
 
 namespace cllm::support {
 
@@ -118,6 +119,27 @@ template <typename T>
   }
   return (worst.ratio <= 1 ? ::testing::AssertionSuccess() : ::testing::AssertionFailure())
          << fmt::format("at {:.2g} of the tolerance, {}", worst.ratio, worst.message);
+}
+
+/// The same of logits, which have no floor: whether `fast` (N, V) is `reference` but for rounding.
+template <typename T>
+::testing::AssertionResult logits_agree(std::span<const T> fast, const Matrix<double>& reference,
+                                        double relative_tolerance) {
+  if (fast.size() != reference.values.size()) {
+    return ::testing::AssertionFailure() << fmt::format("{} logits where the reference has {}",
+                                                        fast.size(), reference.values.size());
+  }
+  const model::Tensor whole{.name = "the logits",
+                            .pieces = {},
+                            .rows = reference.rows,
+                            .columns = reference.columns,
+                            .role = model::Role::kHead,
+                            .initial = model::Initial::kZero,
+                            .offset = 0};
+  const TensorComparison comparison =
+      compare_tensor<T>(whole, fast, reference.values, relative_tolerance, 0);
+  return (comparison.ratio <= 1 ? ::testing::AssertionSuccess() : ::testing::AssertionFailure())
+         << fmt::format("at {:.2g} of the tolerance, {}", comparison.ratio, comparison.message);
 }
 
 }  // namespace cllm::support

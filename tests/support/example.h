@@ -27,7 +27,7 @@ struct Example {
 /// Parameters far from where training starts, so that a mistake anywhere shows: matrices whose
 /// products have unit size (so that GELU and softmax bend), gains about 1, and biases that aren't
 /// zero. Every other row of the token and position tables is small, as all are where training
-/// starts, so that layer norm's epsilon counts. Tokens are uniform, and so come again when there
+/// starts, so that a norm's epsilon counts. Tokens are uniform, and so come again when there
 /// are more positions than vocabulary.
 inline Example make_example(const model::ModelConfig& config, std::size_t sequences,
                             std::size_t positions, std::uint64_t seed) {
@@ -36,8 +36,9 @@ inline Example make_example(const model::ModelConfig& config, std::size_t sequen
   example.parameters.resize(example.layout.flat_size());
   for (const model::Tensor& tensor : example.layout.tensors()) {
     const bool is_gain = tensor.initial == model::Initial::kOne;
-    const bool is_table = &tensor == &example.layout[example.layout.embedding()] ||
-                          &tensor == &example.layout[*example.layout.wpe()];
+    const bool is_table =
+        &tensor == &example.layout[example.layout.embedding()] ||
+        (example.layout.wpe() && &tensor == &example.layout[*example.layout.wpe()]);
     const double scale =
         tensor.is_matrix() ? 1 / std::sqrt(static_cast<double>(tensor.columns)) : 0.3;
     for (std::size_t i = 0; i < tensor.size(); ++i) {

@@ -39,23 +39,44 @@ namespace cllm::support {
 inline constexpr double kFloatRoundoff = 0x1p-24;
 inline constexpr double kDoubleRoundoff = 0x1p-53;
 
-/// √(Σ n) over the sums that a gradient has gone through. Forward, per layer: two layer norms (two
-/// sums of C each), c_attn (C), scores (C/H), softmax and values (T each), attention's projection
-/// (C), c_fc (C), the other projection (4C). Backward: the same transposed, so C, 4C, C, T and T,
-/// C/H, 3C and two layer norms. At the head: one layer norm each way, C, the softmax and its
-/// way back (V each). A factorised embedding's basis: C and r, for inputs and head. At last, the
-/// sum over all positions that makes a parameter's gradient.
+/// Σ n over the sums of the model from inputs to logits, but for the softmax's: per layer two norms
+/// (two sums of C each of layer norm, one of RMS norm), c_attn (C), scores (d), softmax and values
+/// (T each), attention's projection (Hd), c_fc (C), the other projection (F); with a QK-norm, one
+/// sum of d for queries and one for keys. At the head a norm and the product (C); with a norm of
+/// the embeddings, one more. A factorised embedding's basis: C and r. Activations, rotations and
+/// the softcap have no sums: a few roundings each, which are as nothing beside.
+inline std::size_t forward_terms(const model::ModelConfig& given, std::size_t positions) {
+  const model::ModelConfig config = model::with_usual_sizes(given);
+  const model::Parts& parts = config.parts;
+  const std::size_t c = config.channels;
+  const std::size_t norm = parts.norm == model::NormKind::kLayer ? 2 * c : c;
+  const std::size_t qk_norm = parts.qk_norm == model::QkNorm::kNone ? 0 : 2 * config.head_size;
+  const std::size_t layer = 2 * norm + c + qk_norm + config.head_size + 2 * positions +
+                            config.query_width() + c + config.mlp_width;
+  const std::size_t basis = config.is_factorised() ? c + config.embedding_rank : 0;
+  return config.layers * layer + norm + c + basis + (parts.embedding_norm ? norm : 0);
+}
+
+/// √(Σ n) over the sums that a gradient has gone through: `forward_terms`, the softmax over the
+/// vocabulary, and the same transposed on the way back. There products sum over what are their
+/// outputs forward: the width of queries, keys and values, that of c_fc, V; and a head of keys sums
+/// over the positions of the H / K heads of queries that share it. At last, the sum over all
+/// positions that makes a parameter's gradient.
 inline double rounding_growth(const model::ModelConfig& given, std::size_t sequences,
                               std::size_t positions) {
   const model::ModelConfig config = model::with_usual_sizes(given);
+  const model::Parts& parts = config.parts;
   const std::size_t c = config.channels;
-  const std::size_t forward = 2 * (2 * c) + c + config.head_size + 2 * positions + c + c + 4 * c;
-  const std::size_t backward =
-      c + 4 * c + c + 2 * positions + config.head_size + 3 * c + 2 * (2 * c);
-  const std::size_t basis = config.is_factorised() ? 2 * (c + config.embedding_rank) : 0;
-  const std::size_t head = 2 * (2 * c) + c + 2 * config.vocabulary + basis;
+  const std::size_t norm = parts.norm == model::NormKind::kLayer ? 2 * c : c;
+  const std::size_t qk_norm = parts.qk_norm == model::QkNorm::kNone ? 0 : 2 * config.head_size;
+  const std::size_t sharing = config.heads / config.kv_heads;
+  const std::size_t layer = c + config.mlp_inputs() + c + 2 * positions * sharing +
+                            config.head_size + qk_norm + config.qkv_width() + 2 * norm;
+  const std::size_t basis = config.is_factorised() ? c + config.embedding_rank : 0;
+  const std::size_t backward = config.layers * layer + norm + 2 * config.vocabulary + basis +
+                               (parts.embedding_norm ? norm : 0);
   return std::sqrt(
-      static_cast<double>(config.layers * (forward + backward) + head + sequences * positions));
+      static_cast<double>(forward_terms(given, positions) + backward + sequences * positions));
 }
 
 /// κ: how many times its own relative size a random movement of the parameters moves the gradient
@@ -94,6 +115,39 @@ inline double gradient_condition(const Example& example) {
 inline double gradient_tolerance(const Example& example, double unit_roundoff) {
   return 2 * gradient_condition(example) * unit_roundoff *
          rounding_growth(example.layout.config(), example.sequences, example.positions);
+}
+
+/// κ as above, of the logits (N, V): of the row that moves most.
+inline double logits_condition(const Example& example) {
+  constexpr double kMovement = 1e-8;
+  constexpr std::uint64_t kDraws = 3;
+  const auto logits_at = [&](std::span<const double> parameters) {
+    return reference_logits<double>(example.layout, parameters, example.inputs,
+                                    {example.sequences, example.positions});
+  };
+  const std::vector<double> parameters = example.exact_parameters();
+  const Matrix<double> logits = logits_at(parameters);
+  double condition = 1;
+  for (std::uint64_t draw = 0; draw < kDraws; ++draw) {
+    RandomStream random(0, draw);
+    std::vector<double> moved = parameters;
+    for (double& value : moved) value *= 1 + kMovement * random.normal();
+    const Matrix<double> difference = sum(logits_at(moved), scaled(logits, -1));
+    for (std::size_t n = 0; n < logits.rows; ++n) {
+      const auto size_of = [&](const Matrix<double>& matrix) {
+        return root_mean_square(std::span(&matrix(n, 0), matrix.columns));
+      };
+      condition = std::max(condition, size_of(difference) / size_of(logits) / kMovement);
+    }
+  }
+  return condition;
+}
+
+/// ε of the logits, for `logits_agree`: what Note [Tolerance of gradients] has, of the forward sums
+/// alone.
+inline double logits_tolerance(const Example& example, double unit_roundoff) {
+  return 2 * logits_condition(example) * unit_roundoff *
+         std::sqrt(static_cast<double>(forward_terms(example.layout.config(), example.positions)));
 }
 
 }  // namespace cllm::support

@@ -62,7 +62,7 @@ class Orthogonaliser {
  public:
   /// How threads share the matrices of a call: the same bits.
   enum class Sharing {
-    kAuto,   ///< kWhole where there are many matrices for each thread, or one is a tile
+    kAuto,   ///< kWhole where there are many matrices for each thread, or small ones
     kWhole,  ///< each thread takes a matrix at a time
     kTiles,  ///< all threads take tiles of some matrices at a time
   };

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "cllm/model/families.h"
 #include "support/error_of.h"
 
 namespace cllm::cli {

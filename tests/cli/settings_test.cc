@@ -252,6 +252,8 @@ TEST(ConfigTest, ValuesAreWrittenAsTheyWereGiven) {
                            "--on-checkpoint-failure=stop",
                            "--embedding-rank=8",
                            "--embedding-init=random",
+                           "--optimizer=muon",
+                           "--muon-iteration=polar-express",
                            "--on-spike=skip",
                            "--on-replica-mismatch=restore",
                            "--reduce=fp32"};
@@ -265,7 +267,7 @@ TEST(ConfigTest, ValuesAreWrittenAsTheyWereGiven) {
   }
   const std::string usual = config_toml(Resolved({}).app);
   for (const char* value : {"cosine", "auto", "256", "30m", "background", "continue", "clip",
-                            "stop", "exact", "lattice", "dense"}) {
+                            "stop", "exact", "lattice", "dense", "adamw", "newton-schulz"}) {
     EXPECT_THAT(usual, HasSubstr(value));
   }
 }

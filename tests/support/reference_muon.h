@@ -45,10 +45,11 @@ struct ReferenceQuintic {
 };
 
 /// What Muon makes of a matrix (Jordan et al., 2024): it is divided by its norm times `safety`, and
-/// goes through the polynomials one after the other, X <- a X + b (X Xᵀ) X + c (X Xᵀ)² X.
-inline ReferenceMatrix reference_orthogonal(ReferenceMatrix x,
-                                            std::span<const ReferenceQuintic> quintics,
-                                            double safety = 1) {
+/// goes through the polynomials one after the other, X <- a X + b (X Xᵀ) X + c (X Xᵀ)² X. `touch`
+/// gets X after each.
+template <typename Touch>
+ReferenceMatrix reference_orthogonal(ReferenceMatrix x, std::span<const ReferenceQuintic> quintics,
+                                     double safety, const Touch& touch) {
   double squares = 0;
   for (const double value : x.values) squares += value * value;
   for (double& value : x.values) value /= std::sqrt(squares) * safety + 1e-7;
@@ -59,8 +60,16 @@ inline ReferenceMatrix reference_orthogonal(ReferenceMatrix x,
     for (std::size_t i = 0; i < x.values.size(); ++i) {
       x.values[i] = q.a * x.values[i] + q.b * cubed.values[i] + q.c * fifth.values[i];
     }
+    touch(x, q);
   }
   return x;
+}
+
+inline ReferenceMatrix reference_orthogonal(const ReferenceMatrix& x,
+                                            std::span<const ReferenceQuintic> quintics,
+                                            double safety = 1) {
+  return reference_orthogonal(x, quintics, safety,
+                              [](ReferenceMatrix&, const ReferenceQuintic&) {});
 }
 
 struct ReferenceMuonOptions {

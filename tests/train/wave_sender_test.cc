@@ -33,7 +33,7 @@ TEST(WaveSender, GivesAllRanksTheWavesInTurn) {
         const auto theirs = static_cast<float>(step * 10) + static_cast<float>(rank);
         EXPECT_EQ(values[rank * 4], theirs);
         EXPECT_EQ(values[rank * 4 + 1], theirs);
-        if (rank < 2) EXPECT_EQ(values[rank * 4 + 2], theirs + 100);
+        EXPECT_EQ(values[rank * 4 + 2], rank < 2 ? theirs + 100 : values[rank * 4 + 2]);
         EXPECT_EQ(values[rank * 4 + 3], -1);
       }
       // Nobody begins the next before all have looked.

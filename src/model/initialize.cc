@@ -69,7 +69,7 @@ void orthonormalise(std::size_t rows, std::size_t columns, float* values) {
 }  // namespace
 
 double embedding_deviation(const ModelConfig& config) {
-  if (config.parts.embedding_norm) return 1.0;
+  if (config.parts.embedding_norm && !config.parts.tied) return 1.0;
   return kDeviation * std::sqrt(static_cast<double>(config.channels) /
                                 static_cast<double>(config.embedding_width()));
 }

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <type_traits>
 
+#include "cllm/train/width.h"
+
 namespace cllm::train {
 
 void AdamWPass::update(const SummedGradient& gradient, double learning_rate, double scale,
@@ -22,9 +24,12 @@ void AdamWPass::update(const SummedGradient& gradient, double learning_rate, dou
     const RowChunks::Chunk& chunk = chunks_[i];
     const model::Tensor& tensor = parts_.layout[chunk.tensor];
     kernels::AdamWStep step = common;
-    if (chunk.tensor == parts_.layout.embedding()) {
-      step.learning_rate = static_cast<float>(learning_rate * options_.embedding_learning_rate);
+    double rate = learning_rate;
+    if (chunk.tensor == parts_.layout.embedding()) rate *= options_.embedding_learning_rate;
+    if (options_.scales_with_width) {
+      rate *= adamw_width_factor(tensor.role, parts_.layout.config());
     }
+    step.learning_rate = static_cast<float>(rate);
     if (tensor.role != model::Role::kVector) {
       step.weight_decay = static_cast<float>(options_.weight_decay);
     }

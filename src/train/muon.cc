@@ -4,6 +4,8 @@
 #include <cmath>
 #include <type_traits>
 
+#include "cllm/train/width.h"
+
 namespace cllm::train {
 namespace {
 
@@ -132,11 +134,13 @@ void Muon::find_directions(const SummedGradient& gradient, float momentum, doubl
 void Muon::apply(double learning_rate, AlignedBuffer<float>& parameters) {
   const auto rate = static_cast<float>(learning_rate);
   const auto decay = static_cast<float>(options_.weight_decay);
+  const double factor =
+      kUpdateSize * (options_.scales_with_width ? muon_width_factor(parts_.layout.config()) : 1.0);
   parts_.pool.share(chunks_.size(), [&](std::size_t c, Recorder& recorder) {
     const Span span(recorder, Activity::kUpdate);
     for_each_row(chunks_[c], [&](const SumRow& place, const HiddenMatrix& matrix, std::size_t at) {
       const auto longer = static_cast<double>(std::max(matrix.rows, matrix.columns));
-      const auto size = static_cast<float>(kUpdateSize * std::sqrt(longer));
+      const auto size = static_cast<float>(factor * std::sqrt(longer));
       const float* const update = updates_.data() + at;
       float* const w = parameters.data() + place.at;
       for (std::size_t i = 0; i < place.size; ++i) w[i] -= rate * (size * update[i] + decay * w[i]);

@@ -43,8 +43,8 @@ using Wishes = std::array<std::int64_t, kWishes>;
 
 class Runner {
  public:
-  Runner(const RunSchedule& schedule, const RunParts& parts, const std::filesystem::path& starting_point,
-         State& state)
+  Runner(const RunSchedule& schedule, const RunParts& parts,
+         const std::filesystem::path& starting_point, State& state)
       : schedule_(schedule),
         parts_(parts),
         outputs_(parts.outputs),
@@ -285,7 +285,7 @@ class Runner {
   RunOutputs* const outputs_;
   State& state_;
   const std::filesystem::path starting_directory_;  // of the checkpoint that the run began with
-  std::string newest_;                            // checkpoint; on rank 0
+  std::string newest_;                              // checkpoint; on rank 0
   std::string save_problem_;
   std::string metrics_problem_;
   std::optional<std::uint64_t> saved_step_;

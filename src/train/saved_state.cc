@@ -36,8 +36,8 @@ std::string state_to_json(const StateValues& state, const std::string& more) {
   return object.dump();
 }
 
-void state_from_json(const std::string& text, const std::string& from,
-                     const model::Layout& layout, StateValues& state) {
+void state_from_json(const std::string& text, const std::string& from, const model::Layout& layout,
+                     StateValues& state) {
   try {
     const nlohmann::json object = nlohmann::json::parse(text);
     state.scale_exponents = object.value("row_scales", std::vector<std::int32_t>{});

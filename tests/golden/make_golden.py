@@ -1,87 +1,43 @@
 #!/usr/bin/env python3
-"""Writes golden.json and golden.bin beside itself: what PyTorch computes, in float64, for a small
-GPT-2 and ten steps of AdamW. Needed only to make them anew:
+"""Writes what PyTorch computes, in float64, for a small model of a family and ten steps of AdamW,
+beside itself: FAMILY.json and FAMILY.bin. Needed only to make them anew:
 
-    python3 tests/golden/make_golden.py        (needs PyTorch 1.12 or later)
+    python3 tests/golden/make_golden.py FAMILY...      (families: torch_models.py)
 
-golden.json holds the shape, the hyperparameters, the tokens, learning rate, loss and gradient norm
-of each step, and a table of arrays. golden.bin holds the arrays, one after another: little-endian
+It needs PyTorch 1.12 or later, and, but for gpt2, transformers 5 or later; FAMILY.json says which
+versions made it.
+
+FAMILY.json holds the shape, the hyperparameters, the tokens, learning rate, loss and gradient norm
+of each step, and a table of arrays. FAMILY.bin holds the arrays, one after another: little-endian
 IEEE 754 doubles, row after row, `offset` counted in doubles. The arrays are, for each tensor of the
 model, its initial value ("initial"), its gradient at the initial value for the tokens of the first
-step ("gradient"), and its value after all steps ("final").
+step ("gradient"), and its value after all steps ("final"); and "transformers", the logits (B, T, V)
+that transformers' own model of the family gives for the tokens of the first step, in float32.
 
 Initial parameters and learning rates are floats, so that a trainer in float starts from the very
 same numbers.
 """
 import json
 import math
+import sys
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-SHAPE = dict(layers=2, heads=2, channels=16, context=8, vocabulary=29)
-SEQUENCES, POSITIONS = 3, 8
+import torch_models
+
+SEQUENCES = 3
 STEPS = 10
-ADAMW = dict(beta1=0.9, beta2=0.95, epsilon=1e-8, weight_decay=0.1, clip=1.9)
+ADAMW = dict(beta1=0.9, beta2=0.95, epsilon=1e-8, weight_decay=0.1)
+# Such that it bites in some steps and not in others.
+CLIP = dict(gpt2=1.9, llama=3.45, qwen3=3.45, nanochat=2.1)
 LARGEST_LEARNING_RATE = 5e-3
 
 
 def as_float(x):
     """x rounded to float32, held in float64."""
     return torch.as_tensor(x, dtype=torch.float64).float().double()
-
-
-def tensor_shapes():
-    L, C, T, V = (SHAPE[name] for name in ("layers", "channels", "context", "vocabulary"))
-    shapes = {"wte.weight": (V, C), "wpe.weight": (T, C)}
-    for l in range(L):
-        shapes |= {
-            f"h.{l}.ln_1.weight": (C,), f"h.{l}.ln_1.bias": (C,),
-            f"h.{l}.attn.c_attn.weight": (3 * C, C), f"h.{l}.attn.c_attn.bias": (3 * C,),
-            f"h.{l}.attn.c_proj.weight": (C, C), f"h.{l}.attn.c_proj.bias": (C,),
-            f"h.{l}.ln_2.weight": (C,), f"h.{l}.ln_2.bias": (C,),
-            f"h.{l}.mlp.c_fc.weight": (4 * C, C), f"h.{l}.mlp.c_fc.bias": (4 * C,),
-            f"h.{l}.mlp.c_proj.weight": (C, 4 * C), f"h.{l}.mlp.c_proj.bias": (C,),
-        }
-    return shapes | {"ln_f.weight": (C,), "ln_f.bias": (C,)}
-
-
-def initial_parameters(generator):
-    """Far from where training starts, so that GELU and softmax bend and every bias counts."""
-    parameters = {}
-    for name, shape in tensor_shapes().items():
-        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
-        if len(shape) == 2:
-            value = noise / math.sqrt(shape[1])
-        else:
-            value = 0.3 * noise + (1 if ".ln_" in f".{name}" and name.endswith("weight") else 0)
-        parameters[name] = as_float(value).requires_grad_()
-    return parameters
-
-
-def loss_of(p, inputs, targets):
-    C, H = SHAPE["channels"], SHAPE["heads"]
-    B, T = inputs.shape
-
-    def norm(name, x):
-        return F.layer_norm(x, (C,), p[f"{name}.weight"], p[f"{name}.bias"], eps=1e-5)
-
-    def linear(name, x):
-        return F.linear(x, p[f"{name}.weight"], p[f"{name}.bias"])
-
-    x = F.embedding(inputs, p["wte.weight"]) + p["wpe.weight"][:T]
-    future = torch.ones(T, T, dtype=torch.bool).triu(1)
-    for l in range(SHAPE["layers"]):
-        qkv = linear(f"h.{l}.attn.c_attn", norm(f"h.{l}.ln_1", x))
-        q, k, v = (part.view(B, T, H, C // H).transpose(1, 2) for part in qkv.split(C, dim=2))
-        scores = (q @ k.transpose(2, 3) / math.sqrt(C // H)).masked_fill(future, -math.inf)
-        attended = (scores.softmax(dim=3) @ v).transpose(1, 2).reshape(B, T, C)
-        x = x + linear(f"h.{l}.attn.c_proj", attended)
-        fc = linear(f"h.{l}.mlp.c_fc", norm(f"h.{l}.ln_2", x))
-        x = x + linear(f"h.{l}.mlp.c_proj", F.gelu(fc, approximate="tanh"))
-    logits = F.linear(norm("ln_f", x), p["wte.weight"])
-    return F.cross_entropy(logits.view(B * T, -1), targets.reshape(-1))
 
 
 def pretty(document):
@@ -93,10 +49,13 @@ def pretty(document):
     return "{\n" + ",\n".join(f'"{key}": {lines(v)}' for key, v in document.items()) + "\n}\n"
 
 
-def main():
+def make(family):
+    shape = torch_models.FAMILIES[family]["shape"]
+    clip, positions = CLIP[family], shape["context"]
     generator = torch.Generator().manual_seed(20)
-    parameters = initial_parameters(generator)
+    parameters = torch_models.initial_parameters(family, generator)
     arrays = {("initial", name): p.detach().clone() for name, p in parameters.items()}
+    versions = dict(torch=torch.__version__)
 
     optimizer = torch.optim.AdamW(
         [dict(params=[p for p in parameters.values() if p.dim() == 2],
@@ -106,7 +65,8 @@ def main():
 
     steps = []
     for step in range(STEPS):
-        tokens = torch.randint(SHAPE["vocabulary"], (SEQUENCES, POSITIONS + 1), generator=generator)
+        tokens = torch.randint(shape["vocabulary"], (SEQUENCES, positions + 1),
+                               generator=generator)
         inputs, targets = tokens[:, :-1], tokens[:, 1:]
         # Up in three steps, then down along a cosine.
         along = max(0, step - 2) / STEPS
@@ -114,13 +74,22 @@ def main():
         lr = as_float(lr).item()
 
         optimizer.zero_grad()
-        loss = loss_of(parameters, inputs, targets)
+        logits = torch_models.logits_of(family, parameters, inputs)
+        loss = F.cross_entropy(logits.view(SEQUENCES * positions, -1), targets.reshape(-1))
         loss.backward()
         if step == 0:
             arrays |= {("gradient", name): p.grad.clone() for name, p in parameters.items()}
+            if family != "gpt2":
+                import transformers
+                import transformers_models
+                versions["transformers"] = transformers.__version__
+                theirs = transformers_models.logits_of(family, parameters, inputs)
+                arrays["transformers", "logits"] = theirs
+                print(f"{family}: transformers' logits are off by at most "
+                      f"{(theirs - logits).abs().max().item():.3g}")
         # Not clip_grad_norm_, which divides by norm + 1e-6: the scale here is exactly clip / norm.
         norm = math.sqrt(sum((p.grad ** 2).sum().item() for p in parameters.values()))
-        scale = min(1.0, ADAMW["clip"] / norm)
+        scale = min(1.0, clip / norm)
         for p in parameters.values():
             p.grad *= scale
         for group in optimizer.param_groups:
@@ -131,19 +100,21 @@ def main():
         print(f"step {step}: loss {loss.item():.6f}, gradient norm {norm:.6f}, scale {scale:.6f}")
     arrays |= {("final", name): p.detach() for name, p in parameters.items()}
 
-    clipped = sum(step["gradient_norm"] > ADAMW["clip"] for step in steps)
+    clipped = sum(step["gradient_norm"] > clip for step in steps)
     assert 3 <= clipped <= STEPS - 3, "clipping should bite in some steps and not in others"
 
     table, offset = [], 0
     folder = Path(__file__).resolve().parent
-    with open(folder / "golden.bin", "wb") as binary:
+    with open(folder / f"{family}.bin", "wb") as binary:
         for (kind, name), array in arrays.items():
             table.append(dict(kind=kind, name=name, shape=list(array.shape), offset=offset))
             binary.write(array.contiguous().numpy().astype("<f8").tobytes())
             offset += array.numel()
-    document = dict(torch=torch.__version__, shape=SHAPE, sequences=SEQUENCES,
-                    positions=POSITIONS, adamw=ADAMW, steps=steps, arrays=table)
-    (folder / "golden.json").write_text(pretty(document), encoding="utf-8")
+    document = dict(**versions, family=family, shape=shape,
+                    parts=torch_models.FAMILIES[family]["parts"], sequences=SEQUENCES,
+                    positions=positions, adamw=ADAMW | dict(clip=clip), steps=steps, arrays=table)
+    (folder / f"{family}.json").write_text(pretty(document), encoding="utf-8")
 
 
-main()
+for name in sys.argv[1:]:
+    make(name)

@@ -12,6 +12,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "cllm/base/error.h"
@@ -266,16 +267,16 @@ TEST(Layout, TensorsAreAlignedAndApart) {
 }
 
 TEST(Layout, TensorsHaveRoles) {
-  const Layout layout({.layers = 2,
-                       .heads = 1,
-                       .channels = 6,
-                       .context = 7,
-                       .vocabulary = 11,
-                       .embedding_rank = 3});
-  for (const Tensor& tensor : layout.tensors()) {
-    const bool of_embedding = tensor.name.starts_with("w");
-    const Role matrix = of_embedding ? Role::kEmbedding : Role::kHidden;
-    EXPECT_EQ(tensor.role, tensor.columns > 1 ? matrix : Role::kVector) << tensor.name;
+  for (const support::Variant& variant : support::all_variants(
+           {.layers = 2, .heads = 2, .channels = 12, .context = 7, .vocabulary = 11})) {
+    const Layout layout(variant.config);
+    for (const Tensor& tensor : layout.tensors()) {
+      Role matrix = Role::kHidden;
+      if (tensor.name.starts_with("w")) matrix = Role::kEmbedding;
+      if (tensor.name == "lm_head.weight") matrix = Role::kHead;
+      EXPECT_EQ(tensor.role, tensor.columns > 1 ? matrix : Role::kVector)
+          << variant.name << ", " << tensor.name;
+    }
   }
 }
 
@@ -370,34 +371,71 @@ TEST(Tiling, CoversEveryTensorOnce) {
   }
 }
 
-TEST(Initialize, GivesEachTensorItsDistribution) {
-  const Layout layout(
-      {.layers = 2, .heads = 2, .channels = 64, .context = 128, .vocabulary = 2000});
-  std::vector<float> parameters(layout.flat_size(), 9.0f);
-  initialize(layout, 1, parameters, 2);
-  for (const Tensor& tensor : layout.tensors()) {
-    const auto n = static_cast<double>(tensor.size());
-    double sum = 0, squares = 0;
-    for (std::size_t i = 0; i < tensor.size(); ++i) {
-      const auto x = static_cast<double>(parameters[tensor.offset + i]);
-      sum += x;
-      squares += x * x;
-    }
-    double deviation = 0, mean = 0;
-    if (tensor.initial == Initial::kOne) mean = 1;
-    if (tensor.initial == Initial::kNormal) deviation = 0.02;
-    if (tensor.initial == Initial::kResidualNormal) deviation = 0.02 / 2;
-    // Five standard errors of the mean and of the variance.
-    EXPECT_NEAR(sum / n, mean, 5 * deviation / std::sqrt(n)) << tensor.name;
-    EXPECT_NEAR(squares / n - mean, deviation * deviation,
-                5 * deviation * deviation * std::sqrt(2 / n))
-        << tensor.name;
+/// What the elements of a tensor of this model are drawn with: mean and deviation.
+std::pair<double, double> distribution_of(const Tensor& tensor, const ModelConfig& config) {
+  constexpr double kDeviation = 0.02;
+  switch (tensor.initial) {
+    case Initial::kZero:
+      return {0, 0};
+    case Initial::kOne:
+      return {1, 0};
+    case Initial::kNormal:
+      return {0, kDeviation};
+    case Initial::kResidualNormal:
+      return {0, kDeviation / std::sqrt(2.0 * static_cast<double>(config.layers))};
+    case Initial::kUniform:
+      return {0, 1 / std::sqrt(static_cast<double>(config.channels))};
+    case Initial::kEmbedding:
+      return {0, config.parts.embedding_norm ? 1 : kDeviation};
+    case Initial::kCodes:
+      return {0, kDeviation * std::sqrt(static_cast<double>(config.channels) /
+                                        static_cast<double>(config.embedding_rank))};
+    case Initial::kBasis:  // of rows of length 1
+      return {0, 1 / std::sqrt(static_cast<double>(config.channels))};
   }
-  std::vector<float> again(layout.flat_size()), other(layout.flat_size());
-  initialize(layout, 1, again, 2);
-  initialize(layout, 2, other, 2);
-  EXPECT_EQ(parameters, again);
-  EXPECT_NE(parameters, other);
+  return {};
+}
+
+TEST(Initialize, GivesEachTensorItsDistribution) {
+  for (const support::Variant& variant : support::all_variants(
+           {.layers = 2, .heads = 2, .channels = 64, .context = 128, .vocabulary = 2000})) {
+    SCOPED_TRACE(variant.name);
+    const Layout layout(variant.config);
+    std::vector<float> parameters(layout.flat_size(), 9.0f);
+    initialize(layout, 1, parameters, 2);
+    for (const Tensor& tensor : layout.tensors()) {
+      const auto n = static_cast<double>(tensor.size());
+      double sum = 0, squares = 0;
+      for (std::size_t i = 0; i < tensor.size(); ++i) {
+        const auto x = static_cast<double>(parameters[tensor.offset + i]);
+        sum += x;
+        squares += x * x;
+      }
+      const auto [mean, deviation] = distribution_of(tensor, layout.config());
+      // Five standard errors of the mean and of the variance, as of normal elements, and rounding.
+      EXPECT_NEAR(sum / n, mean, 5 * deviation / std::sqrt(n)) << tensor.name;
+      EXPECT_NEAR(squares / n - mean, deviation * deviation,
+                  5 * deviation * deviation * std::sqrt(2 / n))
+          << tensor.name;
+    }
+    std::vector<float> again(layout.flat_size()), other(layout.flat_size());
+    initialize(layout, 1, again, 2);
+    initialize(layout, 2, other, 2);
+    EXPECT_EQ(parameters, again);
+    EXPECT_NE(parameters, other);
+  }
+}
+
+// The table that is the output layer too starts small also where its rows go through a norm.
+TEST(Initialize, TiedCodesStartSmallBeforeANorm) {
+  ModelConfig config{.channels = 64, .vocabulary = 10, .embedding_rank = 16};
+  EXPECT_DOUBLE_EQ(embedding_deviation(config), 0.04);
+  config.parts.embedding_norm = true;
+  EXPECT_DOUBLE_EQ(embedding_deviation(config), 0.04);
+  config.embedding_rank = 0;
+  EXPECT_DOUBLE_EQ(embedding_deviation(config), 0.02);
+  config.parts.tied = false;
+  EXPECT_DOUBLE_EQ(embedding_deviation(config), 1);
 }
 
 }  // namespace

@@ -33,7 +33,7 @@ struct Case {
   ModelConfig config;
   std::size_t sequences, positions;
 
-  bool is_large() const { return config.vocabulary > 10000; }  // its reference is slow
+  bool is_large() const { return config.vocabulary > 10000; }
 };
 
 void PrintTo(const Case& one, std::ostream* out) {
@@ -113,7 +113,8 @@ std::vector<Case> cases() {
   // More rows than the head takes at a time.
   const ModelConfig large{
       .layers = 1, .heads = 1, .channels = 4, .context = 48, .vocabulary = 600000};
-  add_all("large_vocabulary", support::all_families(large), 1, 48);
+  add("gpt2_large_vocabulary", large, 1, 48);
+  add("nanochat_large_vocabulary", support::of_family(large, "nanochat"), 1, 48);
   codes = large;
   codes.embedding_rank = 2;
   add("gpt2_codes_large_vocabulary", codes, 1, 48);
@@ -129,6 +130,18 @@ class FastModel : public testing::TestWithParam<Case> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Cases, FastModel, testing::ValuesIn(cases()), support::NameOfParameter());
+
+/// The cases that don't take a minute.
+std::vector<Case> small_cases() {
+  std::vector<Case> small = cases();
+  std::erase_if(small, [](const Case& one) { return one.is_large(); });
+  return small;
+}
+
+class SmallFastModel : public FastModel {};
+
+INSTANTIATE_TEST_SUITE_P(Cases, SmallFastModel, testing::ValuesIn(small_cases()),
+                         support::NameOfParameter());
 
 std::vector<const kernels::Kernels*> implementations() {
   std::vector<const kernels::Kernels*> result = {&kernels::portable_kernels()};
@@ -147,6 +160,7 @@ double reference_loss(const Example& e) {
 
 TEST_P(FastModel, LossAndGradientsAreThoseOfTheReference) {
   const Example e = example(11);
+  // To measure the condition of a large one takes long.
   const double tolerance =
       GetParam().is_large() ? 1e-4 : support::gradient_tolerance(e, support::kFloatRoundoff);
   const std::vector<double> reference = support::reference_gradients<double>(
@@ -173,8 +187,7 @@ TEST_P(FastModel, LossAndGradientsAreThoseOfTheReference) {
 }
 
 // What a team computes depends on the micro-batch and its token blocks, not on how many share it.
-TEST_P(FastModel, ATeamOfAnySizeGivesTheSameBits) {
-  if (GetParam().is_large()) GTEST_SKIP() << "takes a minute";
+TEST_P(SmallFastModel, ATeamOfAnySizeGivesTheSameBits) {
   const Example e = example(4);
   const model::Model model(config(), kernels::select_kernels());
   const std::size_t rows = e.sequences * e.positions;
@@ -216,8 +229,13 @@ TEST_P(FastModel, EvaluationGivesTheBitsOfTraining) {
       training.loss_and_gradient(e.parameters.data(), micro_batch_of(e), 1.0f, gradient.data()));
 }
 
-TEST(FastModelOfGolden, LossAndGradientsAreThoseOfPyTorch) {
-  const support::Golden golden = support::load_golden();
+class FastModelOfGolden : public testing::TestWithParam<std::string> {};
+
+INSTANTIATE_TEST_SUITE_P(Families, FastModelOfGolden, testing::ValuesIn(support::golden_families()),
+                         [](const auto& test) { return test.param; });
+
+TEST_P(FastModelOfGolden, LossAndGradientsAreThoseOfPyTorch) {
+  const support::Golden golden = support::load_golden(GetParam());
   const Example& e = golden.start;
   const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
   for (const kernels::Kernels* kernels : implementations()) {
@@ -235,25 +253,29 @@ TEST(FastModelOfGolden, LossAndGradientsAreThoseOfPyTorch) {
 
 // Micro-batches add to the gradient that is there, and a workspace carries nothing over from one to
 // the next.
-TEST(FastModelOfMicroBatches, GradientsOfMicroBatchesAddUp) {
-  const ModelConfig config{
-      .layers = 2, .heads = 2, .channels = 16, .context = 16, .vocabulary = 29};
-  const Example e = support::make_example(config, 3, 16, 5);
-  const model::Model model(config, kernels::select_kernels());
-  support::TrainingRoom whole(model, {3, 16, 48});
-  support::TrainingRoom single(model, {1, 16, 16});
-  AlignedBuffer<float> together(e.layout.flat_size()), apart(e.layout.flat_size());
-  const double loss =
-      whole.loss_and_gradient(e.parameters.data(), micro_batch_of(e), 1.0f, together.data());
-  double sum = 0;
-  for (std::size_t s = 0; s < 3; ++s) {
-    const model::MicroBatch micro_batch{e.inputs.data() + s * 16, e.targets.data() + s * 16, 1, 16};
-    sum += single.loss_and_gradient(e.parameters.data(), micro_batch, 1.0f, apart.data());
+TEST(FastModelOfVariants, GradientsOfMicroBatchesAddUp) {
+  for (const support::Variant& variant : support::all_variants(
+           {.layers = 2, .heads = 2, .channels = 16, .context = 16, .vocabulary = 29})) {
+    SCOPED_TRACE(variant.name);
+    const ModelConfig& config = variant.config;
+    const Example e = support::make_example(config, 3, 16, 5);
+    const model::Model model(config, kernels::select_kernels());
+    support::TrainingRoom whole(model, {3, 16, 48});
+    support::TrainingRoom single(model, {1, 16, 16});
+    AlignedBuffer<float> together(e.layout.flat_size()), apart(e.layout.flat_size());
+    const double loss =
+        whole.loss_and_gradient(e.parameters.data(), micro_batch_of(e), 1.0f, together.data());
+    double sum = 0;
+    for (std::size_t s = 0; s < 3; ++s) {
+      const model::MicroBatch micro_batch{e.inputs.data() + s * 16, e.targets.data() + s * 16, 1,
+                                          16};
+      sum += single.loss_and_gradient(e.parameters.data(), micro_batch, 1.0f, apart.data());
+    }
+    const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
+    EXPECT_NEAR(sum, loss, tolerance * loss);
+    const std::vector<double> reference(together.span().begin(), together.span().end());
+    EXPECT_TRUE(support::gradients_agree<float>(e.layout, apart.span(), reference, tolerance));
   }
-  const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
-  EXPECT_NEAR(sum, loss, tolerance * loss);
-  const std::vector<double> reference(together.span().begin(), together.span().end());
-  EXPECT_TRUE(support::gradients_agree<float>(e.layout, apart.span(), reference, tolerance));
 }
 
 }  // namespace

@@ -158,83 +158,91 @@ TEST_P(ReferenceGradients, InFloatAgreeWithinTheToleranceForFloat) {
 INSTANTIATE_TEST_SUITE_P(Cases, ReferenceGradients, ::testing::ValuesIn(cases()),
                          support::NameOfParameter());
 
-class ReferenceModel : public ::testing::TestWithParam<support::Variant> {
- protected:
-  /// Logits of other inputs, or parameters, than the example's.
-  static support::Matrix<double> logits_of(const Example& e) {
-    return support::reference_logits<double>(e.layout, e.exact_parameters(), e.inputs,
-                                             {e.sequences, e.positions});
+std::vector<support::Variant> variants() {
+  return support::all_variants(
+      {.layers = 2, .heads = 2, .channels = 8, .context = 6, .vocabulary = 10, .mlp_width = 9});
+}
+
+support::Matrix<double> logits_of(const Example& e) {
+  return support::reference_logits<double>(e.layout, e.exact_parameters(), e.inputs,
+                                           {e.sequences, e.positions});
+}
+
+TEST(ReferenceModel, StartsAtTheLogOfTheVocabulary) {
+  for (const support::Variant& variant : variants()) {
+    SCOPED_TRACE(variant.name);
+    // Equal logits, whatever the rest is: a zero table gives logits of zero.
+    Example e = example_of(variant.config, 2, 4);
+    const model::Tensor& table = e.layout[e.layout.lm_head()];
+    std::fill_n(e.parameters.begin() + static_cast<std::ptrdiff_t>(table.offset), table.size(),
+                0.0F);
+    EXPECT_NEAR(loss_of(e), std::log(10.0), 4 * std::numeric_limits<double>::epsilon());
   }
-};
-
-INSTANTIATE_TEST_SUITE_P(
-    Variants, ReferenceModel,
-    ::testing::ValuesIn(support::all_variants(
-        {.layers = 2, .heads = 2, .channels = 8, .context = 6, .vocabulary = 10, .mlp_width = 9})),
-    support::NameOfParameter());
-
-TEST_P(ReferenceModel, StartsAtTheLogOfTheVocabulary) {
-  // Equal logits, whatever the rest is: a zero table gives logits of zero.
-  Example e = example_of(GetParam().config, 2, 4);
-  const model::Tensor& table = e.layout[e.layout.lm_head()];
-  std::fill_n(e.parameters.begin() + static_cast<std::ptrdiff_t>(table.offset), table.size(), 0.0F);
-  EXPECT_NEAR(loss_of(e), std::log(10.0), 4 * std::numeric_limits<double>::epsilon());
 }
 
 /// A later token changes no earlier logits, to the bit; and sequences don't see each other.
-TEST_P(ReferenceModel, IsCausal) {
-  const Example e = example_of(GetParam().config, 2, 6);
-  const support::Matrix<double> before = logits_of(e);
-  constexpr std::size_t kChanged = 3;  // in the first sequence
-  Example other = e;
-  other.inputs[kChanged] = (other.inputs[kChanged] + 1) % 10;
-  const support::Matrix<double> after = logits_of(other);
-  for (std::size_t n = 0; n < before.rows; ++n) {
-    const bool sees = n >= kChanged && n < e.positions;
-    for (std::size_t v = 0; v < before.columns; ++v) {
-      EXPECT_EQ(before(n, v) != after(n, v), sees) << "position " << n << ", logit " << v;
+TEST(ReferenceModel, IsCausal) {
+  for (const support::Variant& variant : variants()) {
+    SCOPED_TRACE(variant.name);
+    const Example e = example_of(variant.config, 2, 6);
+    const support::Matrix<double> before = logits_of(e);
+    constexpr std::size_t kChanged = 3;  // in the first sequence
+    Example other = e;
+    other.inputs[kChanged] = (other.inputs[kChanged] + 1) % 10;
+    const support::Matrix<double> after = logits_of(other);
+    for (std::size_t n = 0; n < before.rows; ++n) {
+      const bool sees = n >= kChanged && n < e.positions;
+      for (std::size_t v = 0; v < before.columns; ++v) {
+        EXPECT_EQ(before(n, v) != after(n, v), sees) << "position " << n << ", logit " << v;
+      }
     }
   }
 }
 
-TEST_P(ReferenceModel, LogitsStayWithinTheSoftcap) {
-  const double cap = GetParam().config.parts.softcap;
-  Example e = example_of(GetParam().config, 1, 6);
-  const model::Tensor& table = e.layout[e.layout.lm_head()];
-  for (std::size_t i = 0; i < table.size(); ++i) e.parameters[table.offset + i] *= 1000;
-  double largest = 0;
-  for (const double logit : logits_of(e).values) largest = std::max(largest, std::abs(logit));
-  if (cap > 0) {
-    EXPECT_LE(largest, cap);
-  } else {
-    EXPECT_GT(largest, 15);
+TEST(ReferenceModel, LogitsStayWithinTheSoftcap) {
+  for (const support::Variant& variant : variants()) {
+    SCOPED_TRACE(variant.name);
+    const double cap = variant.config.parts.softcap;
+    Example e = example_of(variant.config, 1, 6);
+    const model::Tensor& table = e.layout[e.layout.lm_head()];
+    for (std::size_t i = 0; i < table.size(); ++i) e.parameters[table.offset + i] *= 1000;
+    double largest = 0;
+    for (const double logit : logits_of(e).values) largest = std::max(largest, std::abs(logit));
+    if (cap > 0) {
+      EXPECT_LE(largest, cap);
+    } else {
+      EXPECT_GT(largest, 15);
+    }
   }
 }
 
 /// A model whose heads of queries share keys and values is one whose heads have the same ones.
-TEST_P(ReferenceModel, SharedKeysAreEqualKeys) {
-  model::ModelConfig config = GetParam().config;
-  config.kv_heads = 1;
-  const Example shared = example_of(config, 2, 6);
-  config.kv_heads = 2;
-  Example equal = example_of(config, 2, 6);
-  equal.inputs = shared.inputs;
-  const std::size_t d = shared.layout.config().head_size;
-  for (std::size_t i = 0; i < shared.layout.tensors().size(); ++i) {
-    const model::Tensor& from = shared.layout[i];
-    const model::Tensor& to = equal.layout[i];
-    // The rows of queries stay, those of keys and of values come twice.
-    for (std::size_t row = 0; row < to.rows; ++row) {
-      const std::size_t head = row / d;
-      const std::size_t from_row =
-          to.rows == from.rows || head < 2 ? row : (head < 4 ? 2 * d : 3 * d) + row % d;
-      for (std::size_t column = 0; column < to.columns; ++column) {
-        equal.parameters[to.offset + row * to.columns + column] =
-            shared.parameters[from.offset + from_row * from.columns + column];
+TEST(ReferenceModel, SharedKeysAreEqualKeys) {
+  for (const support::Variant& variant : variants()) {
+    SCOPED_TRACE(variant.name);
+    model::ModelConfig config = variant.config;
+    config.kv_heads = 1;
+    const Example shared = example_of(config, 2, 6);
+    config.kv_heads = 2;
+    Example equal = example_of(config, 2, 6);
+    equal.inputs = shared.inputs;
+    const std::size_t d = shared.layout.config().head_size;
+    for (std::size_t i = 0; i < shared.layout.tensors().size(); ++i) {
+      const model::Tensor& from = shared.layout[i];
+      const model::Tensor& to = equal.layout[i];
+      // The rows of queries stay, those of keys and of values come twice.
+      for (std::size_t row = 0; row < to.rows; ++row) {
+        const std::size_t head = row / d;
+        const std::size_t from_row =
+            to.rows == from.rows || head < 2 ? row : (head < 4 ? 2 * d : 3 * d) + row % d;
+        for (std::size_t column = 0; column < to.columns; ++column) {
+          equal.parameters[to.offset + row * to.columns + column] =
+              shared.parameters[from.offset + from_row * from.columns + column];
+        }
       }
     }
+    EXPECT_EQ(logits_of(shared).values, logits_of(equal).values);
   }
-  EXPECT_EQ(logits_of(shared).values, logits_of(equal).values);
 }
 
 /// What rotary positions are for: a score depends on how far apart a query and a key are.

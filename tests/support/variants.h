@@ -46,7 +46,7 @@ inline std::vector<Variant> all_families(const model::ModelConfig& shape) {
 
 /// A shape in every family, and with single parts of other families. Heads must be of an even size.
 inline std::vector<Variant> all_variants(const model::ModelConfig& shape) {
-  using namespace model;
+  using model::MlpKind, model::ModelConfig, model::NormKind, model::PositionKind, model::QkNorm;
   std::vector<Variant> variants = all_families(shape);
   const auto add = [&](std::string name, std::string_view family, const auto& change) {
     ModelConfig config = of_family(shape, family);
@@ -60,7 +60,7 @@ inline std::vector<Variant> all_variants(const model::ModelConfig& shape) {
   add("gpt2_rotary", "gpt2", [](ModelConfig& c) { c.parts.positions = PositionKind::kRotary; });
   add("gpt2_no_biases", "gpt2", [](ModelConfig& c) { c.parts.biases = false; });
   add("gpt2_untied", "gpt2", [](ModelConfig& c) { c.parts.tied = false; });
-  add("gpt2_softcap", "gpt2", [](ModelConfig& c) { c.parts.softcap = 3; });
+  add("gpt2_softcap", "gpt2", [](ModelConfig& c) { c.parts.softcap = 4; });
   add("gpt2_embedding_norm", "gpt2", [](ModelConfig& c) { c.parts.embedding_norm = true; });
   add("gpt2_rms", "gpt2", [](ModelConfig& c) { c.parts.norm = NormKind::kRms; });
   add("gpt2_plain_rms", "gpt2", [](ModelConfig& c) { c.parts.norm = NormKind::kPlainRms; });

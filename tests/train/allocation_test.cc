@@ -2,20 +2,35 @@
 // C library's allocator to see it.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <span>
+#include <thread>
+#include <vector>
 
+#include "cllm/train/memory_budget.h"
 #include "support/training_bench.h"
+#include "support/variants.h"
 
 namespace {
 
 std::atomic<bool> counting = false;
 std::atomic<long> allocations = 0;
+std::atomic<std::size_t> zeroed = 0;  // bytes of calloc, which all buffers come from
+std::atomic<std::size_t> buffers = 0;
 
 void count() {
   if (counting.load(std::memory_order_relaxed)) allocations.fetch_add(1, std::memory_order_relaxed);
+}
+
+void count_buffer(std::size_t bytes) {
+  if (!counting.load(std::memory_order_relaxed)) return;
+  zeroed.fetch_add(bytes, std::memory_order_relaxed);
+  buffers.fetch_add(1, std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -32,6 +47,7 @@ void* malloc(std::size_t size) {
 }
 void* calloc(std::size_t n, std::size_t size) {
   count();
+  count_buffer(n * size);
   return __libc_calloc(n, size);
 }
 void* realloc(void* old, std::size_t size) {
@@ -91,6 +107,73 @@ TEST(Allocation, NoneInAStepAfterTheSecond) {
     muon.optimizer.name = "muon";
     EXPECT_EQ(allocations_of(1, muon, reduce), 0);
     EXPECT_EQ(allocations_of(2, muon, reduce), 0);
+  }
+}
+
+/// All but those with a width that is no multiple of 8, for which OpenBLAS has kernels that
+/// allocate.
+std::vector<support::Variant> variants() {
+  std::vector<support::Variant> variants = support::all_variants(support::kSmallModel);
+  std::erase_if(variants, [](const support::Variant& variant) {
+    const model::ModelConfig config = model::with_usual_sizes(variant.config);
+    return config.mlp_width % 8 != 0 || config.query_width() % 8 != 0;
+  });
+  return variants;
+}
+
+TEST(Allocation, NoneInAStepOfAnyVariant) {
+  for (const support::Variant& variant : variants()) {
+    SCOPED_TRACE(variant.name);
+    TrainerOptions teams = support::trainer_options(12, 3, 4);
+    teams.team = 2;
+    for (const Reduce reduce : {Reduce::kExact, Reduce::kFp32}) {
+      EXPECT_EQ(allocations_of(1, teams, reduce, variant.config), 0);
+    }
+  }
+}
+
+/// Bytes of the buffers that `action` makes, without the space that each needs to be aligned.
+template <typename Action>
+std::size_t buffer_bytes_of(const Action& action) {
+  zeroed = buffers = 0;
+  counting = true;
+  action();
+  counting = false;
+  return zeroed - buffers * kBufferAlignment;
+}
+
+TEST(Allocation, OfAWorkspaceIsWhatItsBytesSay) {
+  for (const support::Variant& variant : variants()) {
+    SCOPED_TRACE(variant.name);
+    const model::Model model(variant.config, kernels::select_kernels());
+    const model::MicroBatchShape shape{3, variant.config.context, 16};
+    for (const model::Purpose purpose :
+         {model::Purpose::kTraining, model::Purpose::kEvaluation, model::Purpose::kGeneration}) {
+      EXPECT_EQ(buffer_bytes_of([&] { model::Workspace(model.network(), shape, purpose); }),
+                model::Workspace::bytes_for(model.network(), shape, purpose));
+    }
+  }
+}
+
+TEST(Allocation, OfATrainerFitsInItsMemoryBudget) {
+  for (const support::Variant& variant : variants()) {
+    SCOPED_TRACE(variant.name);
+    for (const Reduce reduce : {Reduce::kExact, Reduce::kFp32}) {
+      TrainerOptions options = support::trainer_options(12, 3, 3);
+      options.reduce = reduce;
+      ranks::SingleProcess alone;
+      const std::vector<std::uint32_t> tokens = support::random_tokens(2000, 3);
+      const data::TokenView view{std::span<const std::uint32_t>(tokens)};
+      const data::WindowSampler sampler(1, tokens.size(), variant.config.context);
+      const model::Model model(variant.config, kernels::select_kernels());
+      const MemoryBudget budget = memory_budget(variant.config, options, false, 0, alone);
+      const std::size_t bytes = buffer_bytes_of([&] {
+        Trainer trainer(model, kernels::select_kernels(), options, view, sampler, alone);
+      });
+      EXPECT_LE(bytes, budget.sums + budget.threads);
+      // And the activations are in it.
+      EXPECT_GT(bytes, Trainer::thread_bytes(model.network(), options, alone));
+    }
   }
 }
 

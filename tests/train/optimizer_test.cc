@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "cllm/base/error.h"
@@ -86,8 +87,13 @@ OptimizerOptions options_of(const support::Golden& golden) {
 // whole learning rate. 1e-3 of the sum of rates is what ten steps of float may be off, and a wrong
 // option is off by more. Norms are sums of squares whose errors average out: single precision times
 // the depth of the model.
-TEST(Optimizer, TenStepsGoWherePyTorchGoes) {
-  const support::Golden golden = support::load_golden();
+class OptimizerOf : public testing::TestWithParam<std::string> {};
+
+INSTANTIATE_TEST_SUITE_P(Families, OptimizerOf, testing::ValuesIn(support::golden_families()),
+                         [](const auto& test) { return test.param; });
+
+TEST_P(OptimizerOf, TenStepsGoWherePyTorchGoes) {
+  const support::Golden golden = support::load_golden(GetParam());
   double rates = 0;
   for (const support::GoldenStep& step : golden.steps) rates += step.learning_rate;
   const OptimizerOptions options = options_of(golden);

@@ -23,8 +23,8 @@ namespace cllm::model {
 void initialize(const Layout& layout, std::uint64_t seed, std::span<float> parameters, int threads);
 
 /// The deviation with which the token embedding's elements start: that makes embeddings 0.02, so of
-/// codes over an orthonormal basis it is 0.02 sqrt(C / r). Of embeddings that go through a norm it
-/// is 1.
+/// codes over an orthonormal basis it is 0.02 sqrt(C / r). Of embeddings that go through a norm and
+/// aren't the output layer too, whose logits would be large, it is 1.
 double embedding_deviation(const ModelConfig& config);
 
 }  // namespace cllm::model

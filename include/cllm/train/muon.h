@@ -24,10 +24,11 @@ namespace cllm::train {
 ///     updates] W ← W − rate (0.2 √max(out, in) O + decay W)
 ///
 /// The factor gives an update the root mean square that AdamW's have, so that its rate and decay
-/// serve for both ("Muon is Scalable for LLM Training", arXiv 2502.16982). μ grows in a line from
-/// kFirstMomentum to what was asked for over the first kMomentumWarmup updates, because the first
-/// gradients soon are of a model that is no more; a smaller one stays as it is. The gradient's
-/// scale (clipping) changes m alone: of a gradient by itself, O doesn't depend on its size.
+/// serve for both ("Muon is Scalable for LLM Training", arXiv 2502.16982); Note [Width] adds to it.
+/// μ grows in a line from kFirstMomentum to what was asked for over the first kMomentumWarmup
+/// updates, because the first gradients soon are of a model that is no more; a smaller one stays as
+/// it is. The gradient's scale (clipping) changes m alone: of a gradient by itself, O doesn't
+/// depend on its size.
 ///
 /// Every rank keeps all m, and computes them alike. What is costly, the products, is shared: a
 /// matrix has an owner (MatrixDeal), which orthogonalises it and sends the result to all, in a few

@@ -26,8 +26,9 @@ struct OptimizerOptions {
   Iteration muon_iteration = Iteration::kNewtonSchulz;
   double weight_decay = 0.1;  ///< of matrices; vectors don't decay
   double embedding_learning_rate =
-      1.0;            ///< learning rate of the token embedding (its codes), as a factor
-  double clip = 1.0;  ///< the most that the gradient's norm may be; 0 for no limit
+      1.0;  ///< learning rate of the token embedding (its codes), as a factor
+  bool scales_with_width = false;  ///< see Note [Width]
+  double clip = 1.0;               ///< the most that the gradient's norm may be; 0 for no limit
 };
 
 /// Throws Error, naming the option, for values that make no sense.

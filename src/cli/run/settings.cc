@@ -203,6 +203,9 @@ void declare_optimizer_options(CLI::App& app, TrainSettings& s) {
       "--optimizer", s.optimizer.name, one_of<std::string>({{"adamw", "adamw"}, {"muon", "muon"}}),
       "adamw for all; or muon for the layers' matrices, which needs fewer steps, and adamw for "
       "the rest");
+  training("--width-scaling", s.optimizer.scales_with_width, switch_format(),
+           "rates of matrices fall with the channels, so that one --lr serves models of all sizes "
+           "[on with muon]");
   training("--muon-momentum", s.optimizer.muon_momentum,
            "how slowly Muon's sum of gradients changes; the first 300 steps go up to it from 0.85")
       ->capture_default_str();
@@ -428,6 +431,7 @@ void resolve(const CLI::App& app, TrainSettings& s, const std::optional<model::M
     s.token_block =
         train::default_token_block(s.batch * s.shape.context, s.micro_batch * s.shape.context);
   }
+  if (!given("--width-scaling")) s.optimizer.scales_with_width = s.optimizer.name == "muon";
   if (!given("--min-lr")) s.min_learning_rate = s.learning_rate / 10;
   if (given("--epochs")) {
     if (!(s.epochs > 0 && s.epochs <= kMostEpochs)) {
@@ -489,9 +493,9 @@ train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
 
 std::string config_toml(const CLI::App& app) {
   // What follows from other options is to follow from them again when one of those is changed.
-  std::vector<std::string> derived = {"micro-batch",      "token-block",   "min-lr",
-                                      "warmup",           "eval-every",    "embedding-init",
-                                      "embedding-sample", "embedding-rate"};
+  std::vector<std::string> derived = {"micro-batch",      "token-block",    "min-lr",
+                                      "warmup",           "eval-every",     "embedding-init",
+                                      "embedding-sample", "embedding-rate", "width-scaling"};
   for (const std::string& option : model_options()) {
     if (option != "--preset") derived.push_back(option.substr(2));
   }

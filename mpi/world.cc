@@ -43,7 +43,9 @@ void all_reduce_in_pieces(std::span<T> values, MPI_Datatype type) {
 }  // namespace
 
 World::World()
-    : rank_(Communicator::rank_in(MPI_COMM_WORLD)), size_(Communicator::size_of(MPI_COMM_WORLD)) {}
+    : rank_(Communicator::rank_in(MPI_COMM_WORLD)),
+      size_(Communicator::size_of(MPI_COMM_WORLD)),
+      all_gather_(MPI_COMM_WORLD) {}
 
 void World::use(ranks::Allreduce method) {
   ring_.reset();
@@ -135,6 +137,11 @@ std::vector<std::string> World::all_gather(const std::string& bytes) {
         all.substr(static_cast<std::size_t>(offsets[r]), static_cast<std::size_t>(sizes[r])));
   }
   return result;
+}
+
+void World::all_gather(std::span<float> values, std::span<const ranks::Part> parts) {
+  const ranks::Exchange exchange("parts that each rank sends all");
+  if (size_ > 1) all_gather_.run(values, parts);
 }
 
 void World::gather(const std::string& bytes, const Take& take) {

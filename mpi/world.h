@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "cllm/mpi/all_gather.h"
 #include "cllm/mpi/host_ring.h"
 #include "cllm/mpi/peers.h"
 #include "cllm/mpi/ring.h"
@@ -28,6 +29,7 @@ class World final : public ranks::ProcessGroup {
   void all_reduce(std::span<std::int64_t> values) override;
   std::string broadcast(std::string bytes) override;
   std::vector<std::string> all_gather(const std::string& bytes) override;
+  void all_gather(std::span<float> values, std::span<const ranks::Part> parts) override;
   void gather(const std::string& bytes, const Take& take) override;
 
  private:
@@ -37,6 +39,7 @@ class World final : public ranks::ProcessGroup {
 
   int rank_;
   int size_;
+  AllGather all_gather_;
   // The one that sums; none where MPI does.
   std::optional<Ring> ring_;
   std::optional<HostRing> host_ring_;

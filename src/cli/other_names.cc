@@ -35,6 +35,8 @@ const OtherNames kOptions[] = {
      {"scheduler", "lr-scheduler", "lr-scheduler-type", "lr-schedule", "lr-decay-style",
       "decay-lr"}},
     {{"weight-decay"}, {"wd", "decay", "l2"}},
+    {{"optimizer"}, {"optim", "optimiser", "opt"}},
+    {{"muon-momentum"}, {"momentum", "muon-beta"}},
     {{"beta1"}, {"adam-beta1", "b1"}},
     {{"beta2"}, {"adam-beta2", "b2"}},
     {{"clip"},
@@ -106,7 +108,6 @@ const Reason kReasons[] = {
      "nothing has to be accumulated: --batch is the whole step's, over all ranks and threads, in "
      "micro-batches of --micro-batch"},
     {{"warmup-ratio", "warmup-fraction", "lr-warmup-fraction"}, "--warmup counts steps"},
-    {{"optimizer", "optim"}, "the optimizer is AdamW"},
     {{"adam-epsilon", "adam-eps", "epsilon", "eps"}, "AdamW's epsilon is 1e-8"},
     {{"bias", "norm", "activation", "activation-function", "rope", "rotary", "swiglu", "n-inner",
       "ffn-dim", "intermediate-size", "tie-weights", "init-std", "init-method-std"},

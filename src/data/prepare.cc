@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <chrono>
-#include <numeric>
 
 #include "cllm/base/digest.h"
 #include "cllm/base/error.h"

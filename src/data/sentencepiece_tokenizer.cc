@@ -300,7 +300,7 @@ std::string train_sentencepiece(const TokenizerSpec& spec, std::string_view text
   fail("{}: SentencePiece could not train on this text: {}", option, message);
 }
 
-std::unique_ptr<Tokenizer> make_sentencepiece(std::string_view blob, std::string_view origin,
+std::unique_ptr<Tokenizer> make_sentencepiece(std::string_view blob, std::string_view name,
                                               std::string_view kind) {
   // Some models put a space before each text and drop doubled ones: right for sentences, wrong for
   // chunks of a stream. In the wire format of protocol buffers a later occurrence of a message is
@@ -311,7 +311,7 @@ std::unique_ptr<Tokenizer> make_sentencepiece(std::string_view blob, std::string
   auto processor = std::make_unique<sentencepiece::SentencePieceProcessor>();
   if (blob.empty() ||
       !processor->LoadFromSerializedProto(std::string(blob).append(kAsStream)).ok()) {
-    fail("{} is no SentencePiece model, or is corrupt", origin);
+    fail("{} is no SentencePiece model, or is corrupt", name);
   }
   return std::make_unique<SentencePieceTokenizer>(std::move(processor), std::string(blob), kind);
 }

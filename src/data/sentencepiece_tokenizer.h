@@ -15,9 +15,9 @@ std::string train_sentencepiece(const TokenizerSpec& spec, std::string_view text
 bool is_sentencepiece_kind(std::string_view kind);
 
 /// The tokenizer of a model; of a stored one, whose `kind` must be as it was stored, with the
-/// tokens that it had. Throws Error where the blob is no SentencePiece model; `origin` names it in
+/// tokens that it had. Throws Error where the blob is no SentencePiece model; `name` is its name in
 /// the message.
-std::unique_ptr<Tokenizer> make_sentencepiece(std::string_view blob, std::string_view origin,
+std::unique_ptr<Tokenizer> make_sentencepiece(std::string_view blob, std::string_view name,
                                               std::string_view kind = {});
 
 }  // namespace cllm::data

@@ -34,20 +34,31 @@ void normalize(const float* x, float sum, const float* gain, const float* shift,
   }
 }
 
-[[gnu::flatten]] void residual_layernorm(const float* x, const float* branch, const float* bias,
-                                         const float* gain, const float* shift, float* sum,
-                                         float* y, float* mean, float* rstd, std::size_t rows,
-                                         std::size_t channels) {
+template <bool kBias>
+void residual_rows(const float* x, const float* branch, const float* bias, const float* gain,
+                   const float* shift, float* sum, float* y, float* mean, float* rstd,
+                   std::size_t rows, std::size_t channels) {
   for (std::size_t row = 0; row < rows; ++row) {
     const std::size_t start = row * channels;
     const float total = row_sum(channels, [=](std::size_t i, auto part) {
       auto addend = part.load(branch + start + i);
-      if (bias != nullptr) addend = addend + part.load(bias + i);
+      if constexpr (kBias) addend = addend + part.load(bias + i);
       const auto value = part.load(x + start + i) + addend;
       part.store(sum + start + i, value);
       return value;
     });
     normalize(sum + start, total, gain, shift, y + start, mean + row, rstd + row, channels);
+  }
+}
+
+[[gnu::flatten]] void residual_layernorm(const float* x, const float* branch, const float* bias,
+                                         const float* gain, const float* shift, float* sum,
+                                         float* y, float* mean, float* rstd, std::size_t rows,
+                                         std::size_t channels) {
+  if (bias != nullptr) {
+    residual_rows<true>(x, branch, bias, gain, shift, sum, y, mean, rstd, rows, channels);
+  } else {
+    residual_rows<false>(x, branch, bias, gain, shift, sum, y, mean, rstd, rows, channels);
   }
 }
 

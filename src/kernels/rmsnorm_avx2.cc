@@ -67,14 +67,15 @@ void with_constant_size(std::size_t size, const Body& body) {
   });
 }
 
-[[gnu::flatten]] void residual_rmsnorm(const float* x, const float* branch, const float* bias,
-                                       const float* gain, float* sum, float* y, float* rstd,
-                                       float epsilon, std::size_t rows, std::size_t channels) {
+template <bool kBias>
+void residual_rows(const float* x, const float* branch, const float* bias, const float* gain,
+                   float* sum, float* y, float* rstd, float epsilon, std::size_t rows,
+                   std::size_t channels) {
   for (std::size_t row = 0; row < rows; ++row) {
     const std::size_t start = row * channels;
     const float squares = row_sum(channels, [=](std::size_t i, auto part) {
       auto addend = part.load(branch + start + i);
-      if (bias != nullptr) addend = addend + part.load(bias + i);
+      if constexpr (kBias) addend = addend + part.load(bias + i);
       const auto value = part.load(x + start + i) + addend;
       part.store(sum + start + i, value);
       return value * value;
@@ -87,7 +88,17 @@ void with_constant_size(std::size_t size, const Body& body) {
   }
 }
 
-/// The arguments of rmsnorm_backward, and a walk along all heads of all rows in order.
+[[gnu::flatten]] void residual_rmsnorm(const float* x, const float* branch, const float* bias,
+                                       const float* gain, float* sum, float* y, float* rstd,
+                                       float epsilon, std::size_t rows, std::size_t channels) {
+  if (bias != nullptr) {
+    residual_rows<true>(x, branch, bias, gain, sum, y, rstd, epsilon, rows, channels);
+  } else {
+    residual_rows<false>(x, branch, bias, gain, sum, y, rstd, epsilon, rows, channels);
+  }
+}
+
+/// The arguments of rmsnorm_backward but for `rows` and `size`.
 struct Backward {
   const float* dy;
   std::size_t ldy;
@@ -102,7 +113,7 @@ struct Backward {
   std::size_t heads;
 };
 
-/// One head: where it is.
+/// Where one head is, and its rstd.
 struct Head {
   const float* dy;
   const float* x;
@@ -115,22 +126,27 @@ struct Head {
 /// addition, and the order in each head, are those of kHeads = 1.
 template <std::size_t kHeads, bool kGain>
 void backward_heads(const Head* heads, const float* gain, float* dgain, std::size_t size) {
-  Pack<kHeads> dots = 0;
+  using Values = Pack<kHeads>;
+  const Values scales =
+      Values::map([&](std::size_t head) { return Vector(heads[head].rstd).v[0]; });
+  Values dots = 0;
   for_each_pack<1>(size, [&](std::size_t i, auto part) {
-    Vector dgain_i;
-    if constexpr (kGain) dgain_i = part.load(dgain + i);
-    Pack<kHeads> normal;
-    Pack<kHeads> dnormal;
+    const Values dy_i =
+        Values::map([&](std::size_t head) { return part.load(heads[head].dy + i).v[0]; });
+    const Values normal =
+        Values::map([&](std::size_t head) { return part.load(heads[head].x + i).v[0]; }) * scales;
+    Values dnormal = dy_i;
+    if constexpr (kGain) {
+      const Vector gain_i = part.load(gain + i);
+      Vector dgain_i = part.load(dgain + i);
 #pragma GCC unroll 4
-    for (std::size_t head = 0; head < kHeads; ++head) {
-      const Vector dy_i = part.load(heads[head].dy + i);
-      const Vector normal_i = part.load(heads[head].x + i) * heads[head].rstd;
-      if constexpr (kGain) dgain_i = fma(dy_i, normal_i, dgain_i);
-      normal.v[head] = normal_i.v[0];
-      dnormal.v[head] = with_gain<kGain>(dy_i, gain, i, part).v[0];
+      for (std::size_t head = 0; head < kHeads; ++head) {
+        dgain_i = fma(dy_i.one(head), normal.one(head), dgain_i);
+      }
+      part.store(dgain + i, dgain_i);
+      dnormal = dy_i * Values::map([&](std::size_t) { return gain_i.v[0]; });
     }
     dots = fma(dnormal, normal, dots);
-    if constexpr (kGain) part.store(dgain + i, dgain_i);
   });
 
 #pragma GCC unroll 4
@@ -149,6 +165,7 @@ void backward_heads(const Head* heads, const float* gain, float* dgain, std::siz
   }
 }
 
+/// Takes all heads of all rows in order, four at once, and the last ones singly.
 template <bool kGain>
 void backward_rows(const Backward& of, std::size_t rows, std::size_t size) {
   constexpr std::size_t kAtOnce = 4;

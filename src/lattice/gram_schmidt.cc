@@ -1,6 +1,5 @@
 #include "gram_schmidt.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "cllm/base/error.h"

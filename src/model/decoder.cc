@@ -2,7 +2,6 @@
 
 #include <memory>
 #include <optional>
-#include <string>
 
 #include "cllm/model/ops/activation.h"
 #include "cllm/model/ops/attention.h"

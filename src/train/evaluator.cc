@@ -1,6 +1,5 @@
 #include "cllm/train/evaluator.h"
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <new>

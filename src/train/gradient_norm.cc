@@ -27,6 +27,15 @@ RowChunks::RowChunks(const model::Layout& layout) {
   }
 }
 
+std::vector<RowChunks::Chunk> RowChunks::of(const model::Layout& layout,
+                                            bool (*has)(model::Role)) const {
+  std::vector<Chunk> some;
+  for (const Chunk& chunk : chunks) {
+    if (has(layout[chunk.tensor].role)) some.push_back(chunk);
+  }
+  return some;
+}
+
 GradientNorm::GradientNorm(const RowChunks& rows, const kernels::Kernels& kernels, ThreadPool& pool)
     : rows_(rows),
       kernels_(kernels),

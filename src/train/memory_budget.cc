@@ -33,9 +33,11 @@ MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOption
                            const ranks::ProcessGroup& process_group) {
   const model::Layout layout(config);
   const model::Network network(layout);
-  const std::span<const BufferSpec> buffers = find_optimizer(options.optimizer.name).buffers;
+  const OptimizerKind& optimizer = find_optimizer(options.optimizer.name);
+  const std::span<const BufferSpec> buffers = optimizer.buffers;
   return {.parameters = layout.flat_size() * sizeof(float),
-          .optimizer = bytes_of(layout, buffers),
+          .optimizer = bytes_of(layout, buffers) +
+                       optimizer.work_bytes(layout, options.threads, process_group),
           .sums = Trainer::sums_bytes(layout, options, process_group),
           .threads = Trainer::thread_bytes(network, options, process_group) +
                      kBlasBytes * static_cast<std::uint64_t>(options.threads),

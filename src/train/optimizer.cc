@@ -5,23 +5,25 @@
 
 #include "cllm/base/error.h"
 #include "cllm/train/adamw.h"
+#include "cllm/train/muon.h"
 
 namespace cllm::train {
 namespace {
 
 /// All that there are.
-constexpr OptimizerKind kOptimizers[] = {AdamW::kKind};
+constexpr OptimizerKind kOptimizers[] = {AdamW::kKind, Muon::kKind};
 
-void check_beta(const char* option, double beta) {
-  if (!(beta >= 0 && beta < 1)) fail("{} {}: give a number from 0 to below 1", option, beta);
+void check_share(const char* option, double share) {
+  if (!(share >= 0 && share < 1)) fail("{} {}: give a number from 0 to below 1", option, share);
 }
 
 }  // namespace
 
 void validate(const OptimizerOptions& options) {
   find_optimizer(options.name);
-  check_beta("--beta1", options.beta1);
-  check_beta("--beta2", options.beta2);
+  check_share("--beta1", options.beta1);
+  check_share("--beta2", options.beta2);
+  check_share("--muon-momentum", options.muon_momentum);
   if (!(options.embedding_learning_rate > 0) || !std::isfinite(options.embedding_learning_rate)) {
     fail("--embedding-rate {}: give a number above 0", options.embedding_learning_rate);
   }

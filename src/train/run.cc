@@ -43,14 +43,14 @@ using Wishes = std::array<std::int64_t, kWishes>;
 
 class Runner {
  public:
-  Runner(const RunSchedule& schedule, const RunParts& parts, const std::filesystem::path& origin,
-         State& state)
+  Runner(const RunSchedule& schedule, const RunParts& parts,
+         const std::filesystem::path& starting_point, State& state)
       : schedule_(schedule),
         parts_(parts),
         outputs_(parts.outputs),
         state_(state),
-        origin_directory_(origin.parent_path()),
-        newest_(origin.string()) {
+        starting_directory_(starting_point.parent_path()),
+        newest_(starting_point.string()) {
     if (schedule.is_saved) saved_step_ = state.step;
   }
 
@@ -269,7 +269,7 @@ class Runner {
       report_checkpoints();
       const std::uint64_t step = state_.step - state_.step % schedule_.checkpoint_steps;
       const std::filesystem::path scheduled = outputs_->checkpoints.path_of(step);
-      const std::filesystem::path before = origin_directory_ / scheduled.filename();
+      const std::filesystem::path before = starting_directory_ / scheduled.filename();
       for (const auto& path : {scheduled, before}) {
         if (std::filesystem::exists(path)) return path.string();
       }
@@ -284,8 +284,8 @@ class Runner {
   const RunParts& parts_;
   RunOutputs* const outputs_;
   State& state_;
-  const std::filesystem::path origin_directory_;  // of the checkpoint that the run began with
-  std::string newest_;                            // checkpoint; on rank 0
+  const std::filesystem::path starting_directory_;  // of the checkpoint that the run began with
+  std::string newest_;                              // checkpoint; on rank 0
   std::string save_problem_;
   std::string metrics_problem_;
   std::optional<std::uint64_t> saved_step_;
@@ -297,9 +297,9 @@ class Runner {
 }  // namespace
 
 std::string run(const RunSchedule& schedule, const RunParts& parts,
-                const std::filesystem::path& origin, State& state) {
+                const std::filesystem::path& starting_point, State& state) {
   const ranks::Doing doing("computing");
-  return Runner(schedule, parts, origin, state).run();
+  return Runner(schedule, parts, starting_point, state).run();
 }
 
 }  // namespace cllm::train

@@ -36,8 +36,8 @@ std::string state_to_json(const StateValues& state, const std::string& more) {
   return object.dump();
 }
 
-void state_from_json(const std::string& text, const std::string& origin,
-                     const model::Layout& layout, StateValues& state) {
+void state_from_json(const std::string& text, const std::string& from, const model::Layout& layout,
+                     StateValues& state) {
   try {
     const nlohmann::json object = nlohmann::json::parse(text);
     state.scale_exponents = object.value("row_scales", std::vector<std::int32_t>{});
@@ -52,13 +52,13 @@ void state_from_json(const std::string& text, const std::string& origin,
     state.validation = score_of(object, "validation");
     state.best = score_of(object, "best");
   } catch (const nlohmann::json::exception&) {
-    fail("{}: its /run/state is not what a run writes; use another checkpoint", origin);
+    fail("{}: its /run/state is not what a run writes; use another checkpoint", from);
   }
   // Checkpoints of before have "scales", one for each tensor: the next step finds those of rows.
   const std::size_t rows = model::tiling_sizes(layout).rows;
   if (!state.scale_exponents.empty() && state.scale_exponents.size() != rows) {
     fail("{}: its /run/state has scales for {} rows, and the model has {}; use another checkpoint",
-         origin, state.scale_exponents.size(), rows);
+         from, state.scale_exponents.size(), rows);
   }
 }
 

@@ -73,8 +73,9 @@ Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
       reducer_(sums_, process_group, options.trace_events),
       rows_(model.layout()),
       norm_(rows_, kernels, pool_),
-      optimizer_(find_optimizer(options.optimizer.name)
-                     .make({model.layout(), rows_, kernels, pool_}, options.optimizer)),
+      optimizer_(
+          find_optimizer(options.optimizer.name)
+              .make({model.layout(), rows_, kernels, pool_, process_group}, options.optimizer)),
       batch_tokens_(model.layout().config().vocabulary),
       totals_(LossSum().values().size() + model.tiling().tiles().size()) {
   if (options.reduce == Reduce::kExact) check_ranks(process_group.size());
@@ -124,10 +125,14 @@ StepReport Trainer::step(State& state) {
       adapt_exponents(model_.tiling(), norm_.bits(), down_after(state.step), state.scale_exponents);
     }
     state.updates += 1;
+    const Optimizer::Communication sent = optimizer_->communication();
+    report.communication_seconds += sent.exposed;
+    report.hidden_communication_seconds += sent.hidden;
+    report.update_seconds -= sent.exposed;
   } else {
     state.scale_exponents.assign(scales_before_.begin(), scales_before_.end());
   }
-  report.update_seconds = clock.lap();
+  report.update_seconds += clock.lap();
   if (report.outcome != Outcome::kRefused) count(report, state);
   return report;
 }

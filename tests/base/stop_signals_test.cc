@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <memory>
 
 namespace cllm {
 namespace {

@@ -166,7 +166,7 @@ void add_modern_layers() {
     });
     add_elementwise("rmsnorm_backward/" + name, kSize, 4, [=](const Kernels& k) {
       k.rmsnorm_backward(dy.data(), kChannels, x.data(), kChannels, rstd.data(), gain.data(),
-                         sum.data(), y.data(), kChannels, dgain.data(), kRows, h, size);
+                         sum.data(), sum.data(), kChannels, dgain.data(), kRows, h, size);
     });
   }
   add_elementwise("residual_rmsnorm", kSize, 4, [](const Kernels& k) {

@@ -5,7 +5,6 @@
 //
 // For all, signatures list the ten most similar tokens; dot products are taken and not sorted.
 
-#include <cstdlib>
 #include <string>
 
 #include "bench/interleaved.h"

@@ -10,7 +10,6 @@
 //
 // TOKEN_FILE is written by cllm-dist tokenize.
 
-#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <string>

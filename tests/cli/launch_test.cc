@@ -122,6 +122,7 @@ class WithStranger final : public ranks::ProcessGroup {
   void all_reduce(std::span<std::int64_t>) override {}
   std::string broadcast(std::string bytes) override { return bytes; }
   std::vector<std::string> all_gather(const std::string& bytes) override { return {bytes, words_}; }
+  void all_gather(std::span<float>, std::span<const ranks::Part>) override {}
 
  private:
   std::string words_;

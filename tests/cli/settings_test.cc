@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "cllm/model/families.h"
 #include "support/error_of.h"
 
 namespace cllm::cli {
@@ -125,6 +126,39 @@ TEST(ResolveTest, TheShapeIsThePresetsWhereNoOptionSaysOtherwise) {
   EXPECT_EQ(settings_of({}).shape, model::find_preset("mini").shape);
 }
 
+TEST(ResolveTest, PartsAreTheFamilysWhereNoOptionSaysOtherwise) {
+  const model::ModelConfig llama = settings_of({"--preset=tiny", "--family=llama"}).shape;
+  EXPECT_EQ(llama.family, "llama");
+  EXPECT_EQ(llama.parts, model::find_family("llama").parts);
+  EXPECT_EQ(llama.mlp_width, 192u);  // 8/3 of 64, rounded up to a multiple of 32
+  EXPECT_EQ(llama.kv_heads, 2u);
+  EXPECT_EQ(settings_of({"--family=llama", "--preset=tiny"}).shape, llama);
+  const model::ModelConfig mixed =
+      settings_of({"--preset=tiny", "--family=llama", "--mlp=relu2", "--kv-heads=1"}).shape;
+  EXPECT_EQ(mixed.parts.mlp, model::MlpKind::kRelu2);
+  EXPECT_EQ(mixed.parts.norm, model::NormKind::kRms);
+  EXPECT_EQ(mixed.mlp_width, 256u);
+  EXPECT_EQ(mixed.kv_heads, 1u);
+  // A published shape keeps what is its own until something is asked for that changes it.
+  const model::ModelConfig published = model::find_preset("llama-42m").shape;
+  EXPECT_EQ(settings_of({"--preset=llama-42m"}).shape, published);
+  EXPECT_EQ(settings_of({"--preset=llama-42m", "--channels=256"}).shape.mlp_width, 704u);
+  EXPECT_EQ(settings_of({"--preset=llama-42m", "--mlp-width=100"}).shape.mlp_width, 100u);
+}
+
+TEST(ResolveTest, AModelOfACheckpointIsTheBase) {
+  CLI::App app;
+  TrainSettings settings;
+  declare_train_options(app, settings);
+  parse(app, {"--softcap=20"});
+  model::ModelConfig base = model::find_preset("llama-15m").shape;
+  base.vocabulary = 77;
+  resolve(app, settings, base);
+  base.parts.softcap = 20;
+  base.vocabulary = settings.shape.vocabulary;
+  EXPECT_EQ(settings.shape, base);
+}
+
 TEST(ResolveTest, DerivesWhatIsNotGiven) {
   const TrainSettings s = settings_of({"--steps", "500", "--lr", "0.02"});
   EXPECT_EQ(s.min_learning_rate, 0.02 / 10);
@@ -218,6 +252,8 @@ TEST(ConfigTest, ValuesAreWrittenAsTheyWereGiven) {
                            "--on-checkpoint-failure=stop",
                            "--embedding-rank=8",
                            "--embedding-init=random",
+                           "--optimizer=muon",
+                           "--muon-iteration=polar-express",
                            "--on-spike=skip",
                            "--on-replica-mismatch=restore",
                            "--reduce=fp32"};
@@ -231,7 +267,7 @@ TEST(ConfigTest, ValuesAreWrittenAsTheyWereGiven) {
   }
   const std::string usual = config_toml(Resolved({}).app);
   for (const char* value : {"cosine", "auto", "256", "30m", "background", "continue", "clip",
-                            "stop", "exact", "lattice", "dense"}) {
+                            "stop", "exact", "lattice", "dense", "adamw", "newton-schulz"}) {
     EXPECT_THAT(usual, HasSubstr(value));
   }
 }

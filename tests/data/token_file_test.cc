@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 
 #include <cstring>
-#include <numeric>
 
 #include "cllm/base/digest.h"
 #include "cllm/base/error.h"

@@ -4,7 +4,6 @@
 #include <sentencepiece_trainer.h>
 
 #include <map>
-#include <set>
 #include <thread>
 #include <unordered_map>
 

@@ -8,6 +8,7 @@
 #include "checkpoint_fixture.h"
 #include "cllm/base/file.h"
 #include "cllm/io/run_directory.h"
+#include "cllm/model/families.h"
 #include "support/by_place.h"
 
 namespace cllm::io {

@@ -1,4 +1,5 @@
 #include "cllm/model/config.h"
+#include "cllm/model/families.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>

@@ -199,6 +199,64 @@ TEST_F(WorldTest, AllGatherOfNothingIsNothing) {
   EXPECT_EQ(all, std::vector<std::string>(static_cast<std::size_t>(world_.size())));
 }
 
+/// Parts of unlike sizes, with gaps between them: rank 1 has none.
+std::vector<ranks::Part> unlike_parts(int ranks, std::size_t most) {
+  std::vector<ranks::Part> parts;
+  std::size_t offset = 3;
+  for (int rank = 0; rank < ranks; ++rank) {
+    const std::size_t size = rank == 1 ? 0 : most - static_cast<std::size_t>(rank) * 7;
+    parts.push_back({offset, size});
+    offset += size + 5;
+  }
+  return parts;
+}
+
+float value_of(int rank, std::size_t i) {
+  return static_cast<float>(rank + 1) * 0.37f + static_cast<float>(i % 1000);
+}
+
+/// How many elements of all ranks' parts, or between them, aren't what they should be once
+/// `gather` has given each rank's to all.
+template <typename Gather>
+std::size_t wrong_after(const World& world, std::size_t most, const Gather& gather) {
+  const std::vector<ranks::Part> parts = unlike_parts(world.size(), most);
+  std::vector<float> values(parts.back().offset + parts.back().size + 2, -1), expected = values;
+  for (int rank = 0; rank < world.size(); ++rank) {
+    const ranks::Part& part = parts[static_cast<std::size_t>(rank)];
+    for (std::size_t i = part.offset; i < part.offset + part.size; ++i) {
+      expected[i] = value_of(rank, i);
+      if (rank == world.rank()) values[i] = expected[i];
+    }
+  }
+  gather(std::span<float>(values), std::span<const ranks::Part>(parts));
+  std::size_t wrong = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) wrong += values[i] != expected[i];
+  return wrong;
+}
+
+TEST_F(WorldTest, AllGatherGivesEveryRanksPart) {
+  for (const std::size_t most : {std::size_t{35}, std::size_t{1000}, (std::size_t{1} << 22) + 9}) {
+    EXPECT_EQ(wrong_after(world_, most,
+                          [&](auto values, auto parts) { world_.all_gather(values, parts); }),
+              0u);
+  }
+  // Nothing to send, and nothing done: told apart.
+  EXPECT_EQ(wrong_after(world_, 35, [](auto, auto) {}) > 0,
+            world_.size() > 2 || world_.rank() == 1);
+}
+
+// As where parts are long, or lie further apart than MPI counts.
+TEST_F(WorldTest, AllGatherGoesByPiecesAndByTurns) {
+  for (const std::size_t furthest : {std::size_t{10}, std::size_t{1} << 30}) {
+    AllGather pieces(MPI_COMM_WORLD, 100, furthest);
+    for (const std::size_t most : {std::size_t{35}, std::size_t{200}, std::size_t{1037}}) {
+      EXPECT_EQ(
+          wrong_after(world_, most, [&](auto values, auto parts) { pieces.run(values, parts); }),
+          0u);
+    }
+  }
+}
+
 TEST_F(WorldTest, GatherGivesRank0AllBytesInPieces) {
   const auto bytes = [](int rank) {  // rank 1 has none, and rank 0 and others more than a piece
     const std::size_t size =

@@ -88,6 +88,18 @@ TEST(ShareRank0s, GivesItsBitsToAll) {
   });
 }
 
+TEST(AllGather, GivesPartsToAll) {
+  support::ThreadRanks(3).run([](ProcessGroup& process_group) {
+    std::vector<float> values(6, -1);
+    const std::vector<Part> parts = {{4, 2}, {1, 0}, {0, 3}};
+    const Part& own = parts[static_cast<std::size_t>(process_group.rank())];
+    std::fill_n(values.begin() + static_cast<std::ptrdiff_t>(own.offset), own.size,
+                static_cast<float>(process_group.rank()));
+    process_group.all_gather(values, parts);
+    EXPECT_EQ(values, (std::vector<float>{2, 2, 2, -1, 0, 0}));
+  });
+}
+
 TEST(Gather, GivesRank0WhatAllHave) {
   support::ThreadRanks(3).run([](ProcessGroup& process_group) {
     std::string all;

@@ -59,6 +59,17 @@ class ThreadRanks {
       return result;
     }
 
+    void all_gather(std::span<float> values, std::span<const ranks::Part> parts) override {
+      all_.values_[rank_] = values.data();
+      all_.barrier_.arrive_and_wait();
+      for (std::size_t other = 0; other < parts.size(); ++other) {
+        if (other == rank_) continue;
+        const auto* from = static_cast<const float*>(all_.values_[other]) + parts[other].offset;
+        std::copy_n(from, parts[other].size, values.data() + parts[other].offset);
+      }
+      all_.barrier_.arrive_and_wait();
+    }
+
    private:
     /// `Sum` is the type whose addition wraps.
     template <typename T, typename Sum>

@@ -13,7 +13,7 @@
 
 namespace cllm::support {
 
-/// A small model that has everything: several blocks of rows, heads, tiles and token ranges.
+/// A small model that has everything: several token blocks, heads, tiles and token ranges.
 inline const model::ModelConfig kSmallModel{
     .layers = 2, .heads = 2, .channels = 32, .context = 16, .vocabulary = 50};
 

@@ -103,6 +103,10 @@ TEST(Allocation, NoneInAStepAfterTheSecond) {
     EXPECT_EQ(allocations_of(1, teams, reduce), 0);
     EXPECT_EQ(allocations_of(1, teams, reduce, support::kFactorisedModel), 0);
     EXPECT_EQ(allocations_of(2, support::trainer_options(12, 1, 2), reduce), 0);
+    TrainerOptions muon = support::trainer_options(12, 3, 3);
+    muon.optimizer.name = "muon";
+    EXPECT_EQ(allocations_of(1, muon, reduce), 0);
+    EXPECT_EQ(allocations_of(2, muon, reduce), 0);
   }
 }
 

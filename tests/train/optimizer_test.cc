@@ -22,12 +22,14 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
+ranks::SingleProcess alone;
+
 /// What takes a step.
 struct StepTaker {
   StepTaker(const model::Layout& layout, const OptimizerOptions& options, ThreadPool& pool)
       : rows(layout),
         norm(rows, kernels::select_kernels(), pool),
-        optimizer({layout, rows, kernels::select_kernels(), pool}, options) {}
+        optimizer({layout, rows, kernels::select_kernels(), pool, alone}, options) {}
   RowChunks rows;
   GradientNorm norm;
   AdamW optimizer;
@@ -186,9 +188,10 @@ TEST(Optimizer, ErrorsNameTheOption) {
     EXPECT_THAT([&] { validate(options); }, ThrowsMessage<Error>(HasSubstr(text)));
   };
   EXPECT_NO_THROW(validate(OptimizerOptions{}));
-  expect({.name = "sgd"}, "--optimizer sgd: choose adamw");
+  expect({.name = "sgd"}, "--optimizer sgd: choose adamw or muon");
   expect({.beta1 = 1.0}, "--beta1 1");
   expect({.beta2 = -0.1}, "--beta2 -0.1");
+  expect({.muon_momentum = 1.0}, "--muon-momentum 1");
   expect({.embedding_learning_rate = 0}, "--embedding-rate 0");
   expect({.weight_decay = -1}, "--weight-decay -1");
   expect({.clip = -1}, "--clip -1");

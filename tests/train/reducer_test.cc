@@ -51,6 +51,7 @@ class Watched final : public ranks::ProcessGroup {
   void all_reduce(std::span<std::int64_t>) override {}
   std::string broadcast(std::string bytes) override { return bytes; }
   std::vector<std::string> all_gather(const std::string& bytes) override { return {bytes, bytes}; }
+  void all_gather(std::span<float>, std::span<const ranks::Part>) override {}
 
   bool fails = false;
   bool flushes = false;  ///< denormals

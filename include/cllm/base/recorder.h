@@ -19,7 +19,8 @@ enum class Activity : std::uint8_t {
   kNodeSum,  ///< adding a gradient to the node's
   kAllreduce,
   kUpdate,
-  kWait,  ///< for other threads or ranks
+  kOrthogonalise,  ///< of Muon's updates
+  kWait,           ///< for other threads or ranks
   kCount
 };
 

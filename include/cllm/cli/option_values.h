@@ -4,9 +4,7 @@
 
 #include <charconv>
 #include <concepts>
-#include <cstdint>
 #include <functional>
-#include <initializer_list>
 #include <limits>
 #include <optional>
 #include <string>

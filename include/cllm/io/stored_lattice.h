@@ -1,7 +1,6 @@
 #pragma once
 
 #include <optional>
-#include <string>
 
 #include "cllm/io/hdf5.h"
 #include "cllm/lattice/certificates/certificate.h"

@@ -78,8 +78,8 @@ class GradientSink {
                    Recorder& recorder) = 0;
 
   /// What the micro-batch's inputs add to the token embedding: between begin_tokens and end_tokens
-  /// of a range its tokens in the order of their rows in the micro-batch's input table, each with
-  /// its row, as wide as the table. Every range comes once.
+  /// of a range its tokens in the order of their rows in the micro-batch, each with its row,
+  /// as wide as the embedding. Every range comes once.
   virtual void begin_tokens(std::size_t range, Recorder& recorder) = 0;
   virtual void add_token(std::uint32_t token, const float* row) = 0;
   virtual void end_tokens(std::size_t range) = 0;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -26,6 +27,11 @@ struct AllreduceName {
 inline constexpr std::array kAllreduceNames = {AllreduceName{"mpi", Allreduce::kMpi},
                                                AllreduceName{"ring", Allreduce::kRing},
                                                AllreduceName{"flat", Allreduce::kFlat}};
+
+/// A contiguous part of an array, in elements.
+struct Part {
+  std::size_t offset = 0, size = 0;
+};
 
 /// What training needs of the other ranks. All ranks call the same functions in the same order.
 /// One thread at a time, but not always the same one: whoever calls next must have seen the call
@@ -58,6 +64,9 @@ class ProcessGroup {
   virtual std::string broadcast(std::string bytes) = 0;
   /// Every rank's bytes, in the order of ranks. For what is short: all ranks hold all of it.
   virtual std::vector<std::string> all_gather(const std::string& bytes) = 0;
+  /// In place, for what is long: `parts` has a part of `values` for each rank, which don't overlap;
+  /// each rank has written its own, and gets the others'. Parts may be empty and of unlike sizes.
+  virtual void all_gather(std::span<float> values, std::span<const Part> parts) = 0;
   /// Gives rank 0 every rank's bytes, of any number, in the order of ranks: take(rank, piece) for
   /// pieces of bounded size, which it must not keep. What it throws goes on once all is taken.
   using Take = std::function<void(int rank, std::string_view piece)>;
@@ -75,6 +84,7 @@ class SingleProcess final : public ProcessGroup {
   void all_reduce(std::span<std::int64_t>) override {}
   std::string broadcast(std::string bytes) override { return bytes; }
   std::vector<std::string> all_gather(const std::string& bytes) override { return {bytes}; }
+  void all_gather(std::span<float>, std::span<const Part>) override {}
 };
 
 /// Gives rank 0's values to all, in pieces of bounded size.

@@ -1,13 +1,33 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "cllm/train/optimizer.h"
 
 namespace cllm::train {
 
-/// AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019) of all
-/// tensors: one pass over parameter, means and gradient.
+/// AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019) of the tensors
+/// of some roles: one pass over parameter, means and gradient. What optimizers that have another
+/// rule for some tensors do with the rest.
+class AdamWPass {
+ public:
+  /// `has`: whether it is for the tensors of a role. The references in `parts` must outlive it.
+  AdamWPass(const OptimizerParts& parts, const OptimizerOptions& options, bool (*has)(model::Role))
+      : parts_(parts), options_(options), chunks_(parts.rows.of(parts.layout, has)) {}
+
+  /// As Optimizer::update. m and v: the means of gradients and of their squares, of the same roles.
+  void update(const SummedGradient& gradient, double learning_rate, double scale, State& state,
+              StateBuffer& m, StateBuffer& v);
+
+ private:
+  OptimizerParts parts_;
+  OptimizerOptions options_;
+  std::vector<RowChunks::Chunk> chunks_;
+};
+
+/// AdamW of all tensors.
 class AdamW : public Optimizer {
  public:
   /// The means of gradients and of their squares.
@@ -17,19 +37,24 @@ class AdamW : public Optimizer {
 
   /// The references in `parts` must outlive it.
   AdamW(const OptimizerParts& parts, const OptimizerOptions& options)
-      : parts_(parts), options_(options) {}
+      : pass_(parts, options, model::every_role) {}
 
   void update(const SummedGradient& gradient, double learning_rate, double scale,
-              State& state) override;
+              State& state) override {
+    pass_.update(gradient, learning_rate, scale, state, state.buffers[0], state.buffers[1]);
+  }
 
  private:
-  OptimizerParts parts_;
-  OptimizerOptions options_;
+  AdamWPass pass_;
 };
 
 inline constexpr OptimizerKind AdamW::kKind = {
-    "adamw", kBuffers, [](const OptimizerParts& parts, const OptimizerOptions& options) {
-      return std::unique_ptr<Optimizer>(std::make_unique<AdamW>(parts, options));
-    }};
+    .name = "adamw",
+    .buffers = kBuffers,
+    .work_bytes = [](const model::Layout&, int, const ranks::ProcessGroup&) -> std::uint64_t {
+      return 0;
+    },
+    .make = [](const OptimizerParts& parts, const OptimizerOptions& options)
+        -> std::unique_ptr<Optimizer> { return std::make_unique<AdamW>(parts, options); }};
 
 }  // namespace cllm::train

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -20,6 +23,27 @@ struct SummedGradient {
   std::span<const std::int32_t> exponents = {};
 };
 
+/// visit(first, values, count, factor) for the elements of a settled row of the gradient from the
+/// `first` on: `scale` times the gradient is values[i] * factor, and `values` points to floats or
+/// to int32. One call for the whole row where its integers have 32 bits.
+template <typename Visit>
+void visit_row(const SummedGradient& gradient, const SumRow& row, double scale,
+               const Visit& visit) {
+  if (gradient.floats != nullptr) {
+    return visit(std::size_t{0}, gradient.floats + row.at, row.size, static_cast<float>(scale));
+  }
+  const auto factor = static_cast<float>(std::ldexp(scale, -gradient.exponents[row.index]));
+  if (const std::int32_t* const integers = gradient.integers->narrow(row)) {
+    return visit(std::size_t{0}, integers, row.size, factor);
+  }
+  std::array<float, 1024> floats;
+  for (std::size_t first = 0; first < row.size; first += floats.size()) {
+    const std::size_t count = std::min(floats.size(), row.size - first);
+    gradient.integers->to_floats(row, first, {floats.data(), count});
+    visit(first, static_cast<const float*>(floats.data()), count, factor);
+  }
+}
+
 /// The rows of the gradient, and which of them a thread takes at a time. These chunks are fixed, so
 /// that partial sums don't depend on the threads. Immutable, so thread-safe.
 struct RowChunks {
@@ -28,6 +52,9 @@ struct RowChunks {
   };
 
   explicit RowChunks(const model::Layout& layout);
+
+  /// Those of the tensors of some roles.
+  std::vector<Chunk> of(const model::Layout& layout, bool (*has)(model::Role)) const;
 
   std::vector<SumRow> rows;
   std::vector<Chunk> chunks;

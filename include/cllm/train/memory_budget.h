@@ -1,7 +1,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -13,7 +12,7 @@ namespace cllm::train {
 /// What a rank's memory goes to, in bytes.
 struct MemoryBudget {
   std::uint64_t parameters;
-  std::uint64_t optimizer;      ///< what it keeps between steps
+  std::uint64_t optimizer;      ///< what it keeps between steps, and works in
   std::uint64_t sums;           ///< of gradients
   std::uint64_t threads;        ///< activations and scratch of all teams, and BLAS' buffers
   std::uint64_t evaluation;     ///< the same while there is an evaluation

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -8,7 +9,9 @@
 #include "cllm/base/thread_pool.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/layout.h"
+#include "cllm/ranks/process_group.h"
 #include "cllm/train/gradient_norm.h"
+#include "cllm/train/orthogonalise.h"
 #include "cllm/train/state.h"
 
 namespace cllm::train {
@@ -19,10 +22,13 @@ struct OptimizerOptions {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double epsilon = 1e-8;
+  double muon_momentum = 0.95;  ///< after its warm-up: see Muon
+  Iteration muon_iteration = Iteration::kNewtonSchulz;
   double weight_decay = 0.1;  ///< of matrices; vectors don't decay
   double embedding_learning_rate =
-      1.0;            ///< learning rate of the token embedding (its codes), as a factor
-  double clip = 1.0;  ///< the most that the gradient's norm may be; 0 for no limit
+      1.0;  ///< learning rate of the token embedding (its codes), as a factor
+  bool scales_with_width = false;  ///< see Note [Width]
+  double clip = 1.0;               ///< the most that the gradient's norm may be; 0 for no limit
 };
 
 /// Throws Error, naming the option, for values that make no sense.
@@ -34,10 +40,12 @@ struct OptimizerParts {
   const RowChunks& rows;  ///< of the layout
   const kernels::Kernels& kernels;
   ThreadPool& pool;
+  ranks::ProcessGroup& process_group;
 };
 
-/// Takes the steps: it alone knows what the buffers are that it declares. Results are the same bits
-/// for any number of threads. Allocates nothing after construction.
+/// Takes the steps, on all ranks alike: it alone knows what the buffers are that it declares.
+/// Results are the same bits for any number of threads and ranks. Allocates nothing after
+/// construction.
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
@@ -47,12 +55,22 @@ class Optimizer {
   /// steps that were taken before.
   virtual void update(const SummedGradient& gradient, double learning_rate, double scale,
                       State& state) = 0;
+
+  /// Seconds of the last update in which it waited for other ranks, and those in which it
+  /// communicated while it went on.
+  struct Communication {
+    double exposed = 0, hidden = 0;
+  };
+  virtual Communication communication() const { return {}; }
 };
 
 /// An optimizer that there is.
 struct OptimizerKind {
   std::string_view name;
   std::span<const BufferSpec> buffers;
+  /// Bytes that it allocates to work in, beside the buffers, with so many threads of this rank.
+  std::uint64_t (*work_bytes)(const model::Layout& layout, int threads,
+                              const ranks::ProcessGroup& process_group);
   /// The references in the parts must outlive what is made.
   std::unique_ptr<Optimizer> (*make)(const OptimizerParts& parts, const OptimizerOptions& options);
 };

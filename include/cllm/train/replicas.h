@@ -1,7 +1,6 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "cllm/base/thread_pool.h"
 #include "cllm/model/layout.h"

@@ -52,10 +52,10 @@ struct RunParts {
 };
 
 /// Takes the steps that are left, evaluating and saving as scheduled and at the end. All ranks call
-/// it alike. `origin`: the checkpoint that `state` came from; empty for a new run. Returns an empty
-/// text when all steps are taken, or why the run stopped before; either way all is saved. Throws
-/// ReplicatedError where it has to give up.
+/// it alike. `starting_point`: the checkpoint that `state` came from; empty for a new run. Returns
+/// an empty text when all steps are taken, or why the run stopped before; either way all is saved.
+/// Throws ReplicatedError where it has to give up.
 std::string run(const RunSchedule& schedule, const RunParts& parts,
-                const std::filesystem::path& origin, State& state);
+                const std::filesystem::path& starting_point, State& state);
 
 }  // namespace cllm::train

@@ -16,9 +16,9 @@ namespace cllm::train {
 std::string state_to_json(const StateValues& state, const std::string& more);
 
 /// The reverse. What the text lacks gets the value that it has where no step was ever skipped;
-/// `state` has step and tokens_seen already. Throws Error that names `origin`.
-void state_from_json(const std::string& text, const std::string& origin,
-                     const model::Layout& layout, StateValues& state);
+/// `state` has step and tokens_seen already. Throws Error that names `from`, where the text was.
+void state_from_json(const std::string& text, const std::string& from, const model::Layout& layout,
+                     StateValues& state);
 
 /// Gives rank 0's state to all. All ranks call it alike, as they do what follows.
 void broadcast_state(ranks::ProcessGroup& process_group, const model::Layout& layout, State& state);

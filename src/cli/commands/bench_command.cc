@@ -29,7 +29,8 @@ constexpr std::uint64_t kProducts = 10;
 
 /// Thread-seconds of a step by activity, added up over the rank's threads.
 struct Shares {
-  double matrix = 0, attention = 0, head = 0, elementwise = 0, node_sum = 0, update = 0, wait = 0;
+  double matrix = 0, attention = 0, head = 0, elementwise = 0, node_sum = 0, update = 0,
+         orthogonalise = 0, wait = 0;
 
   void add(const Recorder& r) {
     matrix += r.seconds(Activity::kMatrix);
@@ -38,6 +39,7 @@ struct Shares {
     elementwise += r.seconds(Activity::kForward) + r.seconds(Activity::kBackward);
     node_sum += r.seconds(Activity::kNodeSum);
     update += r.seconds(Activity::kUpdate);
+    orthogonalise += r.seconds(Activity::kOrthogonalise);
     wait += r.seconds(Activity::kWait);
   }
 };
@@ -109,6 +111,7 @@ void bench_command(const CLI::App& app, BenchSettings& settings, ProcessGroup& p
                                          {"micro_batch", s.micro_batch},
                                          {"token_block", s.token_block},
                                          {"reduce", reduce_format().write(s.reduce)},
+                                         {"optimizer", s.optimizer.name},
                                          {"kernels", machine.kernels.name},
                                          {"blas", kernels::blas_description()},
                                          {"communication_seconds", median(exposed)},
@@ -123,6 +126,7 @@ void bench_command(const CLI::App& app, BenchSettings& settings, ProcessGroup& p
                                            {"node_sum", shares.node_sum / all},
                                            {"communication", median(exposed) / step_seconds},
                                            {"update", shares.update / all},
+                                           {"orthogonalise", shares.orthogonalise / all},
                                            {"waiting", shares.wait / all}}}};
   if (settings.json) {
     fmt::print("{}\n", result.dump());
@@ -137,6 +141,7 @@ void bench_command(const CLI::App& app, BenchSettings& settings, ProcessGroup& p
              threads == 1 ? "" : "s", bench.trainer().teams().size(),
              bench.trainer().teams().size() == 1 ? "" : "s", machine.kernels.name,
              kernels::blas_description());
+  fmt::print("optimizer       {}\n", s.optimizer.name);
   fmt::print("step            {:.4f} s, median of {}\n", step_seconds, settings.steps);
   fmt::print("tokens/s        {}\n", count_text(tokens));
   fmt::print("model FLOP/s    {:.1f} G\n", flops / 1e9);

@@ -58,6 +58,7 @@ void declare_step_options(CLI::App& app, TrainSettings& s) {
   add_option(app, "--vocabulary", s.shape.vocabulary,
              "tokens of the vocabulary [the published one; 4096 for medium, else 256]")
       ->type_name("N");
+  declare_optimizer_options(app, s);
   add_option(app, "--batch", s.batch, "sequences of a step, over all ranks")
       ->type_name("N")
       ->capture_default_str();

@@ -7,9 +7,8 @@
 
 #include "cllm/base/error.h"
 #include "cllm/cli/arguments.h"
+#include "cllm/cli/run/model_json.h"
 #include "cllm/io/run_directory.h"
-#include "cllm/model/config_fields.h"
-#include "cllm/model/families.h"
 #include "cllm/ranks/agreement.h"
 
 namespace cllm::cli {
@@ -37,30 +36,6 @@ void require_outside(const std::string& out, const char* option, const std::stri
        data);
 }
 
-namespace {
-
-// A model as text that `model_of` reads, to be sent to other ranks of the same program.
-
-std::string text_of(const model::ModelConfig& config) {
-  nlohmann::json fields = {{"family", config.family}};
-  const auto write = [&](const char* name, const auto& value) { fields[name] = value; };
-  model::for_each_size(write, config);
-  model::for_each_part(write, config);
-  return fields.dump();
-}
-
-model::ModelConfig model_of(const std::string& text) {
-  const auto fields = nlohmann::json::parse(text);
-  model::ModelConfig config;
-  config.family = model::find_family(fields.at("family").get<std::string>()).name;
-  const auto read = [&](const char* name, auto& value) { fields.at(name).get_to(value); };
-  model::for_each_size(read, config);
-  model::for_each_part(read, config);
-  return config;
-}
-
-}  // namespace
-
 CheckpointHead read_head(const std::filesystem::path& path, ranks::ProcessGroup& process_group) {
   CheckpointHead head;
   ranks::in_agreement(process_group, [&] {
@@ -69,7 +44,7 @@ CheckpointHead read_head(const std::filesystem::path& path, ranks::ProcessGroup&
     head.run = io::read_run_state(head.path);
   });
   if (process_group.size() == 1) return head;
-  head.run.model = model_of(process_group.broadcast(text_of(head.run.model)));
+  head.run.model = model_from_json(process_group.broadcast(to_json(head.run.model)));
   head.path = process_group.broadcast(head.path.string());
   head.run.tokenizer_kind = process_group.broadcast(head.run.tokenizer_kind);
   head.run.tokenizer_blob = process_group.broadcast(head.run.tokenizer_blob);

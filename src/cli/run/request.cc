@@ -61,6 +61,7 @@ void read_request(const Arguments& command_line, ProcessGroup& process_group, Re
     arguments.insert(arguments.begin(), earlier.begin(), earlier.end());
     parse(request.app, arguments);
   };
+  std::optional<model::ModelConfig> base;
   std::vector<std::string> notes;
   if (!s.config.empty()) {
     const std::string config = s.config;
@@ -82,8 +83,15 @@ void read_request(const Arguments& command_line, ProcessGroup& process_group, Re
     put_before(stored);
     const bool is_stored = std::ranges::find(stored, "--tokenizer=" + s.tokenizer) != stored.end();
     request.keeps_tokenizer = is_stored || s.tokenizer.empty();
+    const auto is_preset = [](const std::string& argument) {
+      return argument.starts_with("--preset=");
+    };
+    const auto stored_preset = std::ranges::find_if(stored, is_preset);
+    if (stored_preset == stored.end() || *stored_preset == "--preset=" + s.preset) {
+      base = request.start.model;
+    }
   }
-  resolve(request.app, s);
+  resolve(request.app, s, base);
 }
 
 fs::path directory_of_run(Request& request, bool& is_new) {

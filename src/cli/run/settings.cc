@@ -197,6 +197,24 @@ void declare_part_options(CLI::App& app, TrainSettings& s) {
        "matrices that end a layer's branches start small, or from zero");
 }
 
+void declare_optimizer_options(CLI::App& app, TrainSettings& s) {
+  const auto training = group(app, "Training");
+  training(
+      "--optimizer", s.optimizer.name, one_of<std::string>({{"adamw", "adamw"}, {"muon", "muon"}}),
+      "adamw for all; or muon for the layers' matrices, which needs fewer steps, and adamw for "
+      "the rest");
+  training("--width-scaling", s.optimizer.scales_with_width, switch_format(),
+           "rates of matrices fall with the channels, so that one --lr serves models of all sizes "
+           "[on with muon]");
+  training("--muon-momentum", s.optimizer.muon_momentum,
+           "how slowly Muon's sum of gradients changes; the first 300 steps go up to it from 0.85")
+      ->capture_default_str();
+  training("--muon-iteration", s.optimizer.muon_iteration,
+           one_of<train::Iteration>({{"newton-schulz", train::Iteration::kNewtonSchulz},
+                                     {"polar-express", train::Iteration::kPolarExpress}}),
+           "coefficients that Muon makes updates orthogonal with");
+}
+
 void declare_machine_options(CLI::App& app, TrainSettings& s) {
   const auto machine = group(app, "Machine");
   machine("--threads", s.threads, "threads of each rank [its share of the host's processors]");
@@ -270,6 +288,7 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
   training("--weight-decay", s.optimizer.weight_decay,
            "weight decay of matrices; biases and norms have none")
       ->capture_default_str();
+  declare_optimizer_options(app, s);
   training("--beta1", s.optimizer.beta1, "how slowly AdamW's mean of gradients changes")
       ->capture_default_str();
   training("--beta2", s.optimizer.beta2, "how slowly its mean of squared gradients changes")
@@ -360,15 +379,16 @@ void resolve_steps(const CLI::App& app, TrainSettings& s) {
 
 }  // namespace
 
-void resolve_model(const CLI::App& app, TrainSettings& s) {
+void resolve_model(const CLI::App& app, const std::optional<model::ModelConfig>& base,
+                   TrainSettings& s) {
   const auto given = [&](const std::string& option) { return is_given(app, option.c_str()); };
-  model::ModelConfig usual = model::find_preset(s.preset).shape;
-  if (given("--family")) {
+  model::ModelConfig usual = base ? *base : model::find_preset(s.preset).shape;
+  if (given("--family") && s.family != usual.family) {
     const model::Family& family = model::find_family(s.family);
     usual.family = family.name;
     usual.parts = family.parts;
   }
-  if (given("--family") || given("--mlp") || given("--channels")) usual.mlp_width = 0;
+  if (!base && (given("--family") || given("--mlp") || given("--channels"))) usual.mlp_width = 0;
   const auto set = [&](const std::string& name, auto& value, const auto& usual_value) {
     if (!given(option_of_part(name)) && name != "vocabulary" && name != "embedding_rank") {
       value = usual_value;
@@ -392,9 +412,9 @@ std::vector<std::string> model_options() {
   return options;
 }
 
-void resolve(const CLI::App& app, TrainSettings& s) {
+void resolve(const CLI::App& app, TrainSettings& s, const std::optional<model::ModelConfig>& base) {
   const auto given = [&](const char* option) { return is_given(app, option); };
-  resolve_model(app, s);
+  resolve_model(app, base, s);
   model::ModelConfig shape = s.shape;
   shape.vocabulary = 1;  // is known once the data is
   if (given("--embedding-sample") &&
@@ -411,6 +431,7 @@ void resolve(const CLI::App& app, TrainSettings& s) {
     s.token_block =
         train::default_token_block(s.batch * s.shape.context, s.micro_batch * s.shape.context);
   }
+  if (!given("--width-scaling")) s.optimizer.scales_with_width = s.optimizer.name == "muon";
   if (!given("--min-lr")) s.min_learning_rate = s.learning_rate / 10;
   if (given("--epochs")) {
     if (!(s.epochs > 0 && s.epochs <= kMostEpochs)) {
@@ -472,9 +493,9 @@ train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
 
 std::string config_toml(const CLI::App& app) {
   // What follows from other options is to follow from them again when one of those is changed.
-  std::vector<std::string> derived = {"micro-batch",      "token-block",   "min-lr",
-                                      "warmup",           "eval-every",    "embedding-init",
-                                      "embedding-sample", "embedding-rate"};
+  std::vector<std::string> derived = {"micro-batch",      "token-block",    "min-lr",
+                                      "warmup",           "eval-every",     "embedding-init",
+                                      "embedding-sample", "embedding-rate", "width-scaling"};
   for (const std::string& option : model_options()) {
     if (option != "--preset") derived.push_back(option.substr(2));
   }

@@ -14,6 +14,7 @@
 #include "cllm/cli/program.h"
 #include "cllm/cli/retired_options.h"
 #include "cllm/cli/run/checkpoints.h"
+#include "cllm/cli/run/model_json.h"
 #include "cllm/io/checkpoint.h"
 #include "cllm/io/run_directory.h"
 
@@ -73,7 +74,7 @@ StartingPoint starting_point_at(StartingPoint::Kind kind, const fs::path& path) 
         checkpoint.string());
   }
   start.config = std::move(run.config);
-  start.embedding_rank = run.model.embedding_rank;
+  start.model = run.model;
   const auto state = nlohmann::json::parse(run.state, nullptr, false);
   if (state.is_object()) start.state = state.dump();
   return start;
@@ -152,7 +153,7 @@ std::string to_json(const StartingPoint& start) {
                         {"checkpoint", start.checkpoint},
                         {"config", start.config},
                         {"state", start.state},
-                        {"embedding_rank", start.embedding_rank},
+                        {"model", to_json(start.model)},
                         {"why", start.why},
                         {"notes", start.notes}}
       .dump();
@@ -164,7 +165,7 @@ StartingPoint starting_point_from_json(const std::string& text) {
           .checkpoint = object.at("checkpoint"),
           .config = object.at("config"),
           .state = object.at("state"),
-          .embedding_rank = object.at("embedding_rank"),
+          .model = model_from_json(object.at("model")),
           .why = object.at("why"),
           .notes = object.at("notes")};
 }
@@ -190,7 +191,7 @@ void resolve_embedding(const StartingPoint& start, const CLI::App& app, std::siz
   model::ModelConfig& shape = s.shape;
   shape.vocabulary = vocabulary;
   if (app.count("--embedding-rank") == 0 && !start.checkpoint.empty()) {
-    shape.embedding_rank = start.embedding_rank;
+    shape.embedding_rank = start.model.embedding_rank;
   }
   if (!s.embedding_start) {
     s.embedding_start = embedding_start_of(start).value_or(
@@ -274,6 +275,16 @@ void check_agrees(const StartingPoint& start, const TrainSettings& s,
         "the data that it was trained on",
         start.checkpoint, tokenizer_text(run.tokenizer_kind, run.tokenizer_blob),
         tokenizer_text(data.tokenizer_kind, data.tokenizer_blob));
+  }
+  if (start.resumes()) {
+    const std::string before = value_in_toml(start.config, "optimizer");
+    const std::string was = before.empty() ? train::OptimizerOptions().name : before;
+    if (was != s.optimizer.name) {
+      fail(
+          "--optimizer {}: {} was trained with {}, and has nothing that another one could go on "
+          "with; leave it out, or begin a new run from its weights with --init-from",
+          s.optimizer.name, start.checkpoint, was);
+    }
   }
   if (start.resumes() && run.seed != s.seed) {
     fail(

@@ -1,6 +1,5 @@
 #include "grammar_builder.h"
 
-#include <utility>
 
 namespace cllm::data {
 

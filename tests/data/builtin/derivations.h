@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdint>
 #include <map>
-#include <string>
 #include <string_view>
 #include <unordered_set>
 #include <utility>

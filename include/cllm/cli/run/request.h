@@ -2,7 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
-#include <string>
 #include <utility>
 
 #include "cllm/base/file_lock.h"

@@ -100,17 +100,18 @@ void declare_model_options(CLI::App& app, TrainSettings& settings);
 void declare_part_options(CLI::App& app, TrainSettings& settings);
 void declare_machine_options(CLI::App& app, TrainSettings& settings);
 
+/// The part of them that says which optimizer takes the steps.
+void declare_optimizer_options(CLI::App& app, TrainSettings& settings);
+
 /// The options that say what the model is: "--preset", "--kv-heads", ….
 std::vector<std::string> model_options();
 
-/// Puts what preset and family have into the shape, where no option says otherwise. Throws Error,
-/// naming the option.
-void resolve_model(const CLI::App& app, TrainSettings& settings);
-
-/// Puts in what was left to be derived from other options (the preset's shape, micro-batch, minimal
-/// rate, warm-up, evaluation interval) and makes paths absolute.
-/// Throws Error, naming the option, for values that make no sense.
-void resolve(const CLI::App& app, TrainSettings& settings);
+/// Puts in what was left to be derived from other options (the model's shape and parts,
+/// micro-batch, minimal rate, warm-up, evaluation interval) and makes paths absolute. What no
+/// option says of the model is `base`'s, that of a checkpoint, or else the preset's and the
+/// family's. Throws Error, naming the option, for values that make no sense.
+void resolve(const CLI::App& app, TrainSettings& settings,
+             const std::optional<model::ModelConfig>& base = {});
 
 /// To be called when the data are known: where --epochs was given, puts in the steps that it takes
 /// to read so many times `sequences` of training data, and what derives from them. Throws Error,

@@ -7,6 +7,7 @@
 #include "cllm/cli/arguments.h"
 #include "cllm/cli/run/settings.h"
 #include "cllm/data/dataset.h"
+#include "cllm/model/config.h"
 #include "cllm/ranks/placement.h"
 
 namespace cllm::cli {
@@ -19,7 +20,7 @@ struct StartingPoint {
   std::string checkpoint;          ///< absolute; empty for a new run
   std::string config;              ///< the checkpoint's
   std::string state = "{}";        ///< the checkpoint's, as a JSON object; empty for a new run
-  std::size_t embedding_rank = 0;  ///< the checkpoint's
+  model::ModelConfig model;        ///< the checkpoint's
   std::string why;                 ///< this one: "the newest of 3"; empty where it was named
   std::vector<std::string> notes;  ///< on others that were passed over
 

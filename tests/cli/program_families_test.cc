@@ -54,8 +54,8 @@ TEST_P(FamiliesTest, StartFromEachOthersWeightsOnlyWhereTheyAreTheSame) {
   succeed(tiny("second", 5, Arguments{"--init-from", "first"}));
   EXPECT_THAT(succeed({"inspect", "second"}).out, HasSubstr(fmt::format("{}, ", GetParam())));
   const bool is_gpt2 = std::string(GetParam()) == "gpt2";
-  const ChildResult result = program(tiny(
-      "third", 5, Arguments{"--init-from", "first", "--family", is_gpt2 ? "llama" : "gpt2"}));
+  const ChildResult result = program(
+      tiny("third", 5, Arguments{"--init-from", "first", "--family", is_gpt2 ? "llama" : "gpt2"}));
   EXPECT_NE(result.exit_code, 0);
   EXPECT_THAT(result.err, HasSubstr("leave out the options that differ"));
 }

@@ -1,5 +1,4 @@
 #include "cllm/model/config.h"
-#include "cllm/model/families.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>

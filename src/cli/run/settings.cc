@@ -197,21 +197,6 @@ void declare_part_options(CLI::App& app, TrainSettings& s) {
        "matrices that end a layer's branches start small, or from zero");
 }
 
-void declare_optimizer_options(CLI::App& app, TrainSettings& s) {
-  const auto training = group(app, "Training");
-  training(
-      "--optimizer", s.optimizer.name, one_of<std::string>({{"adamw", "adamw"}, {"muon", "muon"}}),
-      "adamw for all; or muon for the layers' matrices, which needs fewer steps, and adamw for "
-      "the rest");
-  training("--muon-momentum", s.optimizer.muon_momentum,
-           "how slowly Muon's sum of gradients changes; the first 300 steps go up to it from 0.85")
-      ->capture_default_str();
-  training("--muon-iteration", s.optimizer.muon_iteration,
-           one_of<train::Iteration>({{"newton-schulz", train::Iteration::kNewtonSchulz},
-                                     {"polar-express", train::Iteration::kPolarExpress}}),
-           "coefficients that Muon makes updates orthogonal with");
-}
-
 void declare_machine_options(CLI::App& app, TrainSettings& s) {
   const auto machine = group(app, "Machine");
   machine("--threads", s.threads, "threads of each rank [its share of the host's processors]");

@@ -173,7 +173,7 @@ std::vector<std::string> ProgramTest::digests(const std::string& checkpoint) con
     std::string name, word, last;
     words >> name;
     while (words >> word) last = word;
-    if (name.starts_with("/params/") || name.starts_with("/adam/")) {
+    if (name.starts_with("/params/") || name.starts_with("/adam/") || name.starts_with("/muon/")) {
       found.push_back(name + " " + last);
     }
   }

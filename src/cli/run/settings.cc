@@ -9,8 +9,6 @@
 
 #include "cllm/base/error.h"
 #include "cllm/corpus/cooccurrence.h"
-#include "cllm/model/config_fields.h"
-#include "cllm/model/families.h"
 #include "cllm/train/replicas.h"
 #include "cllm/train/work_sharing.h"
 
@@ -101,14 +99,6 @@ Format<StepRange> step_range_format() {
               }};
 }
 
-std::string preset_names() {
-  std::string names;
-  for (const model::Preset& preset : model::presets()) {
-    names += fmt::format("{}{}", names.empty() ? "" : "|", preset.name);
-  }
-  return names;
-}
-
 bool is_file_path(const std::string& value, std::initializer_list<std::string_view> words) {
   return !value.empty() && std::ranges::find(words, std::string_view(value)) == words.end();
 }
@@ -120,27 +110,14 @@ auto group(CLI::App& app, const char* name) {
   };
 }
 
-/// The words that model/config_fields.h has for an enumeration.
-template <typename Kind>
-Format<Kind> word_format() {
-  std::vector<std::pair<std::string_view, Kind>> words;
-  for (const auto& [word, kind] : model::Words<Kind>::kAll) words.emplace_back(word, kind);
-  return one_of(words);
-}
-
-Format<bool> switch_format() { return one_of<bool>({{"on", true}, {"off", false}}); }
-
-Format<std::string> family_format() {
-  std::vector<std::pair<std::string_view, std::string>> names;
-  for (const model::Family& family : model::families()) {
-    names.emplace_back(family.name, family.name);
-  }
-  return one_of(names);
-}
-
 void make_absolute(std::string& path) { path = std::filesystem::absolute(path).string(); }
 
 }  // namespace
+
+bool is_given(const CLI::App& app, const char* option) {
+  const CLI::Option* declared = app.get_option_no_throw(option);
+  return declared != nullptr && declared->count() > 0;
+}
 
 Format<train::Reduce> reduce_format() {
   return one_of<train::Reduce>({{"exact", train::Reduce::kExact}, {"fp32", train::Reduce::kFp32}});
@@ -153,66 +130,6 @@ Format<std::uint64_t> sequences_format() {
 Format<std::optional<EmbeddingStart>> embedding_start_format() {
   return one_of<std::optional<EmbeddingStart>>(
       {{"corpus", EmbeddingStart::kCorpus}, {"random", EmbeddingStart::kRandom}});
-}
-
-void declare_model_options(CLI::App& app, TrainSettings& s) {
-  const auto model = group(app, "Model");
-  model("--preset", s.preset, "shape of the model: " + preset_names())
-      ->type_name("NAME")
-      ->capture_default_str();
-  model("--layers", s.shape.layers, "transformer layers [the preset's]");
-  model("--heads", s.shape.heads, "attention heads [the preset's]");
-  model("--channels", s.shape.channels, "width of the model [the preset's]");
-  model("--context", s.shape.context, "tokens of a sequence [the preset's]");
-  model("--family", s.family, family_format(),
-        "the parts that the model is made of [the preset's]; what each of them has is listed under "
-        "Parts");
-  model("--embedding-rank", s.shape.embedding_rank,
-        count_or<std::size_t>("dense", "a rank from 1 to --channels"),
-        "factorise the token embedding into matrices (vocabulary, N) and (N, channels); dense: "
-        "one matrix");
-}
-
-void declare_part_options(CLI::App& app, TrainSettings& s) {
-  const auto part = group(app, "Parts");
-  model::Parts& parts = s.shape.parts;
-  part("--kv-heads", s.shape.kv_heads,
-       "heads of keys and values, which attention heads share [--heads]");
-  part("--head-size", s.shape.head_size, "numbers of a head [--channels / --heads]");
-  part("--mlp", parts.mlp, word_format<model::MlpKind>(), "function between the MLP's matrices");
-  part("--mlp-width", s.shape.mlp_width,
-       "numbers between the MLP's matrices [4 times --channels; 8/3 times with swiglu]");
-  part("--norm", parts.norm, word_format<model::NormKind>(),
-       "norm before attention and MLP: layer norm, RMS norm, or RMS norm without gains");
-  part("--norm-epsilon", parts.norm_epsilon, "what an RMS norm adds to the mean of squares");
-  part("--positions", parts.positions, word_format<model::PositionKind>(),
-       "an embedding of each position, or rotation of queries and keys (RoPE)");
-  part("--rope-theta", parts.rope_theta, "base of the angles of rotary positions");
-  part("--qk-norm", parts.qk_norm, word_format<model::QkNorm>(), "norm of queries and keys");
-  part("--biases", parts.biases, switch_format(), "biases of the layers' matrices");
-  part("--tied", parts.tied, switch_format(), "whether the output layer is the token embedding");
-  part("--embedding-norm", parts.embedding_norm, switch_format(), "a norm behind the embeddings");
-  part("--softcap", parts.softcap, "logits become X tanh(logit / X); 0: they stay as they are");
-  part("--initial-weights", parts.initial_weights, word_format<model::InitialWeights>(),
-       "matrices that end a layer's branches start small, or from zero");
-}
-
-void declare_optimizer_options(CLI::App& app, TrainSettings& s) {
-  const auto training = group(app, "Training");
-  training(
-      "--optimizer", s.optimizer.name, one_of<std::string>({{"adamw", "adamw"}, {"muon", "muon"}}),
-      "adamw for all; or muon for the layers' matrices, which needs fewer steps, and adamw for "
-      "the rest");
-  training("--width-scaling", s.optimizer.scales_with_width, switch_format(),
-           "rates of matrices fall with the channels, so that one --lr serves models of all sizes "
-           "[on with muon]");
-  training("--muon-momentum", s.optimizer.muon_momentum,
-           "how slowly Muon's sum of gradients changes; the first 300 steps go up to it from 0.85")
-      ->capture_default_str();
-  training("--muon-iteration", s.optimizer.muon_iteration,
-           one_of<train::Iteration>({{"newton-schulz", train::Iteration::kNewtonSchulz},
-                                     {"polar-express", train::Iteration::kPolarExpress}}),
-           "coefficients that Muon makes updates orthogonal with");
 }
 
 void declare_machine_options(CLI::App& app, TrainSettings& s) {
@@ -354,18 +271,6 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
 
 namespace {
 
-/// "--kv-heads" of "kv_heads".
-std::string option_of_part(std::string name) {
-  std::ranges::replace(name, '_', '-');
-  return "--" + name;
-}
-
-/// Whether the option is there, and was given.
-bool is_given(const CLI::App& app, const char* option) {
-  const CLI::Option* declared = app.get_option_no_throw(option);
-  return declared != nullptr && declared->count() > 0;
-}
-
 /// Puts in what derives from the number of steps.
 void resolve_steps(const CLI::App& app, TrainSettings& s) {
   if (!is_given(app, "--warmup")) s.warmup = std::min<std::uint64_t>(100, s.steps / 10);
@@ -378,39 +283,6 @@ void resolve_steps(const CLI::App& app, TrainSettings& s) {
 }
 
 }  // namespace
-
-void resolve_model(const CLI::App& app, const std::optional<model::ModelConfig>& base,
-                   TrainSettings& s) {
-  const auto given = [&](const std::string& option) { return is_given(app, option.c_str()); };
-  model::ModelConfig usual = base ? *base : model::find_preset(s.preset).shape;
-  if (given("--family") && s.family != usual.family) {
-    const model::Family& family = model::find_family(s.family);
-    usual.family = family.name;
-    usual.parts = family.parts;
-  }
-  if (!base && (given("--family") || given("--mlp") || given("--channels"))) usual.mlp_width = 0;
-  const auto set = [&](const std::string& name, auto& value, const auto& usual_value) {
-    if (!given(option_of_part(name)) && name != "vocabulary" && name != "embedding_rank") {
-      value = usual_value;
-    }
-  };
-  model::for_each_size(set, s.shape, usual);
-  model::for_each_part(set, s.shape, usual);
-  s.shape.family = usual.family;
-  s.family = usual.family;
-  s.shape = model::with_usual_sizes(s.shape);
-}
-
-std::vector<std::string> model_options() {
-  std::vector<std::string> options = {"--preset", "--family"};
-  const auto add = [&](const std::string& name, const auto&) {
-    if (name != "vocabulary") options.push_back(option_of_part(name));
-  };
-  const model::ModelConfig any;
-  model::for_each_size(add, any);
-  model::for_each_part(add, any);
-  return options;
-}
 
 void resolve(const CLI::App& app, TrainSettings& s, const std::optional<model::ModelConfig>& base) {
   const auto given = [&](const char* option) { return is_given(app, option); };

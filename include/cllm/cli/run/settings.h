@@ -106,6 +106,14 @@ void declare_optimizer_options(CLI::App& app, TrainSettings& settings);
 /// The options that say what the model is: "--preset", "--kv-heads", ….
 std::vector<std::string> model_options();
 
+/// Whether the option is there, and was given.
+bool is_given(const CLI::App& app, const char* option);
+
+/// Puts into the model what no option says: it is `base`'s, that of a checkpoint, or else the
+/// preset's and the family's. Throws Error, naming the option.
+void resolve_model(const CLI::App& app, const std::optional<model::ModelConfig>& base,
+                   TrainSettings& settings);
+
 /// Puts in what was left to be derived from other options (the model's shape and parts,
 /// micro-batch, minimal rate, warm-up, evaluation interval) and makes paths absolute. What no
 /// option says of the model is `base`'s, that of a checkpoint, or else the preset's and the
@@ -124,6 +132,9 @@ train::TrainerOptions trainer_options(const TrainSettings& settings, int threads
 /// The settings as TOML that --config reads, with what was derived as comments; without what
 /// belongs to this start of the run alone.
 std::string config_toml(const CLI::App& app);
+
+/// "on" and "off".
+Format<bool> switch_format();
 
 /// The values of --reduce.
 Format<train::Reduce> reduce_format();

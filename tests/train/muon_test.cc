@@ -238,5 +238,36 @@ TEST(Muon, TellsWhatItAllocates) {
   EXPECT_GE(Muon::work_bytes(layout, 4, alone), Muon::work_bytes(layout, 1, alone));
 }
 
+// Note [Width]: at an eighth of the usual channels the rates of matrices are 8 times as large, and
+// Muon's the root of that.
+TEST(Width, ScalesTheRatesOfWhatIsMultipliedWith) {
+  const model::Layout layout(pieces_model());
+  const auto step = [&]<typename Kind>(double rate, bool scales) {
+    State state(layout, Kind::kBuffers);
+    ThreadPool pool(2);
+    StepTaker<Kind> steps(layout, {.weight_decay = 0, .scales_with_width = scales}, pool);
+    const AlignedBuffer<float> gradient = random_buffer(layout, 10, kGradient);
+    steps.optimizer.update({.floats = gradient.data()}, rate, kScale, state);
+    return std::vector<float>(state.parameters.span().begin(), state.parameters.span().end());
+  };
+  const auto expect_factors = [&]<typename Kind>(double hidden, double head) {
+    const std::vector<float> plain = step.template operator()<Kind>(kRate, false);
+    const std::vector<float> scaled = step.template operator()<Kind>(kRate, true);
+    for (const model::Tensor& tensor : layout.tensors()) {
+      double factor = 1;
+      if (tensor.role == model::Role::kHidden) factor = hidden;
+      if (tensor.role == model::Role::kHead) factor = head;
+      for (std::size_t i = tensor.offset; i < tensor.offset + tensor.size(); ++i) {
+        // Some roundings each of the rate, its product with the update, and the factor.
+        const double expected = factor * double{plain[i]};
+        EXPECT_NEAR(scaled[i], expected, 8 * support::kFloatRoundoff * std::abs(expected))
+            << tensor.name;
+      }
+    }
+  };
+  expect_factors.template operator()<AdamW>(8, 8);
+  expect_factors.template operator()<Muon>(std::sqrt(8.0), 8);
+}
+
 }  // namespace
 }  // namespace cllm::train

@@ -25,12 +25,12 @@ struct MatrixStatistics {
 /// factor comes from the gradients of micro-batches, which backward hands over anyway: if dy and x
 /// are independent, the squared gradient of a row of W is the sum over positions of weights[r]
 /// times the trace of H. The token embedding is used twice. As the head its inputs are the last
-/// norm's; as the embedding of inputs an error e of row v adds to the residual stream wherever v stands,
-/// which costs e G eᵀ, G being the mean of g gᵀ, g the gradient by the stream. Both terms have a
-/// weight for each row; they are joined into one covariance, H times the sum of the head's weights
-/// plus G, and one weight for each row, its share of the trace. The position embedding has G, and
-/// the same weight for all rows. Of a factorised embedding, codes are such an embedding, in the
-/// coordinates of the basis; the basis counts as the matrix that the last norm's outputs are
+/// norm's; as the embedding of inputs an error e of row v adds to the residual stream wherever v
+/// stands, which costs e G eᵀ, G being the mean of g gᵀ, g the gradient by the stream. Both terms
+/// have a weight for each row; they are joined into one covariance, H times the sum of the head's
+/// weights plus G, and one weight for each row, its share of the trace. The position embedding has
+/// G, and the same weight for all rows. Of a factorised embedding, codes are such an embedding, in
+/// the coordinates of the basis; the basis counts as the matrix that the last norm's outputs are
 /// multiplied with. Rows that the text hardly used get a share of the mean weight: what was not
 /// seen in it can be seen in another.
 

@@ -13,7 +13,7 @@ namespace {
 std::string preset_names() {
   std::string names;
   for (const model::Preset& preset : model::presets()) {
-    names += fmt::format("{}{}", names.empty() ? "" : "|", preset.name);
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", preset.name);
   }
   return names;
 }
@@ -112,6 +112,9 @@ void resolve_model(const CLI::App& app, const std::optional<model::ModelConfig>&
   model::for_each_part(set, s.shape, usual);
   s.shape.family = usual.family;
   s.family = usual.family;
+  model::ModelConfig checked = s.shape;
+  checked.vocabulary = 1;  // is known once the data is
+  model::validate(checked);
   s.shape = model::with_usual_sizes(s.shape);
 }
 

@@ -287,14 +287,11 @@ void resolve_steps(const CLI::App& app, TrainSettings& s) {
 void resolve(const CLI::App& app, TrainSettings& s, const std::optional<model::ModelConfig>& base) {
   const auto given = [&](const char* option) { return is_given(app, option); };
   resolve_model(app, base, s);
-  model::ModelConfig shape = s.shape;
-  shape.vocabulary = 1;  // is known once the data is
   if (given("--embedding-sample") &&
       (s.embedding_sample < 1 || s.embedding_sample > corpus::kMostPlaces)) {
     fail("--embedding-sample {}: give a number of tokens from 1 to {}", s.embedding_sample,
          corpus::kMostPlaces);
   }
-  model::validate(shape);
   train::check_micro_batch(s.batch, 1);
   if (!given("--micro-batch")) {
     s.micro_batch = train::default_micro_batch(s.batch, s.shape.context);

@@ -1,6 +1,5 @@
 #include "grammar_builder.h"
 
-
 namespace cllm::data {
 
 Grammar::Symbol GrammarBuilder::literal(std::string_view text) {

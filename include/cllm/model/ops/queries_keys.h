@@ -18,10 +18,6 @@ class RotaryAngles {
   /// For `positions` of heads of `head_size`. Throws std::bad_alloc.
   RotaryAngles(std::size_t positions, std::size_t head_size, double theta);
 
-  static std::size_t bytes_for(std::size_t positions, std::size_t head_size) {
-    return positions * head_size * sizeof(float);
-  }
-
   const float* cosines(std::size_t position) const { return cosines_.data() + position * pairs_; }
   const float* sines(std::size_t position) const { return sines_.data() + position * pairs_; }
 

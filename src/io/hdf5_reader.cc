@@ -130,13 +130,6 @@ Handle Hdf5Reader::open_attribute(const Handle& owner, const std::string& object
   return attribute;
 }
 
-std::uint64_t Hdf5Reader::count(const std::string& group) const {
-  const Handle opened = open(group);
-  H5G_info_t info;
-  if (H5Gget_info(opened.get(), &info) < 0) fail_damaged(group);
-  return info.nlinks;
-}
-
 std::vector<std::string> Hdf5Reader::names(const std::string& group) const {
   const Handle opened = open(group);
   std::vector<std::string> names;

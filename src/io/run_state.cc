@@ -105,7 +105,7 @@ model::ModelConfig read_model(const Hdf5Reader& file, std::uint64_t most_weights
   // Nobody should make a layout or flat buffers for a model that cannot be in the file. `validate`
   // keeps the sizes below 2^31, and the table, wpe, c_attn and c_fc have these many weights at
   // least.
-  if (config.layers > file.count(kParameters) ||
+  if (config.layers * config.channels > most_weights ||
       config.embedding_width() * config.vocabulary > most_weights ||
       (config.parts.positions == model::PositionKind::kLearned &&
        config.channels * config.context > most_weights) ||

@@ -117,8 +117,6 @@ class Hdf5Reader {
   /// The names in a group, in alphabetical order of their bytes. Throws Error when one has other
   /// characters than printable ones of ASCII.
   std::vector<std::string> names(const std::string& group) const;
-  /// How many names a group has.
-  std::uint64_t count(const std::string& group) const;
 
   bool has_attribute(const std::string& object, const std::string& name) const;
   std::uint64_t integer_attribute(const std::string& object, const std::string& name) const;

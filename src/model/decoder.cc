@@ -163,11 +163,11 @@ class Decoder {
                 .epsilon = static_cast<float>(parts_.norm_epsilon)};
       }
       block.add(std::make_unique<const QueriesKeys>(
-          QueriesKeys::Heads{config_.heads, config_.kv_heads, config_.head_size}, norm, angles_,
+          Heads{config_.heads, config_.kv_heads, config_.head_size}, norm, angles_,
           QueriesKeys::Buffers{.qkv = qkv, .qk = qk, .dqkv = dqkv}));
     }
     block.add(std::make_unique<const Attention>(
-        l, Attention::Heads{config_.heads, config_.kv_heads, config_.head_size},
+        l, Heads{config_.heads, config_.kv_heads, config_.head_size},
         Attention::Buffers{.qk = qk,
                            .qkv = qkv,
                            .log_sum_exp = a_.keep("log_sum_exp", l, config_.heads),

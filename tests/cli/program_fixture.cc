@@ -74,6 +74,20 @@ ChildResult ProgramTest::succeed_on(int ranks, const Arguments& arguments) const
   return result;
 }
 
+void ProgramTest::expect_right_budget(const Arguments& more) const {
+  const ChildResult result =
+      succeed(Arguments{"--preset", "medium", "--batch", "4", "--steps", "4", "--threads", "1",
+                        "--eval-sequences", "4", "--out", "run"} +
+              more);
+  double budget = 0, peak = 0;
+  for (const std::string& line : lines_of(result.out)) {
+    if (line.starts_with("memory ")) budget = std::stod(line.substr(7));
+    if (line.starts_with("peak ")) peak = std::stod(line.substr(5));
+  }
+  EXPECT_GT(peak, 0.1);
+  EXPECT_NEAR(budget / peak, 1, 0.1) << result.out;
+}
+
 Arguments ProgramTest::privately(const std::string& script, const Arguments& arguments) {
   return Arguments{"unshare", "--mount", "sh", "-c", script, "sh"} + arguments;
 }

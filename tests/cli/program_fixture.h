@@ -46,6 +46,10 @@ class ProgramTest : public testing::Test {
   ChildResult succeed(const Arguments& arguments) const;
   ChildResult succeed_on(int ranks, const Arguments& arguments) const;
 
+  /// Trains a few steps of a model that is large beside the program: the memory budget that it
+  /// tells is within a tenth of its peak.
+  void expect_right_budget(const Arguments& more) const;
+
   /// Runs a shell script in a mount namespace of its own, with the arguments as $@. What it mounts
   /// is gone afterwards.
   static Arguments privately(const std::string& script, const Arguments& arguments);

@@ -181,4 +181,12 @@ Array with_padding(const Array& dense, std::size_t rows, std::size_t columns, st
   return padded;
 }
 
+std::vector<std::uint32_t> targets_for(std::size_t rows, std::size_t vocabulary) {
+  std::vector<std::uint32_t> targets(rows);
+  for (std::size_t row = 0; row < rows; ++row) {
+    targets[row] = static_cast<std::uint32_t>(row == 0 ? vocabulary - 1 : row * 7919 % vocabulary);
+  }
+  return targets;
+}
+
 }  // namespace cllm::kernels

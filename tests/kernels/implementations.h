@@ -61,6 +61,9 @@ std::vector<const Kernels*> all_kernels();
 /// n normal numbers with standard deviation `sigma`, from a seed.
 Array normal_array(std::size_t n, double sigma, std::uint64_t seed);
 
+/// A target for each row of logits, the last token among them.
+std::vector<std::uint32_t> targets_for(std::size_t rows, std::size_t vocabulary);
+
 /// Row lengths around every boundary of the vector loops, and some of a real model.
 std::vector<std::size_t> lengths();
 

@@ -11,14 +11,6 @@ namespace {
 constexpr double kU = kRoundoff;
 constexpr double kDropped = 0x1p-98;  // two factors below 2^-100 of the largest are taken for 0
 
-std::vector<std::uint32_t> targets_for(std::size_t rows, std::size_t vocabulary) {
-  std::vector<std::uint32_t> targets(rows);
-  for (std::size_t row = 0; row < rows; ++row) {
-    targets[row] = static_cast<std::uint32_t>(row == 0 ? vocabulary - 1 : row * 7919 % vocabulary);
-  }
-  return targets;
-}
-
 struct Tolerances {
   std::vector<double> losses;
   std::vector<double> gradient;

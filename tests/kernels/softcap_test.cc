@@ -45,14 +45,6 @@ TEST(SoftcapTest, Implementations) {
   for (const float cap : {0.1f, 15.0f, 30.0f, 1e4f}) check_softcap(extremes, cap);
 }
 
-std::vector<std::uint32_t> targets_for(std::size_t rows, std::size_t vocabulary) {
-  std::vector<std::uint32_t> targets(rows);
-  for (std::size_t row = 0; row < rows; ++row) {
-    targets[row] = static_cast<std::uint32_t>(row == 0 ? vocabulary - 1 : row * 7919 % vocabulary);
-  }
-  return targets;
-}
-
 struct Tolerances {
   std::vector<double> losses;
   std::vector<double> gradient;

@@ -10,6 +10,12 @@ namespace cllm::model {
 /// Queries that attention takes at a time.
 inline constexpr std::size_t kQueryBlock = 64;
 
+/// The heads of an attention: of queries, H, and of keys and values, K.
+struct Heads {
+  std::size_t queries, keys;
+  std::size_t size;  ///< d
+};
+
 /// Causal attention of one sequence and one head of queries, by blocks of queries; keys that no
 /// query of a block may see are not touched. d is the head size; views have d columns.
 struct AttentionHead {

@@ -20,8 +20,11 @@ namespace cllm::train {
 /// matrix between activations, queries, keys and values each for themselves, and AdamW of
 /// embeddings, output layer and vectors. With g the gradient and μ the momentum,
 ///
-///     m ← μ m + g        G = g + μ m (Nesterov's)        O = orthogonal(G): Note [Orthogonal
-///     updates] W ← W − rate (0.2 √max(out, in) O + decay W)
+///     m ← μ m + g        G = g + μ m (Nesterov's)        O = orthogonal(G)
+///
+///     W ← W − rate (0.2 √max(out, in) O + decay W)
+///
+/// with O as Note [Orthogonal updates] has it.
 ///
 /// The factor gives an update the root mean square that AdamW's have, so that its rate and decay
 /// serve for both ("Muon is Scalable for LLM Training", arXiv 2502.16982); Note [Width] adds to it.

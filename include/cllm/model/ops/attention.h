@@ -10,10 +10,6 @@ namespace cllm::model {
 /// sequences, and by blocks of queries (see attention_head.h).
 class Attention final : public Part {
  public:
-  struct Heads {
-    std::size_t queries, keys;  ///< H, K
-    std::size_t size;           ///< d
-  };
   struct Buffers {
     Buffer qk;   ///< (rows, at least Hd + Kd): queries and keys side by side
     Buffer qkv;  ///< (rows, Hd + 2Kd): the last Kd are values

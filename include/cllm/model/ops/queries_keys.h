@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cllm/base/aligned_buffer.h"
+#include "cllm/model/attention_head.h"
 #include "cllm/model/ops/part.h"
 
 namespace cllm::model {
@@ -30,10 +31,6 @@ class RotaryAngles {
 /// position, or both in this order.
 class QueriesKeys final : public Part {
  public:
-  struct Heads {
-    std::size_t queries, keys;  ///< H, K
-    std::size_t size;           ///< d
-  };
   struct Normed {
     std::optional<std::size_t> q_gain, k_gain;  ///< tensors (d)
     Buffer q_rstd, k_rstd;                      ///< (rows, H), (rows, K)

@@ -88,6 +88,21 @@ check_length() {
   done
 }
 
+# A source includes its own header first, which proves that the header compiles alone.
+check_own_headers() {
+  local file header first
+  find_files src mpi -- -name '*.cc'
+  for file in "${files[@]}"; do
+    for header in "${file%.cc}.h" "include/cllm/$(sed 's/^src.//; s/cc$/h/' <<<"$file")"; do
+      if [[ ! -f $header ]]; then continue; fi
+      first=$(grep -m 1 -E '^[[:space:]]*#[[:space:]]*include' "$file" || true)
+      if [[ $first != *[\"/]"${header##*/}"\" ]]; then
+        breach "$file: $header is to be what it includes first"
+      fi
+    done
+  done
+}
+
 check_headers() {
   local file line
   find_files src include mpi tests -- -name '*.h'
@@ -97,6 +112,7 @@ check_headers() {
       breach "$file:$line: a header may not open a namespace for whoever includes it"
     done < <(grep -nE '^[[:space:]]*using[[:space:]]+namespace[[:space:]]' "$file")
   done
+  check_own_headers
 }
 
 # Scripts are known by their name, or by their first line where the name says nothing.
@@ -132,6 +148,7 @@ must_refuse() {
   mkdir -p "$tree/$(dirname "$2")" "$tree/src/base" "$tree/scripts"
   printf 'BasedOnStyle: Google\nColumnLimit: 100\n' >"$tree/.clang-format"
   printf '#pragma once\n' >"$tree/src/base/good.h"
+  printf '#include "good.h"\n' >"$tree/src/base/good.cc"
   printf '#!/bin/sh\ntrue\n' >"$tree/scripts/good.sh"
   output=$(bash "$self" "$1" "$tree" 2>&1) || status=$?
   if ((status == kSkip)); then
@@ -173,6 +190,7 @@ refuse() {
       must_refuse headers include/cllm/base/a.h 'int f();\n'
       must_refuse headers mpi/a.h '// #pragma once\n'
       must_refuse headers src/base/a.h '#pragma once\nusing namespace std;\n'
+      must_refuse headers src/base/good.cc '#include <vector>\n#include "good.h"\n'
       must_refuse headers tests/support/a.h '#pragma once\nnamespace a {\n  using namespace std;\n}\n'
       ;;
     scripts)

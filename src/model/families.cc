@@ -64,11 +64,27 @@ constexpr Parts with_theta(Parts parts, double theta) {
   return parts;
 }
 
+constexpr Parts untied(Parts parts) {
+  parts.tied = false;
+  return parts;
+}
+
+/// What measured best (docs/recipes.md).
+constexpr ModelConfig usual(std::size_t layers, std::size_t heads, std::size_t channels,
+                            std::size_t context) {
+  return {.layers = layers,
+          .heads = heads,
+          .channels = channels,
+          .context = context,
+          .family = "qwen3",
+          .parts = untied(kQwen3.parts)};
+}
+
 constexpr Preset kPresets[] = {
-    {"tiny", {.layers = 2, .heads = 2, .channels = 64, .context = 64}},
-    {"mini", {.layers = 4, .heads = 4, .channels = 128, .context = 64}},
-    {"small", {.layers = 4, .heads = 4, .channels = 256, .context = 128}},
-    {"medium", {.layers = 6, .heads = 6, .channels = 384, .context = 256}},
+    {"tiny", usual(2, 2, 64, 64)},
+    {"mini", usual(4, 4, 128, 64)},
+    {"small", usual(4, 4, 256, 128)},
+    {"medium", usual(6, 6, 384, 256)},
     {"gpt2-124m", {.layers = 12, .heads = 12, .channels = 768, .context = 1024}},
     {"gpt2-355m", {.layers = 24, .heads = 16, .channels = 1024, .context = 1024}},
     // The shapes of llama2.c's models of children's stories.

@@ -16,6 +16,7 @@ namespace {
 constexpr std::size_t kChunk = std::size_t{1} << 16;
 
 constexpr double kDeviation = 0.02;
+constexpr double kUntiedDeviation = 2;
 
 /// Fills the tensor with draw(random), which each thread calls with streams of its own.
 template <typename Draw>
@@ -69,7 +70,7 @@ void orthonormalise(std::size_t rows, std::size_t columns, float* values) {
 }  // namespace
 
 double embedding_deviation(const ModelConfig& config) {
-  if (config.parts.embedding_norm && !config.parts.tied) return 1.0;
+  if (!config.parts.tied) return kUntiedDeviation;
   return kDeviation * std::sqrt(static_cast<double>(config.channels) /
                                 static_cast<double>(config.embedding_width()));
 }

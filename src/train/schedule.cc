@@ -11,10 +11,6 @@ namespace {
 
 constexpr std::uint64_t kMostSteps = 1'000'000'000'000;
 
-/// Part of the steps in which WSD decays (Hu et al., "MiniCPM", 2024, find a tenth enough; a fifth
-/// is kinder to short runs).
-constexpr double kWsdDecayPart = 0.2;
-
 }  // namespace
 
 double Schedule::at(std::uint64_t step) const {
@@ -25,7 +21,7 @@ double Schedule::at(std::uint64_t step) const {
   const double last = static_cast<double>(steps) - 1;
   double first = static_cast<double>(warmup);
   if (decay == Decay::kWsd) {
-    first = std::max(first, last - kWsdDecayPart * static_cast<double>(steps));
+    first = std::max(first, last - decay_part * static_cast<double>(steps));
   }
   const double now = static_cast<double>(step);
   if (now <= first) return learning_rate;
@@ -44,6 +40,9 @@ void validate(const Schedule& s) {
   }
   if (!(s.min_learning_rate >= 0) || s.min_learning_rate > s.learning_rate) {
     fail("--min-lr {}: give a number from 0 to --lr {}", s.min_learning_rate, s.learning_rate);
+  }
+  if (!(s.decay_part >= 0 && s.decay_part <= 1)) {
+    fail("--decay-part {}: give a share of the steps, from 0 to 1", s.decay_part);
   }
   if (s.warmup >= s.steps && s.warmup > 0) {
     fail("--warmup {}: give fewer steps than --steps {}", s.warmup, s.steps);

@@ -199,7 +199,7 @@ TEST_F(DisksTest, NoRoomForAllCheckpointsIsSaidAtTheStart) {
   EXPECT_EQ(run(on_disk(command_for(1, options(4)))).err, "");
   const ChildResult many = run(
       on_disk(command_for(1, tiny(path("disk/many").string(), 20, {"--checkpoint-every", "2"}))));
-  EXPECT_THAT(many.err, HasSubstr("many: 11 checkpoints of 1.4"));
+  EXPECT_THAT(many.err, HasSubstr("many: 11 checkpoints of 1.2"));
   EXPECT_THAT(many.err, HasSubstr("give a smaller --keep"));
 }
 

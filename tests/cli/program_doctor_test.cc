@@ -38,7 +38,7 @@ TEST_F(DoctorTest, LooksAtEverythingAndLeavesNothing) {
        {"cllm-dist ", "hosts   host ", "sgemm   ", "disk    ", "step    ", "presets "}) {
     EXPECT_EQ(count_lines(result.out, beginning), 1) << beginning << '\n' << result.out;
   }
-  EXPECT_THAT(result.out, ContainsRegex("\n +tiny +120,576 .* GB  measured\n"));
+  EXPECT_THAT(result.out, ContainsRegex("\n +tiny +139,712 .* GB  measured\n"));
   EXPECT_THAT(result.out, ContainsRegex("\n +gpt2-355m .* GB  estimated\n"));
   EXPECT_THAT(files_in("."), IsEmpty());
 }
@@ -101,7 +101,7 @@ TEST_F(DoctorTest, FindsADiskThatIsFull) {
                  "cannot write disk/.*: No space left on device");
   EXPECT_THAT(findings(privately("mount -t tmpfs -o size=70m none disk && exec \"$@\"",
                                  doctor({"--out", "disk", "--channels", "1024"}))),
-              ContainsRegex("--out disk: a checkpoint takes 306 MB, and only 73.* MB are free"));
+              ContainsRegex("--out disk: a checkpoint takes 209 MB, and only 73.* MB are free"));
 }
 
 }  // namespace

@@ -80,6 +80,18 @@ TEST_F(ProgramTest, TheWrittenConfigurationRepeatsTheRun) {
   }
 }
 
+// It wrote neither a family nor an optimizer, because there was one of each.
+TEST_F(ProgramTest, AConfigurationOfAnOlderProgramMeansWhatItMeant) {
+  write("old.toml",
+        "data = \"builtin\"\npreset = \"tiny\"\nsteps = 2\nbatch = 4\nlr = 0.001\nthreads = 1\n"
+        "schedule = \"cosine\"\nweight-decay = 0.1\nbeta1 = 0.9\nbeta2 = 0.95\nclip = 1\n");
+  succeed({"--config", "old.toml", "--out", "run"});
+  EXPECT_THAT(read("run/config.toml"),
+              AllOf(HasSubstr("\nfamily = \"gpt2\"\n"), HasSubstr("\noptimizer = \"adamw\"\n")));
+  succeed({"--config", "old.toml", "--family", "llama", "--out", "other"});
+  EXPECT_THAT(read("other/config.toml"), HasSubstr("\nfamily = \"llama\"\n"));
+}
+
 TEST_F(ProgramTest, ATextFileMayHaveAnyName) {
   write("a #1, \"b\"\\c/it's.txt", sample_text(300));
   succeed(tiny("first", 4, {"--data", "a #1, \"b\"\\c/it's.txt"}));

@@ -161,7 +161,6 @@ TEST(ResolveTest, AModelOfACheckpointIsTheBase) {
 
 TEST(ResolveTest, DerivesWhatIsNotGiven) {
   const TrainSettings s = settings_of({"--steps", "500", "--lr", "0.02"});
-  EXPECT_EQ(s.min_learning_rate, 0.02 / 10);
   EXPECT_EQ(s.warmup, 50u);
   EXPECT_EQ(s.evaluate_every, 50u);
   EXPECT_GE(s.micro_batch, 1u);
@@ -170,6 +169,36 @@ TEST(ResolveTest, DerivesWhatIsNotGiven) {
   const TrainSettings one = settings_of({"--steps", "1"});
   EXPECT_EQ(one.warmup, 0u);
   EXPECT_EQ(one.evaluate_every, 1u);
+}
+
+// docs/recipes.md
+TEST(ResolveTest, RatesAreWhatIsUsualWithTheOptimizer) {
+  const TrainSettings muon = settings_of({"--steps", "500"});
+  EXPECT_EQ(muon.optimizer.name, "muon");
+  EXPECT_TRUE(muon.optimizer.scales_with_width);
+  EXPECT_EQ(muon.decay, train::Decay::kLinear);
+  EXPECT_EQ(muon.learning_rate, 0.014);
+  EXPECT_EQ(muon.min_learning_rate, 0);
+  const TrainSettings adamw = settings_of({"--steps", "500", "--optimizer", "adamw"});
+  EXPECT_FALSE(adamw.optimizer.scales_with_width);
+  EXPECT_EQ(adamw.decay, train::Decay::kCosine);
+  EXPECT_EQ(adamw.learning_rate, 0.001);
+  EXPECT_EQ(adamw.min_learning_rate, 0.001 / 10);
+  EXPECT_EQ(settings_of({"--optimizer", "adamw", "--lr", "0.02"}).min_learning_rate, 0.02 / 10);
+}
+
+// What a new run trains; and what a run trained before there were families.
+TEST(ResolveTest, TheUsualModelIsAnUntiedQwen3) {
+  const model::ModelConfig shape = settings_of({}).shape;
+  EXPECT_EQ(shape.family, "qwen3");
+  EXPECT_FALSE(shape.parts.tied);
+  model::ModelConfig gpt2{.layers = 4, .heads = 4, .channels = 128, .context = 64};
+  EXPECT_EQ(settings_of({"--family=gpt2"}).shape, gpt2);
+}
+
+TEST(ResolveTest, AFactorisedEmbeddingIsTheOutputLayerToo) {
+  EXPECT_TRUE(settings_of({"--embedding-rank=8"}).shape.parts.tied);
+  EXPECT_THAT(refusal({"--embedding-rank=8", "--tied=off"}), HasSubstr("--tied off"));
 }
 
 TEST(ResolveTest, WhatIsGivenStays) {
@@ -266,8 +295,8 @@ TEST(ConfigTest, ValuesAreWrittenAsTheyWereGiven) {
                                      HasSubstr("\n" + key + " = " + value + "\n")));
   }
   const std::string usual = config_toml(Resolved({}).app);
-  for (const char* value : {"cosine", "auto", "256", "30m", "background", "continue", "clip",
-                            "stop", "exact", "lattice", "dense", "adamw", "newton-schulz"}) {
+  for (const char* value : {"linear", "auto", "256", "30m", "background", "continue", "clip",
+                            "stop", "exact", "lattice", "dense", "muon", "newton-schulz"}) {
     EXPECT_THAT(usual, HasSubstr(value));
   }
 }

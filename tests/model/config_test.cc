@@ -385,7 +385,7 @@ std::pair<double, double> distribution_of(const Tensor& tensor, const ModelConfi
     case Initial::kUniform:
       return {0, 1 / std::sqrt(static_cast<double>(config.channels))};
     case Initial::kEmbedding:
-      return {0, config.parts.embedding_norm ? 1 : kDeviation};
+      return {0, 2};
     case Initial::kCodes:
       return {0, kDeviation * std::sqrt(static_cast<double>(config.channels) /
                                         static_cast<double>(config.embedding_rank))};
@@ -434,7 +434,9 @@ TEST(Initialize, TiedCodesStartSmallBeforeANorm) {
   config.embedding_rank = 0;
   EXPECT_DOUBLE_EQ(embedding_deviation(config), 0.02);
   config.parts.tied = false;
-  EXPECT_DOUBLE_EQ(embedding_deviation(config), 1);
+  EXPECT_DOUBLE_EQ(embedding_deviation(config), 2);
+  config.parts.embedding_norm = false;
+  EXPECT_DOUBLE_EQ(embedding_deviation(config), 2);
 }
 
 }  // namespace

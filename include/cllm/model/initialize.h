@@ -9,8 +9,8 @@ namespace cllm::model {
 
 /// Note [Initial weights]
 ///
-/// Gains are 1, biases 0, embeddings normal with deviation 0.02. A factorised embedding has codes
-/// with `embedding_deviation` and an orthonormal basis.
+/// Gains are 1, biases 0, embeddings normal with deviation 0.02, or as `embedding_deviation` has it.
+/// A factorised embedding has codes with that and an orthonormal basis.
 ///
 /// InitialWeights::kNormal is GPT-2's way: matrices normal with deviation 0.02, those that write to
 /// the residual stream 0.02 / sqrt(2L) (Radford et al. 2019, 2.3). kZeroProjections is the way of
@@ -23,8 +23,10 @@ namespace cllm::model {
 void initialize(const Layout& layout, std::uint64_t seed, std::span<float> parameters, int threads);
 
 /// The deviation with which the token embedding's elements start: that makes embeddings 0.02, so of
-/// codes over an orthonormal basis it is 0.02 sqrt(C / r). Of embeddings that go through a norm and
-/// aren't the output layer too, whose logits would be large, it is 1.
+/// codes over an orthonormal basis it is 0.02 sqrt(C / r). Of embeddings that aren't the output
+/// layer too, whose logits would be large, it is 2: as large as what the layers will add to them,
+/// so that what a token is, and what the corpus says of it, isn't lost behind that (measured:
+/// docs/recipes.md).
 double embedding_deviation(const ModelConfig& config);
 
 }  // namespace cllm::model

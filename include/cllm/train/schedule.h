@@ -8,7 +8,7 @@ namespace cllm::train {
 enum class Decay {
   kCosine,  ///< half a cosine to min_learning_rate at the last step
   kLinear,  ///< a line to min_learning_rate at the last step
-  kWsd,     ///< warm-up, stable, then a line to min_learning_rate over the last fifth of the steps
+  kWsd,     ///< warm-up, stable, then a line to min_learning_rate over the last part of the steps
   kConstant,  ///< stays
 };
 
@@ -19,6 +19,7 @@ struct Schedule {
   double min_learning_rate = 1e-4;
   std::uint64_t warmup = 0;  ///< steps of linear growth from learning_rate/warmup to it
   std::uint64_t steps = 1;   ///< of the whole run
+  double decay_part = 0.2;   ///< share of the steps in which kWsd falls
 
   /// The learning rate that step `step` (from 0) is taken with.
   double at(std::uint64_t step) const;

@@ -110,6 +110,8 @@ void resolve_model(const CLI::App& app, const std::optional<model::ModelConfig>&
   };
   model::for_each_size(set, s.shape, usual);
   model::for_each_part(set, s.shape, usual);
+  // A factorised embedding is the output layer too.
+  if (s.shape.is_factorised() && !given("--tied")) s.shape.parts.tied = true;
   s.shape.family = usual.family;
   s.family = usual.family;
   model::ModelConfig checked = s.shape;

@@ -1,14 +1,57 @@
+#include <algorithm>
+#include <iterator>
+
 #include "cllm/cli/run/settings.h"
 
 namespace cllm::cli {
+namespace {
+
+constexpr const char* kGroup = "Training";
+
+/// What is usual with an optimizer: what reached a loss first where it was measured
+/// (docs/recipes.md).
+struct Usual {
+  std::string_view optimizer;
+  double learning_rate;
+  double end;  ///< learning rate at the end, times the highest
+  train::Decay decay;
+  bool scales_with_width;
+};
+
+constexpr Usual kUsual[] = {
+    {"muon", 0.014, 0, train::Decay::kLinear, true},
+    {"adamw", 0.001, 0.1, train::Decay::kCosine, false},
+};
+
+constexpr double kUsualDecayPart = 0.2;
+
+}  // namespace
+
+void declare_schedule_options(CLI::App& app, TrainSettings& s) {
+  const auto training = [&](const char* option, auto& variable, const auto&... format_and_help) {
+    return add_option(app, option, variable, format_and_help...)->group(kGroup);
+  };
+  training("--lr", s.learning_rate, "highest learning rate [0.014; with adamw 0.001]");
+  training("--min-lr", s.min_learning_rate,
+           "learning rate at the end [0; with adamw a tenth of --lr]");
+  training("--warmup", s.warmup,
+           "steps of growing learning rate [a tenth of --steps, at most 100]");
+  training("--schedule", s.decay,
+           one_of<std::optional<train::Decay>>({{"cosine", train::Decay::kCosine},
+                                                {"linear", train::Decay::kLinear},
+                                                {"wsd", train::Decay::kWsd},
+                                                {"constant", train::Decay::kConstant}}),
+           "how the learning rate falls after warm-up; wsd: in the last part of the steps [linear; "
+           "with adamw cosine]");
+  training("--decay-part", s.decay_part, "share of the steps in which --schedule wsd falls [0.2]");
+}
 
 void declare_optimizer_options(CLI::App& app, TrainSettings& s) {
-  constexpr const char* kGroup = "Training";
   train::OptimizerOptions& optimizer = s.optimizer;
   add_option(app, "--optimizer", optimizer.name,
              one_of<std::string>({{"adamw", "adamw"}, {"muon", "muon"}}),
-             "adamw for all; or muon for the layers' matrices, which needs fewer steps, and adamw "
-             "for the rest")
+             "muon for the layers' matrices, which needs fewer steps, and adamw for the rest; or "
+             "adamw for all [muon; with --init-from what the checkpoint was trained with]")
       ->group(kGroup);
   add_option(
       app, "--width-scaling", optimizer.scales_with_width, switch_format(),
@@ -25,6 +68,17 @@ void declare_optimizer_options(CLI::App& app, TrainSettings& s) {
                                        {"polar-express", train::Iteration::kPolarExpress}}),
              "coefficients that Muon makes updates orthogonal with")
       ->group(kGroup);
+}
+
+void resolve_optimizer(const CLI::App& app, TrainSettings& s) {
+  const auto given = [&](const char* option) { return is_given(app, option); };
+  if (!given("--optimizer")) s.optimizer.name = kUsual[0].optimizer;
+  const Usual& usual = *std::ranges::find(kUsual, s.optimizer.name, &Usual::optimizer);
+  if (!given("--width-scaling")) s.optimizer.scales_with_width = usual.scales_with_width;
+  if (!given("--lr")) s.learning_rate = usual.learning_rate;
+  if (!given("--min-lr")) s.min_learning_rate = usual.end * s.learning_rate;
+  if (!given("--schedule")) s.decay = usual.decay;
+  if (!given("--decay-part")) s.decay_part = kUsualDecayPart;
 }
 
 }  // namespace cllm::cli

@@ -43,6 +43,15 @@ StartingPoint find_starting_point(const TrainSettings& s, FileLock& lock) {
   return resumed.resumes() ? resumed : find_initial(s);
 }
 
+/// What a configuration means and doesn't say. A run of before there were families and optimizers
+/// wrote all of its options, and had neither of these.
+Arguments unsaid_in(const std::string& config) {
+  const auto says = [&](std::string_view key) { return !value_in_toml(config, key).empty(); };
+  const bool is_first = says("preset") && says("schedule") && says("beta2") && !says("optimizer");
+  if (!is_first) return {};
+  return {"--family=gpt2", fmt::format("--optimizer={}", kFirstOptimizer)};
+}
+
 }  // namespace
 
 void read_request(const Arguments& command_line, ProcessGroup& process_group, Request& request) {
@@ -67,6 +76,7 @@ void read_request(const Arguments& command_line, ProcessGroup& process_group, Re
     const std::string config = s.config;
     const std::string text = on_rank_0(process_group, [&] { return read_file(config); });
     put_before(arguments_from_toml(text, config, request.app));
+    put_before(unsaid_in(text));
     for (const std::string& line : retired_in(text)) {
       notes.push_back(fmt::format("note    {}: {}", config, line));
     }
@@ -80,6 +90,12 @@ void read_request(const Arguments& command_line, ProcessGroup& process_group, Re
     Arguments stored =
         stored_arguments(request.start.config, request.start.checkpoint, request.app);
     if (!request.start.resumes()) stored = inherited(stored);
+    const auto is_optimizer = [](const std::string& argument) {
+      return argument.starts_with("--optimizer=");
+    };
+    if (std::ranges::none_of(stored, is_optimizer)) {
+      stored.push_back(fmt::format("--optimizer={}", kFirstOptimizer));
+    }
     put_before(stored);
     const bool is_stored = std::ranges::find(stored, "--tokenizer=" + s.tokenizer) != stored.end();
     request.keeps_tokenizer = is_stored || s.tokenizer.empty();

@@ -176,8 +176,8 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
         "basis of a factorised token embedding that starts from the corpus: LLL-reduced, or "
         "orthonormal");
   model("--embedding-rate", s.optimizer.embedding_learning_rate,
-        "learning rate of the token embedding, times --lr [1; where it is factorised, "
-        "2 channels / rank]");
+        "learning rate of the token embedding, times --lr [1; 5 with an output layer of its own; "
+        "factorised 2 channels / rank]");
   model("--rare-tokens", s.rare_tokens,
         "tokens seen fewer than N times start from tokens that share their pieces; 0 for none")
       ->capture_default_str();
@@ -192,16 +192,7 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
            "[from batch and context]");
   training("--seed", s.seed, "seed of the initial weights and of the order of data")
       ->capture_default_str();
-  training("--lr", s.learning_rate, "highest learning rate")->capture_default_str();
-  training("--min-lr", s.min_learning_rate, "learning rate at the end [a tenth of --lr]");
-  training("--warmup", s.warmup,
-           "steps of growing learning rate [a tenth of --steps, at most 100]");
-  training("--schedule", s.decay,
-           one_of<train::Decay>({{"cosine", train::Decay::kCosine},
-                                 {"linear", train::Decay::kLinear},
-                                 {"wsd", train::Decay::kWsd},
-                                 {"constant", train::Decay::kConstant}}),
-           "how the learning rate falls after warm-up; wsd: in the last fifth of the steps");
+  declare_schedule_options(app, s);
   training("--weight-decay", s.optimizer.weight_decay,
            "weight decay of matrices; biases and norms have none")
       ->capture_default_str();
@@ -300,8 +291,7 @@ void resolve(const CLI::App& app, TrainSettings& s, const std::optional<model::M
     s.token_block =
         train::default_token_block(s.batch * s.shape.context, s.micro_batch * s.shape.context);
   }
-  if (!given("--width-scaling")) s.optimizer.scales_with_width = s.optimizer.name == "muon";
-  if (!given("--min-lr")) s.min_learning_rate = s.learning_rate / 10;
+  resolve_optimizer(app, s);
   if (given("--epochs")) {
     if (!(s.epochs > 0 && s.epochs <= kMostEpochs)) {
       fail("--epochs {}: give a number above 0, up to {}", s.epochs, kMostEpochs);
@@ -344,11 +334,12 @@ void resolve_epochs(const CLI::App& app, TrainSettings& s, std::uint64_t sequenc
 
 train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
   return {.optimizer = s.optimizer,
-          .schedule = {.decay = s.decay,
+          .schedule = {.decay = s.decay.value(),
                        .learning_rate = s.learning_rate,
                        .min_learning_rate = s.min_learning_rate,
                        .warmup = s.warmup,
-                       .steps = s.steps},
+                       .steps = s.steps,
+                       .decay_part = s.decay_part},
           .batch = s.batch,
           .micro_batch = s.micro_batch,
           .token_block = std::min(s.token_block, s.micro_batch * s.shape.context),
@@ -362,9 +353,9 @@ train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
 
 std::string config_toml(const CLI::App& app) {
   // What follows from other options is to follow from them again when one of those is changed.
-  std::vector<std::string> derived = {"micro-batch",      "token-block",    "min-lr",
-                                      "warmup",           "eval-every",     "embedding-init",
-                                      "embedding-sample", "embedding-rate", "width-scaling"};
+  std::vector<std::string> derived = {"micro-batch",      "token-block",  "min-lr",
+                                      "warmup",           "eval-every",   "embedding-init",
+                                      "embedding-sample", "width-scaling"};
   for (const std::string& option : model_options()) {
     if (option != "--preset") derived.push_back(option.substr(2));
   }

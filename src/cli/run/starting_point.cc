@@ -33,6 +33,10 @@ constexpr std::size_t kLargeVocabulary = 8;
 /// learns faster.
 constexpr double kFactorisedLearningRate = 2;
 
+/// Learning rate of a token embedding that isn't the output layer: a token's row gets a gradient
+/// from its own inputs alone.
+constexpr double kUntiedLearningRate = 5;
+
 /// What the embedding of the starting point's checkpoint started from; nothing where it doesn't
 /// say.
 std::optional<EmbeddingStart> embedding_start_of(const StartingPoint& start) {
@@ -173,7 +177,7 @@ StartingPoint starting_point_from_json(const std::string& text) {
 Arguments inherited(const Arguments& stored) {
   Arguments result;
   std::vector<std::string> options = model_options();
-  options.emplace_back("--tokenizer");
+  options.insert(options.end(), {"--tokenizer", "--optimizer"});
   for (const std::string& argument : stored) {
     for (const std::string& option : options) {
       if (argument.starts_with(option + "=")) result.push_back(argument);
@@ -197,10 +201,13 @@ void resolve_embedding(const StartingPoint& start, const CLI::App& app, std::siz
     s.embedding_start = embedding_start_of(start).value_or(
         starts_from_corpus(shape) ? EmbeddingStart::kCorpus : EmbeddingStart::kRandom);
   }
-  if (shape.is_factorised() && app.count("--embedding-rate") == 0) {
+  if (app.count("--embedding-rate") > 0) return;
+  if (shape.is_factorised()) {
     s.optimizer.embedding_learning_rate = kFactorisedLearningRate *
                                           static_cast<double>(shape.channels) /
                                           static_cast<double>(shape.embedding_rank);
+  } else if (!shape.parts.tied && !start.resumes()) {  // older runs don't say theirs, which was 1
+    s.optimizer.embedding_learning_rate = kUntiedLearningRate;
   }
 }
 
@@ -278,7 +285,7 @@ void check_agrees(const StartingPoint& start, const TrainSettings& s,
   }
   if (start.resumes()) {
     const std::string before = value_in_toml(start.config, "optimizer");
-    const std::string was = before.empty() ? train::OptimizerOptions().name : before;
+    const std::string was = before.empty() ? kFirstOptimizer : before;
     if (was != s.optimizer.name) {
       fail(
           "--optimizer {}: {} was trained with {}, and has nothing that another one could go on "

@@ -60,11 +60,13 @@ struct TrainSettings {
   std::size_t micro_batch = 0;
   std::uint64_t seed = 1;
 
-  double learning_rate = 1e-3;
-  double min_learning_rate = 1e-4;
-  std::uint64_t warmup = 100;
-  train::Decay decay = train::Decay::kCosine;
-  train::OptimizerOptions optimizer;
+  // 0, nothing or empty: what is usual with the optimizer.
+  double learning_rate = 0;
+  double min_learning_rate = 0;
+  std::uint64_t warmup = 0;
+  std::optional<train::Decay> decay;
+  double decay_part = 0;
+  train::OptimizerOptions optimizer = {.name = ""};
 
   int threads = 0;              ///< 0: the processors of this rank
   int team = 0;                 ///< 0: what ends soonest
@@ -100,8 +102,18 @@ void declare_model_options(CLI::App& app, TrainSettings& settings);
 void declare_part_options(CLI::App& app, TrainSettings& settings);
 void declare_machine_options(CLI::App& app, TrainSettings& settings);
 
+/// The part of them that says how the learning rate goes.
+void declare_schedule_options(CLI::App& app, TrainSettings& settings);
+
 /// The part of them that says which optimizer takes the steps.
 void declare_optimizer_options(CLI::App& app, TrainSettings& settings);
+
+/// The optimizer of runs that were begun before there was a choice.
+inline constexpr const char* kFirstOptimizer = "adamw";
+
+/// The optimizer of a new run, where none is asked for, and the rates that are usual with it, where
+/// they aren't said.
+void resolve_optimizer(const CLI::App& app, TrainSettings& settings);
 
 /// The options that say what the model is: "--preset", "--kv-heads", ….
 std::vector<std::string> model_options();

@@ -103,11 +103,11 @@ TEST_F(CheckpointsTest, WhatChangesIsSaid) {
   write("other.txt", sample_text(500));
   succeed_on(2, tiny("run", 10, {"--data", "text.txt", "--tokenizer", "bytes"}));
   const ChildResult result =
-      succeed({"--resume", "run", "--steps", "12", "--lr", "0.002", "--schedule", "linear",
+      succeed({"--resume", "run", "--steps", "12", "--lr", "0.002", "--schedule", "cosine",
                "--data", "other.txt", "--keep", "3"});
   for (const char* line :
-       {"changed --steps is 12; it was 10\n", "changed --lr is 0.002; it was 0.001\n",
-        "changed --schedule is linear; it was cosine\n", "changed --keep is 3; it was 0\n",
+       {"changed --steps is 12; it was 10\n", "changed --lr is 0.002; it was 0.014\n",
+        "changed --schedule is cosine; it was linear\n", "changed --keep is 3; it was 0\n",
         "changed ranks is 1; it was 2\n", "changed the data is not that of the checkpoint"}) {
     EXPECT_THAT(result.out, HasSubstr(line));
   }

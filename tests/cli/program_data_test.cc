@@ -51,7 +51,7 @@ TEST_F(ProgramDataTest, SaysHowManyBytesTheTokensDoNotGiveBack) {
   const auto tokenized = succeed(
       {"tokenize", "--data", "odd.txt", "--tokenizer", "letters.model", "--out", "odd.tokens"});
   EXPECT_THAT(tokenized.out, testing::ContainsRegex(kLoss));
-  const Arguments train = tiny("run", 2, {"--tokenizer", "letters.model", "--data", "odd.txt"});
+  const Arguments train = tiny("run", 20, {"--tokenizer", "letters.model", "--data", "odd.txt"});
   EXPECT_THAT(succeed(train).out, testing::ContainsRegex(kLoss));
   // Also where the tokens are at hand already.
   EXPECT_THAT(succeed(tiny("cached", 1, {"--tokenizer", "letters.model", "--data", "odd.txt"})).out,

@@ -131,7 +131,7 @@ TEST_F(EmbeddingTest, FactorisedOnesLearnFasterUnlessToldOtherwise) {
   succeed(tiny("codes", 3, factorised_));
   EXPECT_THAT(read("codes/config.toml"), HasSubstr("\n# embedding-rate = 8\n"));  // 2 * 64 / 16
   succeed(tiny("dense", 3));
-  EXPECT_THAT(read("dense/config.toml"), HasSubstr("\n# embedding-rate = 1\n"));
+  EXPECT_THAT(read("dense/config.toml"), HasSubstr("\n# embedding-rate = 5\n"));
   succeed(tiny("slow", 3, factorised_ + Arguments{"--embedding-rate", "1"}));
   EXPECT_THAT(read("slow/config.toml"), HasSubstr("\nembedding-rate = 1\n"));
   EXPECT_NE(digests("slow"), digests("codes"));

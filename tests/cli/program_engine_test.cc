@@ -16,8 +16,8 @@ using testing::IsSupersetOf;
 class EngineTest : public ProgramTest {};
 
 TEST_F(EngineTest, BenchSaysHowFastThisMachineTrains) {
-  const Arguments bench = {"bench",     "--preset", "tiny",    "--batch", "8",
-                           "--threads", "1",        "--steps", "5"};
+  const Arguments bench = {"bench", "--preset",  "tiny", "--family", "gpt2", "--batch",
+                           "8",     "--threads", "1",    "--steps",  "5"};
   const ChildResult text = succeed(bench);
   for (const char* line : {"tokens/s ", "model FLOP/s ", "sgemm 2048^3 ", "share of sgemm "}) {
     EXPECT_EQ(count_lines(text.out, line), 1) << line;

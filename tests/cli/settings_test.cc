@@ -178,7 +178,7 @@ TEST(ResolveTest, RatesAreWhatIsUsualWithTheOptimizer) {
   EXPECT_TRUE(muon.optimizer.scales_with_width);
   EXPECT_EQ(muon.decay, train::Decay::kLinear);
   EXPECT_EQ(muon.learning_rate, 0.014);
-  EXPECT_EQ(muon.min_learning_rate, 0);
+  EXPECT_EQ(muon.min_learning_rate, 0.01 * 0.014);
   const TrainSettings adamw = settings_of({"--steps", "500", "--optimizer", "adamw"});
   EXPECT_FALSE(adamw.optimizer.scales_with_width);
   EXPECT_EQ(adamw.decay, train::Decay::kCosine);

@@ -19,7 +19,7 @@ struct Usual {
 };
 
 constexpr Usual kUsual[] = {
-    {"muon", 0.014, 0, train::Decay::kLinear, true},
+    {"muon", 0.014, 0.01, train::Decay::kLinear, true},
     {"adamw", 0.001, 0.1, train::Decay::kCosine, false},
 };
 
@@ -33,7 +33,7 @@ void declare_schedule_options(CLI::App& app, TrainSettings& s) {
   };
   training("--lr", s.learning_rate, "highest learning rate [0.014; with adamw 0.001]");
   training("--min-lr", s.min_learning_rate,
-           "learning rate at the end [0; with adamw a tenth of --lr]");
+           "learning rate at the end [a hundredth of --lr; with adamw a tenth]");
   training("--warmup", s.warmup,
            "steps of growing learning rate [a tenth of --steps, at most 100]");
   training("--schedule", s.decay,

@@ -353,9 +353,9 @@ train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
 
 std::string config_toml(const CLI::App& app) {
   // What follows from other options is to follow from them again when one of those is changed.
-  std::vector<std::string> derived = {"micro-batch",      "token-block",  "min-lr",
-                                      "warmup",           "eval-every",   "embedding-init",
-                                      "embedding-sample", "width-scaling"};
+  std::vector<std::string> derived = {"micro-batch",      "token-block",    "min-lr",
+                                      "warmup",           "eval-every",     "embedding-init",
+                                      "embedding-sample", "embedding-rate", "width-scaling"};
   for (const std::string& option : model_options()) {
     if (option != "--preset") derived.push_back(option.substr(2));
   }

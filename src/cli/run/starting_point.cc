@@ -206,7 +206,7 @@ void resolve_embedding(const StartingPoint& start, const CLI::App& app, std::siz
     s.optimizer.embedding_learning_rate = kFactorisedLearningRate *
                                           static_cast<double>(shape.channels) /
                                           static_cast<double>(shape.embedding_rank);
-  } else if (!shape.parts.tied && !start.resumes()) {  // older runs don't say theirs, which was 1
+  } else if (!shape.parts.tied) {
     s.optimizer.embedding_learning_rate = kUntiedLearningRate;
   }
 }

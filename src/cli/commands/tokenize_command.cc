@@ -17,8 +17,10 @@ void declare_tokenize_options(CLI::App& app, TokenizeSettings& s) {
   add_option(app, "--data", s.data, "text FILE or DIR of text files")
       ->type_name("PATH")
       ->required();
-  add_option(app, "--tokenizer", s.tokenizer,
-             "bytes, bpe:N, unigram:N, or a SentencePiece FILE.model [bytes]")
+  add_option(
+      app, "--tokenizer", s.tokenizer,
+      "bytes, bpe:N, unigram:N, a tokenizer.json, a SentencePiece FILE.model, or a DIR with one "
+      "[bytes]")
       ->type_name("KIND");
   add_option(app, "--out", s.out, "token file to write")->type_name("FILE")->required();
 }

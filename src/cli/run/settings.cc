@@ -156,7 +156,8 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
        "text or token FILE to validate on [the last tenth of --data]")
       ->type_name("PATH");
   data("--tokenizer", s.tokenizer,
-       "bytes, bpe:N, unigram:N, or a SentencePiece FILE.model [bytes, or a token file's own]")
+       "bytes, bpe:N, unigram:N, a tokenizer.json, a SentencePiece FILE.model, or a DIR with one "
+       "[bytes, or a token file's own]")
       ->type_name("KIND");
 
   declare_model_options(app, s);
@@ -330,7 +331,7 @@ void resolve(const CLI::App& app, TrainSettings& s, const std::optional<model::M
   while (s.out.size() > 1 && s.out.ends_with('/')) s.out.pop_back();
   if (is_file_path(s.data, {"builtin"})) make_absolute(s.data);
   if (is_file_path(s.validation_data, {})) make_absolute(s.validation_data);
-  if (s.tokenizer.ends_with(".model")) make_absolute(s.tokenizer);
+  if (data::names_tokenizer_file(s.tokenizer)) make_absolute(s.tokenizer);
 }
 
 void resolve_epochs(const CLI::App& app, TrainSettings& s, std::uint64_t sequences) {

@@ -288,6 +288,9 @@ std::string train_sentencepiece(const TokenizerSpec& spec, std::string_view text
       {"byte_fallback", "true"},
       {"character_coverage", "1.0"},
       {"user_defined_symbols", "\n"},
+      {"control_symbols", spec.specials == SpecialTokens::kChatMl
+                              ? "<|endoftext|>,<|im_start|>,<|im_end|>"
+                              : "<|endoftext|>"},
       {"bos_id", "-1"},
       {"eos_id", "-1"},
       {"max_sentence_length", "1000000"},

@@ -18,8 +18,8 @@
 namespace cllm::data {
 namespace {
 
-// What a trained model holds beside its pieces: 256 bytes, the newline and <unk>.
-constexpr std::uint32_t kMinVocabulary = 259;
+// What a trained model holds beside its pieces: 256 bytes, the newline, <unk> and <|endoftext|>.
+constexpr std::uint32_t kMinVocabulary = 260;
 constexpr std::uint32_t kMaxVocabulary = 1'000'000;
 
 /// One token for each byte value.
@@ -188,7 +188,9 @@ bool names_tokenizer_file(std::string_view text) {
          std::filesystem::is_directory(text, unknown);
 }
 
-TokenizerSpec parse_tokenizer_spec(std::string_view text) {
+namespace {
+
+TokenizerSpec parse_kind(std::string_view text) {
   using Kind = TokenizerSpec::Kind;
   if (text == "bytes") return {};
   for (const auto& [prefix, kind] :
@@ -202,13 +204,27 @@ TokenizerSpec parse_tokenizer_spec(std::string_view text) {
       fail("--tokenizer {}: give a vocabulary between {} and {} after the colon, like {}4096", text,
            kMinVocabulary, kMaxVocabulary, prefix);
     }
-    return {kind, size, {}};
+    return {.kind = kind, .vocabulary = size};
   }
-  if (names_tokenizer_file(text)) return {Kind::file, 0, std::filesystem::path(text)};
+  if (names_tokenizer_file(text)) return {.kind = Kind::file, .file = std::filesystem::path(text)};
   fail(
       "--tokenizer {}: give bytes, bpe:N, unigram:N, or the path of a tokenizer.json, a "
       "SentencePiece FILE.model, or a directory with one",
       text);
+}
+
+}  // namespace
+
+TokenizerSpec parse_tokenizer_spec(std::string_view text, SpecialTokens specials) {
+  TokenizerSpec spec = parse_kind(text);
+  if (specials != SpecialTokens::kEndOfText && !spec.is_trained()) {
+    fail(
+        "--special-tokens: --tokenizer {} has the tokens that it has; only a new one, bpe:N or "
+        "unigram:N, can be given some",
+        text);
+  }
+  spec.specials = specials;
+  return spec;
 }
 
 std::string to_string(const TokenizerSpec& spec) {

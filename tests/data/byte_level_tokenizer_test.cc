@@ -35,10 +35,11 @@ std::string utf8(char32_t code) {
   return {static_cast<char>(0xF0 | code >> 18), tail(12), tail(6), tail(0)};
 }
 
-/// What is no character, and numbers of Unicode 17.0; see make_tokenizers.py.
-bool is_left_out(char32_t code) {
-  return (code >= 0xD800 && code < 0xE000) || (code >= 0x11DE0 && code < 0x11DEA) ||
-         (code >= 0x16FF4 && code < 0x16FF7);
+/// What make_tokenizers.py leaves out: what is no character, and where Digits is, numbers of
+/// Unicode 17.0.
+bool is_left_out(char32_t code, std::string_view pattern) {
+  const bool is_newest = (code >= 0x11DE0 && code < 0x11DEA) || (code >= 0x16FF4 && code < 0x16FF7);
+  return (code >= 0xD800 && code < 0xE000) || (pattern == "smollm" && is_newest);
 }
 
 /// What make_tokenizers.py makes of each other code point.
@@ -67,7 +68,7 @@ TEST_P(ByteLevel, MakesTheTokensOfTrickyTexts) {
 TEST_P(ByteLevel, MakesTheTokensOfEveryCharacter) {
   Digest digest, other;
   for (char32_t code = 0; code < 0x110000; ++code) {
-    if (is_left_out(code)) continue;
+    if (is_left_out(code, GetParam())) continue;
     const Tokens tokens = tokenizer_->encode(among_others(utf8(code)));
     digest.update(std::as_bytes(std::span(tokens)));
     // A single wrong one would be found.

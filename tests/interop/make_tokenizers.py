@@ -28,11 +28,14 @@ TRICKY = [
 ]
 
 
-def every_character():
-    """Each code point between what patterns look at; a test makes the same text. But for numbers of Unicode 17.0,
-    which Digits has from Rust and patterns, by Oniguruma, don't."""
+# Numbers of Unicode 17.0: Digits has them, from Rust, and patterns, by Oniguruma, don't. Left out where Digits is used.
+NEWEST_NUMBERS = {*range(0x11DE0, 0x11DEA), *range(0x16FF4, 0x16FF7)}
+
+
+def every_character(pattern):
+    """Each code point between what patterns look at; a test makes the same text."""
     for code in range(0x110000):
-        if not (0xD800 <= code < 0xE000 or 0x11DE0 <= code < 0x11DEA or 0x16FF4 <= code < 0x16FF7):
+        if not 0xD800 <= code < 0xE000 and not (pattern == "smollm" and code in NEWEST_NUMBERS):
             c = chr(code)
             yield f"{c} a{c}1{c}'{c} {c}{c}b\n{c}\n {c}'s{c}{c}\t{c}."
 
@@ -86,7 +89,7 @@ def main():
         (options.out / f"{pattern}.json").write_text(json.dumps(saved, separators=(",", ":")))
         golden["tokenizers"][pattern] = {
             "tricky": [ids(tokenizer, text) for text in TRICKY],
-            "every_character": digest(ids(tokenizer, text) for text in every_character()),
+            "every_character": digest(ids(tokenizer, text) for text in every_character(pattern)),
             "texts": {name: digest([ids(tokenizer, text)]) for name, text in texts.items()},
         }
     (options.out / "ids.json").write_text(json.dumps(golden, separators=(",", ":")))

@@ -103,12 +103,19 @@ std::uint64_t encode_parallel(
     const Tokenizer& tokenizer, std::string_view text, int threads,
     const std::function<void(std::span<const std::uint32_t> tokens, std::size_t bytes)>& sink);
 
-/// What `--tokenizer` says.
+/// The special tokens that a new tokenizer gets.
+enum class SpecialTokens {
+  kEndOfText,  ///< <|endoftext|>
+  kChatMl      ///< that and ChatML's <|im_start|> and <|im_end|>
+};
+
+/// What `--tokenizer` and `--special-tokens` say.
 struct TokenizerSpec {
   enum class Kind { bytes, bpe, unigram, file };
   Kind kind = Kind::bytes;
-  std::uint32_t vocabulary = 0;  ///< of bpe and unigram
-  std::filesystem::path file;    ///< of file: a SentencePiece model, a tokenizer.json, …
+  std::uint32_t vocabulary = 0;     ///< of bpe and unigram
+  std::filesystem::path file = {};  ///< of file: a SentencePiece model, a tokenizer.json, …
+  SpecialTokens specials = SpecialTokens::kEndOfText;  ///< of bpe and unigram
 
   bool is_trained() const { return kind == Kind::bpe || kind == Kind::unigram; }
   bool operator==(const TokenizerSpec&) const = default;
@@ -120,9 +127,11 @@ bool names_tokenizer_file(std::string_view text);
 
 /// Reads "bytes", "bpe:4096", "unigram:8000", or the path of a SentencePiece model ("*.model"), of
 /// a tokenizer.json, of a vocab.json beside its merges.txt, or of a directory that holds one of
-/// these. Throws Error that names the option.
-TokenizerSpec parse_tokenizer_spec(std::string_view text);
-/// What `parse_tokenizer_spec` reads.
+/// these. Throws Error that names the option, also where `specials` are asked of one that is not
+/// trained now.
+TokenizerSpec parse_tokenizer_spec(std::string_view text,
+                                   SpecialTokens specials = SpecialTokens::kEndOfText);
+/// What `parse_tokenizer_spec` reads as text.
 std::string to_string(const TokenizerSpec& spec);
 
 /// The most text that a tokenizer is trained on; of a longer text, blocks evenly spread over it.

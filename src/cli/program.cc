@@ -102,7 +102,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
     return EXIT_FAILURE;
   }
   // What these write is read later, and elsewhere.
-  if (trains || tokenize_app->parsed() || detokenize_app->parsed() || compress_app->parsed()) outlive_readers();
+  if (trains || tokenize_app->parsed() || detokenize_app->parsed() || compress_app->parsed())
+    outlive_readers();
   if (trains) return train_command(arguments, process_group, signals, job);
   signals.give_up();
   if (doctor_app->parsed()) return doctor_command(*doctor_app, doctor, process_group);

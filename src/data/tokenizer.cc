@@ -184,7 +184,7 @@ std::uint64_t encode_parallel(
 
 bool names_tokenizer_file(std::string_view text) {
   std::error_code unknown;
-  return text.ends_with(".model") || text.ends_with(".json") ||
+  return text.ends_with(".model") || text.ends_with(".json") || text.find('/') != text.npos ||
          std::filesystem::is_directory(text, unknown);
 }
 

@@ -43,7 +43,8 @@ TEST_F(ProgramTokenizerTest, DetokenizeGivesTheTextBack) {
 TEST_F(ProgramTokenizerTest, DetokenizeSaysWhatIsNotExact) {
   write("nfc.txt", text_ + "e\u0301\n");
   succeed({"tokenize", "--data", "nfc.txt", "--tokenizer", "qwen2.json", "--out", "n.tokens"});
-  const auto back = succeed({"detokenize", "--data", "n.tokens", "--out", "-"});
+  const auto back = program({"detokenize", "--data", "n.tokens", "--out", "-"});
+  EXPECT_EQ(back.exit_code, 0);
   EXPECT_EQ(back.out, text_ + "\u00E9\n");
   EXPECT_THAT(back.err, HasSubstr("no tokens for 3 of"));
 }

@@ -121,8 +121,8 @@ struct TokenizerSpec {
   bool operator==(const TokenizerSpec&) const = default;
 };
 
-/// Whether `--tokenizer` names a file or directory by this: it ends in ".model" or ".json", or is a
-/// directory.
+/// Whether `--tokenizer` names a file or directory by this: it ends in ".model" or ".json", has a
+/// slash (a run that goes on may name a directory that is gone), or is a directory.
 bool names_tokenizer_file(std::string_view text);
 
 /// Reads "bytes", "bpe:4096", "unigram:8000", or the path of a SentencePiece model ("*.model"), of

@@ -33,7 +33,7 @@ explain_needs() {
 cllm-dist needs these packages or modules, with their development files:
   a C++20 compiler with OpenMP (GCC 12 or newer), CMake 3.25 or newer, make or Ninja, pkg-config,
   MPI (Open MPI 4.1), OpenBLAS built with OpenMP, HDF5 (serial, C API), CLI11, toml++, fmt,
-  nlohmann-json, xxHash, SentencePiece; for the tests also GoogleTest with GoogleMock.
+  nlohmann-json, xxHash, SentencePiece, utf8proc, zlib, zstd; for the tests also GoogleTest with GoogleMock.
 Going on: CMake stops and names the first one that it can't find.
 NEEDS
 }

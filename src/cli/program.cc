@@ -57,6 +57,7 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   InspectSettings inspect;
   VerifySettings verify;
   TokenizeSettings tokenize;
+  DetokenizeSettings detokenize;
   CompressSettings compress;
   BenchSettings bench;
   TrainSettings doctor;
@@ -69,6 +70,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   CLI::App* verify_app =
       app.add_subcommand("verify", "check that checkpoints and token files are whole");
   CLI::App* tokenize_app = app.add_subcommand("tokenize", "turn a corpus into token files");
+  CLI::App* detokenize_app =
+      app.add_subcommand("detokenize", "turn a token file back into its text");
   CLI::App* compress_app =
       app.add_subcommand("compress", "store a trained model in a few bits per weight");
   CLI::App* bench_app = app.add_subcommand("bench", "measure training steps on this machine");
@@ -80,6 +83,7 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   declare_inspect_options(*inspect_app, inspect);
   declare_verify_options(*verify_app, verify);
   declare_tokenize_options(*tokenize_app, tokenize);
+  declare_detokenize_options(*detokenize_app, detokenize);
   declare_compress_options(*compress_app, compress);
   declare_bench_options(*bench_app, bench);
   declare_doctor_options(*doctor_app, doctor);
@@ -98,7 +102,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
     return EXIT_FAILURE;
   }
   // What these write is read later, and elsewhere.
-  if (trains || tokenize_app->parsed() || compress_app->parsed()) outlive_readers();
+  if (trains || tokenize_app->parsed() || detokenize_app->parsed() || compress_app->parsed())
+    outlive_readers();
   if (trains) return train_command(arguments, process_group, signals, job);
   signals.give_up();
   if (doctor_app->parsed()) return doctor_command(*doctor_app, doctor, process_group);
@@ -114,6 +119,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
     verify_command(verify, process_group);
   } else if (tokenize_app->parsed()) {
     tokenize_command(tokenize, process_group);
+  } else if (detokenize_app->parsed()) {
+    detokenize_command(detokenize, process_group);
   } else if (compress_app->parsed()) {
     compress_command(compress, process_group);
   } else {

@@ -95,12 +95,13 @@ TokenizerPtr tokenizer_for_text(const DataOptions& options, std::string_view tra
   }
   const std::string digest = digest_hex(std::as_bytes(std::span(training_text)));
   const fs::path path =
-      options.cache / fmt::format("{}-{}-{}.model", short_digest(digest),
+      options.cache / fmt::format("{}-{}-{}-{}.model", short_digest(digest),
                                   spec.kind == TokenizerSpec::Kind::bpe ? "bpe" : "unigram",
-                                  spec.vocabulary);
+                                  spec.vocabulary,
+                                  spec.specials == SpecialTokens::kChatMl ? "chatml" : "endoftext");
   if (fs::exists(path)) {
     try {
-      TokenizerPtr cached = build_tokenizer({TokenizerSpec::Kind::file, 0, path}, {});
+      TokenizerPtr cached = build_tokenizer({.kind = TokenizerSpec::Kind::file, .file = path}, {});
       if (cached->vocabulary() == spec.vocabulary) {
         reporter.say(fmt::format("tokenizer {}: cached in {}", to_string(spec), path.string()));
         return cached;

@@ -39,7 +39,7 @@ class SentencePieceTokenizer final : public Tokenizer {
  public:
   SentencePieceTokenizer(std::unique_ptr<sentencepiece::SentencePieceProcessor> processor,
                          std::string blob, std::string_view kind)
-      : Tokenizer(bytes_of_pieces(*processor)),
+      : Tokenizer(bytes_of_pieces(*processor), controls(*processor)),
         processor_(std::move(processor)),
         blob_(std::move(blob)) {
     std::size_t found = 0;
@@ -124,6 +124,15 @@ class SentencePieceTokenizer final : public Tokenizer {
       }
     }
     return bytes;
+  }
+
+  static Specials controls(const sentencepiece::SentencePieceProcessor& processor) {
+    Specials specials;
+    for (int id = 0; id < processor.GetPieceSize(); ++id) {
+      if (!processor.IsControl(id)) continue;
+      specials.emplace(processor.IdToPiece(id), static_cast<std::uint32_t>(id));
+    }
+    return specials;
   }
 
   /// Cuts a chunk into what SentencePiece takes as it is and the odd characters between.
@@ -279,6 +288,9 @@ std::string train_sentencepiece(const TokenizerSpec& spec, std::string_view text
       {"byte_fallback", "true"},
       {"character_coverage", "1.0"},
       {"user_defined_symbols", "\n"},
+      {"control_symbols", spec.specials == SpecialTokens::kChatMl
+                              ? "<|endoftext|>,<|im_start|>,<|im_end|>"
+                              : "<|endoftext|>"},
       {"bos_id", "-1"},
       {"eos_id", "-1"},
       {"max_sentence_length", "1000000"},

@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "cllm/base/error.h"
 #include "cllm/base/utf8.h"
 #include "cllm/data/token_file.h"
+#include "unpack.h"
 
 namespace cllm::data {
 namespace {
@@ -16,6 +18,12 @@ namespace fs = std::filesystem;
 
 std::string_view text_of(const MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
+}
+
+/// What a packed file holds; none of one that is not, or that was asked for as bytes.
+std::optional<std::string> unpacked(const MappedFile& file, const fs::path& path, bool binary) {
+  if (binary || !is_packed(file.bytes())) return {};
+  return unpack(file.bytes(), path.string());
 }
 
 void require_text(std::string_view text, const fs::path& path) {
@@ -123,15 +131,21 @@ TextSource::TextSource(const fs::path& path, bool binary, TextRules rules) {
              path.string(), file.filename().string());
       }
       const MappedFile mapped(file);
-      if (!binary) require_text(text_of(mapped), file);
-      join(text_of(mapped), rules, *joined_);
+      const std::optional<std::string> packed = unpacked(mapped, file, binary);
+      const std::string_view text = packed ? std::string_view(*packed) : text_of(mapped);
+      if (!binary) require_text(text, file);
+      join(text, rules, *joined_);
     }
     format_ = fmt::format("{} text{} of a directory", folder.files().size(),
                           folder.files().size() == 1 ? "" : "s");
     notes_ = folder.notes();
   } else {
     file_ = MappedFile(path);
-    if (!binary) require_text(text_of(file_), path);
+    if (std::optional<std::string> packed = unpacked(file_, path, binary)) {
+      joined_ = std::make_unique<std::string>(*std::move(packed));
+      format_ = "packed text";
+    }
+    if (!binary) require_text(text(), path);
   }
   if (text().empty()) fail("{} is empty: give a file with text", path.string());
 }

@@ -12,7 +12,8 @@
 namespace cllm::data {
 
 /// The text of a file, mapped, or of all files of a directory, joined by `rules` (Note [Text
-/// rules]). Move-only; the text stays where it is when the source is moved.
+/// rules]). Files of gzip and zstd are unpacked into memory unless `binary`. Move-only; the text
+/// stays where it is when the source is moved.
 class TextSource {
  public:
   /// Throws Error, naming the file, where there is nothing to read, where a directory holds token

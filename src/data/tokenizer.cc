@@ -7,17 +7,19 @@
 #include <deque>
 #include <future>
 
+#include "byte_level_tokenizer.h"
 #include "cllm/base/digest.h"
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/base/utf8.h"
 #include "sentencepiece_tokenizer.h"
+#include "tokenizer_files.h"
 
 namespace cllm::data {
 namespace {
 
-// What a trained model holds beside its pieces: 256 bytes, the newline and <unk>.
-constexpr std::uint32_t kMinVocabulary = 259;
+// What a trained model holds beside its pieces: 256 bytes, the newline, <unk> and <|endoftext|>.
+constexpr std::uint32_t kMinVocabulary = 260;
 constexpr std::uint32_t kMaxVocabulary = 1'000'000;
 
 /// One token for each byte value.
@@ -51,7 +53,7 @@ class ByteTokenizer final : public Tokenizer {
 
 }  // namespace
 
-std::size_t chunk_length(std::string_view text) {
+std::size_t Tokenizer::chunk_length(std::string_view text) const {
   const std::string_view window = text.substr(0, kMaxChunk);
   const std::size_t newline = window.find('\n');
   if (newline != window.npos)
@@ -72,6 +74,39 @@ Encoding Tokenizer::encode_counting(std::string_view text) const {
     text.remove_prefix(chunk.size());
   }
   return result;
+}
+
+Encoding Tokenizer::encode_with_specials(std::string_view text) const {
+  Encoding result;
+  const auto add = [&](std::string_view plain) {
+    const Encoding more = encode_counting(plain);
+    result.tokens.insert(result.tokens.end(), more.tokens.begin(), more.tokens.end());
+    result.lost_bytes += more.lost_bytes;
+  };
+  for (std::size_t at = 0; at < text.size();) {
+    const Specials::value_type* longest = nullptr;
+    for (const auto& special : specials_) {
+      const bool is_here = text.substr(at).starts_with(special.first);
+      if (is_here && (!longest || special.first.size() > longest->first.size())) longest = &special;
+    }
+    if (longest == nullptr) {
+      ++at;
+      continue;
+    }
+    add(text.substr(0, at));
+    result.tokens.push_back(longest->second);
+    text.remove_prefix(at + longest->first.size());
+    at = 0;
+  }
+  add(text);
+  return result;
+}
+
+std::optional<std::uint32_t> Tokenizer::end_of_text() const {
+  for (const std::string_view name : {"<|endoftext|>", "<|end_of_text|>", "</s>"}) {
+    if (const auto found = specials_.find(name); found != specials_.end()) return found->second;
+  }
+  return {};
 }
 
 std::size_t Tokenizer::count_lost(std::string_view chunk,
@@ -133,7 +168,9 @@ std::uint64_t encode_parallel(
   };
   while (!text.empty()) {
     std::size_t length = 0;
-    while (length < kBlock && length < text.size()) length += chunk_length(text.substr(length));
+    while (length < kBlock && length < text.size()) {
+      length += tokenizer.chunk_length(text.substr(length));
+    }
     const std::string_view block = text.substr(0, length);
     text.remove_prefix(length);
     running.push_back({length, std::async(std::launch::async, [&tokenizer, block] {
@@ -145,7 +182,15 @@ std::uint64_t encode_parallel(
   return lost;
 }
 
-TokenizerSpec parse_tokenizer_spec(std::string_view text) {
+bool names_tokenizer_file(std::string_view text) {
+  std::error_code unknown;
+  return text.ends_with(".model") || text.ends_with(".json") || text.find('/') != text.npos ||
+         std::filesystem::is_directory(text, unknown);
+}
+
+namespace {
+
+TokenizerSpec parse_kind(std::string_view text) {
   using Kind = TokenizerSpec::Kind;
   if (text == "bytes") return {};
   for (const auto& [prefix, kind] :
@@ -159,11 +204,27 @@ TokenizerSpec parse_tokenizer_spec(std::string_view text) {
       fail("--tokenizer {}: give a vocabulary between {} and {} after the colon, like {}4096", text,
            kMinVocabulary, kMaxVocabulary, prefix);
     }
-    return {kind, size, {}};
+    return {.kind = kind, .vocabulary = size};
   }
-  if (text.ends_with(".model")) return {Kind::file, 0, std::filesystem::path(text)};
-  fail("--tokenizer {}: give bytes, bpe:N, unigram:N or the path of a SentencePiece FILE.model",
-       text);
+  if (names_tokenizer_file(text)) return {.kind = Kind::file, .file = std::filesystem::path(text)};
+  fail(
+      "--tokenizer {}: give bytes, bpe:N, unigram:N, or the path of a tokenizer.json, a "
+      "SentencePiece FILE.model, or a directory with one",
+      text);
+}
+
+}  // namespace
+
+TokenizerSpec parse_tokenizer_spec(std::string_view text, SpecialTokens specials) {
+  TokenizerSpec spec = parse_kind(text);
+  if (specials != SpecialTokens::kEndOfText && !spec.is_trained()) {
+    fail(
+        "--special-tokens: --tokenizer {} has the tokens that it has; only a new one, bpe:N or "
+        "unigram:N, can be given some",
+        text);
+  }
+  spec.specials = specials;
+  return spec;
 }
 
 std::string to_string(const TokenizerSpec& spec) {
@@ -180,6 +241,16 @@ std::string to_string(const TokenizerSpec& spec) {
   fail("unknown kind of tokenizer");
 }
 
+namespace {
+
+std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& file) {
+  const std::string name = file.string();
+  if (file.extension() == ".json") return make_byte_level(read_tokenizer_json(file), name);
+  return make_sentencepiece(read_file(file), name);
+}
+
+}  // namespace
+
 std::unique_ptr<Tokenizer> build_tokenizer(const TokenizerSpec& spec,
                                            std::string_view training_text) {
   switch (spec.kind) {
@@ -189,13 +260,14 @@ std::unique_ptr<Tokenizer> build_tokenizer(const TokenizerSpec& spec,
     case TokenizerSpec::Kind::unigram:
       return make_sentencepiece(train_sentencepiece(spec, training_text), to_string(spec));
     case TokenizerSpec::Kind::file:
-      return make_sentencepiece(read_file(spec.file), spec.file.string());
+      return load_tokenizer(find_tokenizer_file(spec.file));
   }
   fail("unknown kind of tokenizer");
 }
 
 std::unique_ptr<Tokenizer> make_tokenizer(std::string_view kind, std::string_view blob) {
   if (kind == "bytes" && blob.empty()) return std::make_unique<ByteTokenizer>();
+  if (kind == kByteLevelKind) return make_byte_level(blob, "the stored tokenizer");
   if (is_sentencepiece_kind(kind)) return make_sentencepiece(blob, "the stored tokenizer", kind);
   fail(
       "the stored tokenizer is of the unknown kind '{}': it was made by a newer version or is "

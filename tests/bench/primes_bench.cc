@@ -34,8 +34,8 @@ void print_ratios(std::span<const bench::Contender> contenders, int rounds, doub
 }
 
 void run(const std::string& file, std::uint32_t vocabulary, int rounds) {
-  const auto tokenizer =
-      data::build_tokenizer({data::TokenizerSpec::Kind::bpe, vocabulary, {}}, read_file(file));
+  const auto tokenizer = data::build_tokenizer(
+      {.kind = data::TokenizerSpec::Kind::bpe, .vocabulary = vocabulary}, read_file(file));
   const kernels::Kernels& k = kernels::select_kernels();
   const corpus::Signatures signatures(*tokenizer, k);
   const corpus::Signatures portable(*tokenizer, kernels::portable_kernels());

@@ -74,7 +74,7 @@ TEST_F(ProgramDataTest, ATokenizerThatSawNoSpaceGivesSpacesBack) {
   std::string text;
   for (int i = 0; i < 400; ++i) text += i < 360 ? "abcab\nbcabc\n" : "ab bc\n";
   write("t.txt", text);
-  succeed({"tokenize", "--data", "t.txt", "--tokenizer", "bpe:264", "--out", "t.tokens"});
+  succeed({"tokenize", "--data", "t.txt", "--tokenizer", "bpe:265", "--out", "t.tokens"});
   EXPECT_THAT(succeed(tiny("run", 2, {"--data", "t.tokens"})).out, Not(HasSubstr("no tokens for")));
   const auto sample =
       succeed({"sample", "--checkpoint", "run", "--prompt", "ab bc", "--tokens", "1"});

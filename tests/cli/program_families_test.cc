@@ -88,7 +88,7 @@ TEST_F(PartsTest, ThoseThatDontFitAreRefusedInASentence) {
   EXPECT_THAT(refusal({"--family", "bert"}), HasSubstr("gpt2, llama, qwen3 or nanochat"));
   EXPECT_THAT(refusal({"--mlp", "tanh"}), HasSubstr("gelu, swiglu or relu2"));
   EXPECT_THAT(refusal({"--softcap", "-1"}), HasSubstr("--softcap -1"));
-  EXPECT_THAT(refusal({"--norm-epsilon", "1e-6"}), HasSubstr("--norm rms"));
+  EXPECT_THAT(refusal({"--family", "gpt2", "--norm-epsilon", "1e-6"}), HasSubstr("--norm rms"));
 }
 
 }  // namespace

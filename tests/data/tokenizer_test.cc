@@ -171,6 +171,36 @@ TEST_P(EveryTokenizer, RefusesATokenOutsideItsVocabulary) {
   EXPECT_THAT(error_of([&] { it->token_bytes(it->vocabulary()); }), HasSubstr("vocabulary"));
 }
 
+TEST(Tokenizer, ANewOneMarksTheEndOfTextAndNoTextBecomesThat) {
+  const std::string text = "a <|endoftext|> <|im_start|>user";
+  for (const char* spec : {"bpe:400", "unigram:400"}) {
+    const auto it = tokenizer(spec);
+    ASSERT_EQ(it->specials().size(), 1u);
+    const std::uint32_t end = it->end_of_text().value();
+    EXPECT_EQ(it->piece(end), "<|endoftext|>");
+    EXPECT_EQ(it->token_bytes(end), "");
+    EXPECT_THAT(it->encode(text), testing::Not(testing::Contains(end)));
+    EXPECT_EQ(it->decode(it->encode(text)), text);
+    EXPECT_THAT(it->encode_with_specials(text).tokens, testing::Contains(end));
+    EXPECT_EQ(it->decode(it->encode_with_specials(text).tokens), "a  <|im_start|>user");
+
+    const auto chat =
+        build_tokenizer(parse_tokenizer_spec(spec, SpecialTokens::kChatMl), sample_text(400));
+    EXPECT_EQ(chat->vocabulary(), 400u);
+    EXPECT_EQ(chat->specials().size(), 3u);
+    EXPECT_NE(chat->digest(), it->digest());
+    EXPECT_THAT(
+        chat->encode_with_specials(text).tokens,
+        testing::IsSupersetOf({chat->end_of_text().value(), chat->specials().at("<|im_start|>")}));
+    EXPECT_EQ(chat->decode(chat->encode(text)), text);
+  }
+  EXPECT_EQ(tokenizer("bytes")->end_of_text(), std::nullopt);
+  for (const char* spec : {"bytes", "x.model"}) {
+    EXPECT_THAT(error_of([&] { parse_tokenizer_spec(spec, SpecialTokens::kChatMl); }),
+                HasSubstr("--special-tokens"));
+  }
+}
+
 TEST(Tokenizer, BytesAreTheirOwnTokens) {
   const auto it = tokenizer("bytes");
   EXPECT_EQ(it->vocabulary(), 256u);
@@ -231,7 +261,7 @@ TEST(Tokenizer, ASpaceWithoutAPieceIsItsByte) {
   const std::string trained = "abcab\nbcabc\nccab\n", text =
                                                           "ab bc  c\n ab\xE2\x96\x81"
                                                           "bc ";
-  for (const char* spec : {"bpe:263", "unigram:262"}) {
+  for (const char* spec : {"bpe:264", "unigram:263"}) {
     const auto it = build_tokenizer(parse_tokenizer_spec(spec), trained + trained + trained);
     const Encoding encoding = it->encode_counting(text);
     EXPECT_EQ(it->decode(encoding.tokens), text) << spec;
@@ -264,18 +294,19 @@ TEST(Tokenizer, IsThreadSafe) {
 }
 
 TEST(TokenizerSpec, IsReadAndWritten) {
-  for (const char* text : {"bytes", "bpe:4096", "unigram:8000", "some/dir/x.model"}) {
+  for (const char* text :
+       {"bytes", "bpe:4096", "unigram:8000", "some/dir/x.model", "tokenizer.json"}) {
     EXPECT_EQ(to_string(parse_tokenizer_spec(text)), text);
   }
   EXPECT_EQ(parse_tokenizer_spec("bpe:4096").vocabulary, 4096u);
 }
 
 TEST(TokenizerSpec, RefusesWhatItCannotMean) {
-  for (const char* text : {"", "byte", "bpe", "bpe:", "bpe:x", "bpe:12x", "bpe:-5", "bpe:258",
+  for (const char* text : {"", "byte", "bpe", "bpe:", "bpe:x", "bpe:12x", "bpe:-5", "bpe:259",
                            "bpe:1000001", "unigram:99999999999", "model", "Bytes"}) {
     EXPECT_THAT(error_of([&] { parse_tokenizer_spec(text); }), HasSubstr("--tokenizer")) << text;
   }
-  EXPECT_NO_THROW(parse_tokenizer_spec("bpe:259"));
+  EXPECT_NO_THROW(parse_tokenizer_spec("bpe:260"));
 }
 
 TEST(Tokenizer, SaysWhichVocabularySuitsTheText) {

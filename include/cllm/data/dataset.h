@@ -83,6 +83,18 @@ PreparedData prepare_data(const DataOptions& options, const Progress& progress =
 void tokenize_data(const DataOptions& options, const std::filesystem::path& out,
                    const Progress& progress = {});
 
+/// What a token file's text is not: exact.
+struct Detokenized {
+  std::uint64_t bytes = 0;     ///< of text
+  std::uint64_t specials = 0;  ///< tokens that stand for no text
+};
+
+/// Hands over the text of a token file in order, some MiB at a time. Of one that carries no
+/// tokenizer, `tokenizer` says what its tokens are. Throws Error where that is not known or another
+/// one.
+Detokenized detokenize(const std::string& path, const std::optional<TokenizerSpec>& tokenizer,
+                       const std::function<void(std::string_view text)>& sink);
+
 /// Tokens to train or evaluate on, and the file that holds them.
 struct DataPart {
   std::shared_ptr<const TokenFile> file;

@@ -51,7 +51,7 @@ struct RunState {
   std::uint64_t seed = 0;
   std::string config;            ///< TOML: the options as they ran
   std::string state;             ///< JSON: what has no field of its own
-  std::string tokenizer_kind;    ///< "bytes" or "sentencepiece"; empty where there is none
+  std::string tokenizer_kind;    ///< data::Tokenizer::kind(); empty where there is none
   std::string tokenizer_blob;    ///< bytes that restore the tokenizer
   std::string program_version;   ///< of the program that wrote the checkpoint
   std::string compression = {};  ///< JSON: how it was compressed; empty for a checkpoint

@@ -17,9 +17,14 @@ void declare_tokenize_options(CLI::App& app, TokenizeSettings& s) {
   add_option(app, "--data", s.data, "text FILE or DIR of text files")
       ->type_name("PATH")
       ->required();
-  add_option(app, "--tokenizer", s.tokenizer,
-             "bytes, bpe:N, unigram:N, or a SentencePiece FILE.model [bytes]")
+  add_option(
+      app, "--tokenizer", s.tokenizer,
+      "bytes, bpe:N, unigram:N, a tokenizer.json, a SentencePiece FILE.model, or a DIR with one "
+      "[bytes]")
       ->type_name("KIND");
+  add_option(app, "--special-tokens", s.special_tokens, special_tokens_format(),
+             "special tokens of a new tokenizer: endoftext, <|endoftext|>; chatml, also "
+             "<|im_start|> and <|im_end|>");
   add_option(app, "--out", s.out, "token file to write")->type_name("FILE")->required();
 }
 
@@ -32,9 +37,7 @@ void tokenize_command(const TokenizeSettings& settings, ranks::ProcessGroup& pro
     require_outside(settings.out, "--data", settings.data);
     data::DataOptions options;
     options.data = settings.data;
-    if (!settings.tokenizer.empty()) {
-      options.tokenizer = data::parse_tokenizer_spec(settings.tokenizer);
-    }
+    options.tokenizer = tokenizer_spec(settings.tokenizer, settings.special_tokens);
     options.cache = std::filesystem::absolute(settings.out).parent_path();
     options.threads = useful_threads();
     // Of bytes, each is a token of two; of other tokenizers nobody knows how many there will be.

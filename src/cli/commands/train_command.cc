@@ -83,7 +83,7 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
     }
     options.data = s.data;
     options.validation = s.validation_data;
-    if (!s.tokenizer.empty()) options.tokenizer = data::parse_tokenizer_spec(s.tokenizer);
+    options.tokenizer = tokenizer_spec(s.tokenizer, s.special_tokens);
     options.cache = cache_of(directory);
     options.context = s.shape.context;
     options.threads = threads;

@@ -97,8 +97,13 @@ void read_request(const Arguments& command_line, ProcessGroup& process_group, Re
       stored.push_back(fmt::format("--optimizer={}", kFirstOptimizer));
     }
     put_before(stored);
-    const bool is_stored = std::ranges::find(stored, "--tokenizer=" + s.tokenizer) != stored.end();
-    request.keeps_tokenizer = is_stored || s.tokenizer.empty();
+    const auto is_stored = [&](const std::string& option, const std::string& value) {
+      return std::ranges::find(stored, option + "=" + value) != stored.end();
+    };
+    request.keeps_tokenizer =
+        (s.tokenizer.empty() || is_stored("--tokenizer", s.tokenizer)) &&
+        (!is_given(request.app, "--special-tokens") ||
+         is_stored("--special-tokens", special_tokens_format().write(s.special_tokens)));
     const auto is_preset = [](const std::string& argument) {
       return argument.starts_with("--preset=");
     };

@@ -132,6 +132,18 @@ Format<std::optional<EmbeddingStart>> embedding_start_format() {
       {{"corpus", EmbeddingStart::kCorpus}, {"random", EmbeddingStart::kRandom}});
 }
 
+Format<data::SpecialTokens> special_tokens_format() {
+  return one_of<data::SpecialTokens>(
+      {{"endoftext", data::SpecialTokens::kEndOfText}, {"chatml", data::SpecialTokens::kChatMl}});
+}
+
+std::optional<data::TokenizerSpec> tokenizer_spec(const std::string& tokenizer,
+                                                  data::SpecialTokens specials) {
+  if (!tokenizer.empty()) return data::parse_tokenizer_spec(tokenizer, specials);
+  if (specials == data::SpecialTokens::kEndOfText) return {};
+  fail("--special-tokens: only a new tokenizer can be given some; give --tokenizer bpe:N too");
+}
+
 void declare_machine_options(CLI::App& app, TrainSettings& s) {
   const auto machine = group(app, "Machine");
   machine("--threads", s.threads, "threads of each rank [its share of the host's processors]");
@@ -156,8 +168,13 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
        "text or token FILE to validate on [the last tenth of --data]")
       ->type_name("PATH");
   data("--tokenizer", s.tokenizer,
-       "bytes, bpe:N, unigram:N, or a SentencePiece FILE.model [bytes, or a token file's own]")
+       "bytes, bpe:N, unigram:N, a tokenizer.json, a SentencePiece FILE.model, or a DIR with one "
+       "[bytes, or a token file's own]")
       ->type_name("KIND");
+
+  data("--special-tokens", s.special_tokens, special_tokens_format(),
+       "special tokens of a new tokenizer: endoftext, <|endoftext|>; chatml, also <|im_start|> and "
+       "<|im_end|>");
 
   declare_model_options(app, s);
   declare_part_options(app, s);
@@ -320,7 +337,7 @@ void resolve(const CLI::App& app, TrainSettings& s, const std::optional<model::M
   while (s.out.size() > 1 && s.out.ends_with('/')) s.out.pop_back();
   if (is_file_path(s.data, {"builtin"})) make_absolute(s.data);
   if (is_file_path(s.validation_data, {})) make_absolute(s.validation_data);
-  if (s.tokenizer.ends_with(".model")) make_absolute(s.tokenizer);
+  if (data::names_tokenizer_file(s.tokenizer)) make_absolute(s.tokenizer);
 }
 
 void resolve_epochs(const CLI::App& app, TrainSettings& s, std::uint64_t sequences) {

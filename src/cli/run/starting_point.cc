@@ -177,7 +177,7 @@ StartingPoint starting_point_from_json(const std::string& text) {
 Arguments inherited(const Arguments& stored) {
   Arguments result;
   std::vector<std::string> options = model_options();
-  options.insert(options.end(), {"--tokenizer", "--optimizer"});
+  options.insert(options.end(), {"--tokenizer", "--special-tokens", "--optimizer"});
   for (const std::string& argument : stored) {
     for (const std::string& option : options) {
       if (argument.starts_with(option + "=")) result.push_back(argument);

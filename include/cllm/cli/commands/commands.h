@@ -51,6 +51,13 @@ struct VerifySettings {
 struct TokenizeSettings {
   std::string data;
   std::string tokenizer;
+  data::SpecialTokens special_tokens = data::SpecialTokens::kEndOfText;
+  std::string out;
+};
+
+struct DetokenizeSettings {
+  std::string data;
+  std::string tokenizer;
   std::string out;
 };
 
@@ -77,6 +84,7 @@ void declare_neighbours_options(CLI::App& app, NeighboursSettings& settings);
 void declare_inspect_options(CLI::App& app, InspectSettings& settings);
 void declare_verify_options(CLI::App& app, VerifySettings& settings);
 void declare_tokenize_options(CLI::App& app, TokenizeSettings& settings);
+void declare_detokenize_options(CLI::App& app, DetokenizeSettings& settings);
 void declare_compress_options(CLI::App& app, CompressSettings& settings);
 void declare_bench_options(CLI::App& app, BenchSettings& settings);
 void declare_doctor_options(CLI::App& app, TrainSettings& settings);
@@ -118,5 +126,8 @@ int doctor_command(const CLI::App& app, TrainSettings& settings,
 
 /// Turns a corpus into token files.
 void tokenize_command(const TokenizeSettings& settings, ranks::ProcessGroup& process_group);
+
+/// Writes the text of a token file, to a file or to standard output.
+void detokenize_command(const DetokenizeSettings& settings, ranks::ProcessGroup& process_group);
 
 }  // namespace cllm::cli

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cllm/cli/arguments.h"
+#include "cllm/data/tokenizer.h"
 #include "cllm/model/config.h"
 #include "cllm/ranks/heartbeat.h"
 #include "cllm/ranks/process_group.h"
@@ -45,6 +46,7 @@ struct TrainSettings {
   std::string data = "builtin";
   std::string validation_data;
   std::string tokenizer;  ///< empty: bytes, or what a token file carries
+  data::SpecialTokens special_tokens = data::SpecialTokens::kEndOfText;
 
   std::string preset = "mini";
   std::string family;                             ///< empty: the preset's
@@ -150,6 +152,14 @@ Format<bool> switch_format();
 
 /// The values of --reduce.
 Format<train::Reduce> reduce_format();
+
+/// How --special-tokens is read and written.
+Format<data::SpecialTokens> special_tokens_format();
+
+/// What --tokenizer and --special-tokens say; nothing where no tokenizer is asked for. Throws Error
+/// where only the second is given.
+std::optional<data::TokenizerSpec> tokenizer_spec(const std::string& tokenizer,
+                                                  data::SpecialTokens specials);
 
 /// The values of --eval-sequences: "all" is 0.
 Format<std::uint64_t> sequences_format();

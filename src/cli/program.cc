@@ -58,6 +58,7 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   VerifySettings verify;
   TokenizeSettings tokenize;
   CompressSettings compress;
+  ExportSettings exported;
   BenchSettings bench;
   TrainSettings doctor;
   declare_train_options(app, train);
@@ -71,6 +72,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   CLI::App* tokenize_app = app.add_subcommand("tokenize", "turn a corpus into token files");
   CLI::App* compress_app =
       app.add_subcommand("compress", "store a trained model in a few bits per weight");
+  CLI::App* export_app =
+      app.add_subcommand("export", "write a trained model for transformers or llama.cpp");
   CLI::App* bench_app = app.add_subcommand("bench", "measure training steps on this machine");
   CLI::App* doctor_app =
       app.add_subcommand("doctor", "check this machine before a run, and say what to fix");
@@ -81,6 +84,7 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   declare_verify_options(*verify_app, verify);
   declare_tokenize_options(*tokenize_app, tokenize);
   declare_compress_options(*compress_app, compress);
+  declare_export_options(*export_app, exported);
   declare_bench_options(*bench_app, bench);
   declare_doctor_options(*doctor_app, doctor);
 
@@ -98,7 +102,9 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
     return EXIT_FAILURE;
   }
   // What these write is read later, and elsewhere.
-  if (trains || tokenize_app->parsed() || compress_app->parsed()) outlive_readers();
+  if (trains || tokenize_app->parsed() || compress_app->parsed() || export_app->parsed()) {
+    outlive_readers();
+  }
   if (trains) return train_command(arguments, process_group, signals, job);
   signals.give_up();
   if (doctor_app->parsed()) return doctor_command(*doctor_app, doctor, process_group);
@@ -116,6 +122,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
     tokenize_command(tokenize, process_group);
   } else if (compress_app->parsed()) {
     compress_command(compress, process_group);
+  } else if (export_app->parsed()) {
+    export_command(exported, process_group);
   } else {
     bench_command(*bench_app, bench, process_group);
   }

@@ -9,7 +9,7 @@ Each line of output is one comparison; the exit code is 1 where one failed.
 
 Tolerance of logits: transformers' model in float64 is the reference. Its parameters, moved by a
 relative 1e-8 at random, move a row of logits by kappa times that (root mean squares; the worst
-of three draws). A forward pass in floating point of unit roundoff u differs by
+of three draws, on all texts in one). A forward pass in floating point of unit roundoff u differs by
 2 kappa u sqrt(N), N the lengths of all its sums, and T^2 for the angles of rotary positions
 (Note [Tolerance of gradients], tests/support/tolerance.h). u is 2^-24; for llama.cpp's gpt2, whose
 GELU is a table of f16, and for its f16 products, 2^-11, of bf16 2^-8.
@@ -67,10 +67,15 @@ def rms(x):
 
 
 @torch.no_grad()
-def reference(model, tokens):
-    """Logits in float64, and kappa."""
-    ids = torch.tensor([tokens])
-    logits = model(input_ids=ids, use_cache=False).logits[0].numpy()
+def exact_logits(model, tokens):
+    """Logits of a model in float64."""
+    return model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0].numpy()
+
+
+@torch.no_grad()
+def condition(model, tokens):
+    """kappa of a model in float64."""
+    logits = exact_logits(model, tokens)
     kept = {n: p.clone() for n, p in model.named_parameters()}
     kappa = 1.0
     for seed in range(3):
@@ -78,11 +83,11 @@ def reference(model, tokens):
         for n, p in model.named_parameters():
             noise = torch.randn(p.shape, generator=generator, dtype=p.dtype)
             p.copy_(kept[n] * (1 + 1e-8 * noise))
-        moved = model(input_ids=ids, use_cache=False).logits[0].numpy()
+        moved = exact_logits(model, tokens)
         kappa = max(kappa, (rms(moved - logits) / rms(logits)).max() / 1e-8)
     for n, p in model.named_parameters():
         p.copy_(kept[n])
-    return logits, kappa
+    return kappa
 
 
 def sums(config, positions):
@@ -105,12 +110,13 @@ def check_transformers(ours, folder, name, dtype):
     say(str(model.dtype) == f"torch.{dtype}", f"{name}: opened as {type(model).__name__} of {dtype}")
     exact = model.double().eval()
     context = tokenizer.model_max_length
+    kappa = condition(exact, ours.encode("".join(TEXTS))[:context])
     for i, text in enumerate(TEXTS):
         ids, theirs = ours.encode(text), tokenizer(text, add_special_tokens=False)["input_ids"]
         say(ids == theirs, f"{name}: ids of text {i}" + ("" if ids == theirs else f": {ids} {theirs}"))
         say(tokenizer.decode(theirs, clean_up_tokenization_spaces=False) == text,
             f"{name}: text {i} decoded")
-        logits, kappa = reference(exact, ids[:context])
+        logits = exact_logits(exact, ids[:context])
         compare_logits(f"{name}: text {i}", ours.logits(ids[:context]), logits, kappa, model.config,
                        2 ** -24)
     ids = ours.encode(TEXTS[0])[:8]
@@ -129,23 +135,25 @@ def open_llama(path, **options):
 def check_llama_cpp(ours, path, folder, name, unit):
     """`folder`: the same weights for transformers, which are the reference; None: ids alone."""
     llama = open_llama(path)
+    context = int(llama.metadata[llama.metadata["general.architecture"] + ".context_length"])
     exact = None
     if folder:
         exact = transformers.AutoModelForCausalLM.from_pretrained(
             folder, attn_implementation="eager").double().eval()
+        kappa = condition(exact, ours.encode("".join(TEXTS))[:context])
     for i, text in enumerate(TEXTS):
         ids = ours.encode(text)
         theirs = llama.tokenize(text.encode(), add_bos=False, special=False)
         say(ids == theirs, f"{name}: ids of text {i}" + ("" if ids == theirs else f": {ids} {theirs}"))
         if exact is None:
             continue
-        logits, kappa = reference(exact, ids[:llama.n_ctx()])
+        logits = exact_logits(exact, ids[:context])
         llama.reset()
-        llama.eval(ids[:llama.n_ctx()])
+        llama.eval(ids[:context])
         theirs = np.array(llama.scores[:len(logits)], dtype=np.float64)
         compare_logits(f"{name}: text {i}", theirs, logits, kappa, exact.config, unit)
     ids = ours.encode(TEXTS[0])[:8]
-    count = min(STEPS, llama.n_ctx() - len(ids))
+    count = min(STEPS, context - len(ids))
     llama.reset()
     continuation = []
     for token in llama.generate(ids, temp=0, top_k=1, repeat_penalty=1.0):
@@ -163,7 +171,10 @@ parser.add_argument("--build", type=Path, required=True)
 parser.add_argument("--work", type=Path, default=Path("checkpoints/interop"))
 parser.add_argument("--family", action="append")
 parser.add_argument("--tokenizer", action="append")
+parser.add_argument("--type", action="append", help="of bpe:512; others are checked as f32")
 options = parser.parse_args()
+torch.set_num_threads(1)
+transformers.utils.logging.disable_progress_bar()
 program, probe = options.build / "cllm-dist", options.build / "tests/interop/interop_probe"
 work = options.work
 work.mkdir(parents=True, exist_ok=True)
@@ -185,13 +196,14 @@ for tokenizer in options.tokenizer or ["bpe:512", "unigram:512", "bytes"]:
             run(program, "--family", family, "--tokenizer", tokenizer, "--preset", "tiny", "--channels",
                 "64", "--heads", "4", "--context", "128", "--steps", "60", "--batch", "8", "--lr",
                 "3e-3", "--threads", "1", "--out", source)
-        for type_ in ["f32", "f16", "bf16"] if tokenizer == "bpe:512" else ["f32"]:
+        types = options.type or list(UNITS) if tokenizer == "bpe:512" else ["f32"]
+        for type_ in [t for t in types if t in DTYPES]:
             folder = export(source, "hf", type_, work / f"{source.name}-hf-{type_}",
                             *(["--shard-size", "1"] if type_ == "f32" else []))
             check_transformers(Ours(probe, folder), folder, folder.name, DTYPES[type_])
         if family == "nanochat" or tokenizer.startswith("unigram"):
             continue
-        for type_ in UNITS if tokenizer == "bpe:512" else ["f32"]:
+        for type_ in types:
             path = export(source, "gguf", type_, work / f"{source.name}-{type_}.gguf")
             unit = max(UNITS[type_], 2 ** -11 if family == "gpt2" else 0)
             folder = work / f"{source.name}-hf-{type_}" if type_ in DTYPES else None

@@ -39,7 +39,8 @@ void run(const std::string& path, const std::string& command, std::size_t count)
   if (command == "encode") {
     if (head.run.tokenizer_kind.empty()) fail("{} has no tokenizer", path);
     const auto tokenizer = data::make_tokenizer(head.run.tokenizer_kind, head.run.tokenizer_blob);
-    return print_tokens(tokenizer->encode({std::istreambuf_iterator<char>(std::cin), {}}));
+    const std::string text(std::istreambuf_iterator<char>(std::cin), {});
+    return print_tokens(tokenizer->encode(text));
   }
   kernels::prepare_blas(1);
   const model::Model model(head.run.model, kernels::select_kernels());

@@ -58,15 +58,20 @@ void write_tokenizer(const fs::path& directory, const TokenizerTable& table,
 /// The page that people see first.
 std::string readme(const ExportedModel& model, std::string_view architecture) {
   const RunState& run = model.run;
+  const std::string origin =
+      run.program_version.empty()
+          ? "Another program's model, written by cllm-dist"
+          : fmt::format("Trained with cllm-dist {}, and written by it", run.program_version);
   std::string text = fmt::format(
-      "# {}\n\nA language model: {}.\nTrained with cllm-dist {}, and written by it for "
-      "transformers, which opens it as {}:\n\n"
+      "# {}\n\nA language model: {}.\n{} for transformers, which opens it as {}:\n\n"
       "    from transformers import AutoModelForCausalLM, AutoTokenizer\n"
       "    model = AutoModelForCausalLM.from_pretrained(\".\")\n"
-      "    tokenizer = AutoTokenizer.from_pretrained(\".\")\n\n"
-      "{} optimizer steps, {} tokens, seed {}.\n",
-      model.name, model::shape_text(run.model), run.program_version, architecture, run.step,
-      run.tokens_seen, run.seed);
+      "    tokenizer = AutoTokenizer.from_pretrained(\".\")\n\n",
+      model.name, model::shape_text(run.model), origin, architecture);
+  if (!run.program_version.empty()) {
+    text += fmt::format("{} optimizer steps, {} tokens, seed {}.\n", run.step, run.tokens_seen,
+                        run.seed);
+  }
   const Json state = Json::parse(run.state, nullptr, false);
   if (state.is_object() && state.contains("validation") && state["validation"].is_object()) {
     const Json& loss = state["validation"].value("loss", Json());

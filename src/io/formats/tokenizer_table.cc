@@ -61,6 +61,10 @@ TokenizerTable tokenizer_table(const std::string& kind, const std::string& blob,
   const std::vector<std::uint32_t> space = tokenizer->encode(" ");
   table.space_is_byte =
       space.size() == 1 && table.pieces.at(space.front()).type == PieceType::kByte;
+  // Of old checkpoints: Note [Spaces] in data/sentencepiece_tokenizer.cc.
+  if (space.size() == 3 && table.pieces.at(space.front()).type == PieceType::kByte) {
+    fail("{} has a tokenizer that writes a space as three bytes, as no other program does", name);
+  }
   const auto unknown = std::ranges::find(table.pieces, PieceType::kUnknown, &Piece::type);
   if (unknown != table.pieces.end()) {
     table.unknown = static_cast<std::size_t>(unknown - table.pieces.begin());

@@ -276,15 +276,15 @@ void check_agrees(const StartingPoint& start, const TrainSettings& s,
   if (start.kind == StartingPoint::Kind::kNew) return;
   const io::ModelHead head = io::read_model_head(start.checkpoint);
   const io::RunState& run = head.run;
-  if (run.model != s.shape) {
-    fail("{} holds a model of {}, but the options ask for {}; leave out the options that differ",
-         start.checkpoint, model::shape_text(run.model), model::shape_text(s.shape));
-  }
   if (run.tokenizer_kind.empty() && !data.tokenizer_kind.empty()) {
     fail(
         "{} has no tokenizer that can be read ({}), so what its tokens stand for is unknown; give "
         "--data a token file of its tokens, that names no tokenizer either",
         start.checkpoint, head.tokenizer_note);
+  }
+  if (run.model != s.shape) {
+    fail("{} holds a model of {}, but the options ask for {}; leave out the options that differ",
+         start.checkpoint, model::shape_text(run.model), model::shape_text(s.shape));
   }
   if (run.tokenizer_kind != data.tokenizer_kind || run.tokenizer_blob != data.tokenizer_blob) {
     fail(

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cctype>
 #include <map>
 #include <tuple>
 
@@ -101,6 +102,27 @@ Json added_tokens(const std::vector<Piece>& pieces) {
   return tokens;
 }
 
+/// Of a unigram model: text that spells the name of a byte or of the unknown token, "<0x41>" say,
+/// must not become it. Where all its characters have pieces, `kNever` sees to that. Characters that
+/// are in no piece, and so become bytes anyhow, are cut out of the text, so that no name is whole.
+Json without_names(const TokenizerTable& table) {
+  std::string in_names = "<>0123456789ABCDEFx";
+  if (table.unknown) in_names += table.pieces[*table.unknown].text;
+  std::string cut;
+  for (const char c : in_names) {
+    const bool is_plain = c == '<' || c == '>' || std::isalnum(static_cast<unsigned char>(c)) != 0;
+    const bool is_in_text = std::ranges::any_of(table.pieces, [&](const Piece& piece) {
+      return piece.type == PieceType::kNormal && piece.text.find(c) != std::string::npos;
+    });
+    if (is_plain && !is_in_text && cut.find(c) == std::string::npos) cut += c;
+  }
+  if (cut.empty()) return {};
+  return {{"type", "Split"},
+          {"pattern", {{"Regex", "[" + cut + "]"}}},
+          {"behavior", "Isolated"},
+          {"invert", false}};
+}
+
 }  // namespace
 
 Json tokenizer_json(const TokenizerTable& table, const std::string& name) {
@@ -119,7 +141,7 @@ Json tokenizer_json(const TokenizerTable& table, const std::string& name) {
           {"padding", nullptr},
           {"added_tokens", added_tokens(table.pieces)},
           {"normalizer", table.space_is_byte ? Json() : replace(" ", kSpace)},
-          {"pre_tokenizer", nullptr},
+          {"pre_tokenizer", table.method == Method::kUnigram ? without_names(table) : Json()},
           {"post_processor", nullptr},
           {"decoder", {{"type", "Sequence"}, {"decoders", std::move(decoders)}}},
           {"model", table.method == Method::kUnigram ? unigram_model(table) : bpe_model(table)}};

@@ -70,7 +70,7 @@ TEST_F(InteropTest, RefusalsAreOneSentence) {
   refused({"--out", "model", "--shard-size", "0"}, "--shard-size 0");
   succeed({"export", "--checkpoint", "run", "--out", "hf/"});
   expect_one_sentence(program({"--resume", "hf", "--steps", "9"}), "--init-from");
-  succeed(tiny("words", 2, {"--tokenizer", "unigram:300"}));
+  succeed(tiny("words", 2, {"--tokenizer", "unigram:400"}));
   expect_one_sentence(
       program({"export", "--checkpoint", "words", "--format", "gguf", "--out", "model"}),
       "unigram");

@@ -16,7 +16,7 @@ class LlmCTest : public FormatsTest {
     write("file", bytes);
     return refusal(path("file"));
   }
-  const std::string good_ = read_file(std::string(kGoldenModels) + "/llm_c-f32/model");
+  const std::string good_ = read_file(std::filesystem::path(kGoldenModels) / "llm_c-f32" / "model");
 };
 
 TEST_F(LlmCTest, RowsThatFillTheTableUpAreLeftOut) {

@@ -59,6 +59,7 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   TokenizeSettings tokenize;
   DetokenizeSettings detokenize;
   CompressSettings compress;
+  ExportSettings exported;
   BenchSettings bench;
   TrainSettings doctor;
   declare_train_options(app, train);
@@ -74,6 +75,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
       app.add_subcommand("detokenize", "turn a token file back into its text");
   CLI::App* compress_app =
       app.add_subcommand("compress", "store a trained model in a few bits per weight");
+  CLI::App* export_app =
+      app.add_subcommand("export", "write a trained model for transformers or llama.cpp");
   CLI::App* bench_app = app.add_subcommand("bench", "measure training steps on this machine");
   CLI::App* doctor_app =
       app.add_subcommand("doctor", "check this machine before a run, and say what to fix");
@@ -85,6 +88,7 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   declare_tokenize_options(*tokenize_app, tokenize);
   declare_detokenize_options(*detokenize_app, detokenize);
   declare_compress_options(*compress_app, compress);
+  declare_export_options(*export_app, exported);
   declare_bench_options(*bench_app, bench);
   declare_doctor_options(*doctor_app, doctor);
 
@@ -102,8 +106,10 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
     return EXIT_FAILURE;
   }
   // What these write is read later, and elsewhere.
-  if (trains || tokenize_app->parsed() || detokenize_app->parsed() || compress_app->parsed())
+  if (trains || tokenize_app->parsed() || detokenize_app->parsed() || compress_app->parsed() ||
+      export_app->parsed()) {
     outlive_readers();
+  }
   if (trains) return train_command(arguments, process_group, signals, job);
   signals.give_up();
   if (doctor_app->parsed()) return doctor_command(*doctor_app, doctor, process_group);
@@ -123,6 +129,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
     detokenize_command(detokenize, process_group);
   } else if (compress_app->parsed()) {
     compress_command(compress, process_group);
+  } else if (export_app->parsed()) {
+    export_command(exported, process_group);
   } else {
     bench_command(*bench_app, bench, process_group);
   }

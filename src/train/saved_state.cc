@@ -5,6 +5,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/io/checkpoint.h"
+#include "cllm/io/formats/model_file.h"
 #include "cllm/model/gradient.h"
 #include "cllm/ranks/agreement.h"
 
@@ -95,7 +96,7 @@ void restore(const std::filesystem::path& checkpoint, const model::Layout& layou
 void read_parameters(const std::filesystem::path& checkpoint, const model::Layout& layout,
                      std::span<float> parameters, ranks::ProcessGroup& process_group) {
   ranks::in_agreement(process_group, [&] {
-    if (process_group.rank() == 0) io::read_parameters(checkpoint, layout, parameters);
+    if (process_group.rank() == 0) io::read_model_weights(checkpoint, layout, parameters);
   });
   ranks::broadcast(process_group, parameters);
 }

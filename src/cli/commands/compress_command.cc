@@ -55,18 +55,6 @@ class LiveLine {
   bool painted_ = false;
 };
 
-/// Throws Error, before hours of work, where the result will have no place.
-void require_place(const std::filesystem::path& out) {
-  if (std::filesystem::exists(out)) {
-    fail("--out {} exists already; remove it or give another name", out.string());
-  }
-  const std::filesystem::path directory = std::filesystem::absolute(out).parent_path();
-  if (::access(directory.c_str(), W_OK | X_OK) != 0) {
-    fail("--out {}: cannot write into {}: {}; give another", out.string(), directory.string(),
-         std::generic_category().message(errno));
-  }
-}
-
 void require_memory(const model::Layout& layout) {
   const auto needed = static_cast<double>(compress::compress_bytes(layout));
   const auto free = static_cast<double>(available_memory());
@@ -141,9 +129,7 @@ void print_sizes(const compress::CompressedParameters& result, const model::Layo
 }  // namespace
 
 void declare_compress_options(CLI::App& app, CompressSettings& s) {
-  add_option(app, "--checkpoint", s.checkpoint, "checkpoint FILE, or DIR of a run")
-      ->type_name("PATH")
-      ->required();
+  add_option(app, "--checkpoint", s.checkpoint, kModelHelp)->type_name("PATH")->required();
   add_option(app, "--calibrate", s.calibrate,
              "text or token FILE like what the model was trained on, to see which errors matter")
       ->type_name("FILE")

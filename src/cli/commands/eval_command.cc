@@ -58,9 +58,7 @@ void print_by_frequency(std::span<const train::Evaluation> results,
 }  // namespace
 
 void declare_eval_options(CLI::App& app, EvalSettings& s) {
-  add_option(app, "--checkpoint", s.checkpoint, "checkpoint FILE, or DIR of a run")
-      ->type_name("PATH")
-      ->required();
+  add_option(app, "--checkpoint", s.checkpoint, kModelHelp)->type_name("PATH")->required();
   add_option(app, "--data", s.data, "text FILE, DIR of text files, or token FILE")
       ->type_name("PATH")
       ->required();

@@ -2,10 +2,12 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cllm/base/aligned_buffer.h"
 #include "cllm/base/error.h"
 #include "cllm/cli/commands/commands.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/cli/run/starting_point.h"
+#include "cllm/io/formats/model_file.h"
 #include "cllm/io/hdf5.h"
 #include "cllm/lattice/figures.h"
 #include "cllm/ranks/agreement.h"
@@ -78,6 +80,13 @@ void print_compression(const std::string& text, bool matrices) {
   }
 }
 
+void print_tensors(std::span<const io::TensorSummary> tensors) {
+  for (const io::TensorSummary& tensor : tensors) {
+    fmt::print("  {:<40} {:<8} {:<16} {}\n", tensor.path, tensor.type, io::shape_text(tensor.shape),
+               tensor.digest);
+  }
+}
+
 void print_summary(const std::filesystem::path& path, const io::CheckpointSummary& summary,
                    bool tensors) {
   const io::RunState& run = summary.run;
@@ -96,12 +105,7 @@ void print_summary(const std::filesystem::path& path, const io::CheckpointSummar
     fmt::print("state       cannot be read: it is not what a run writes\n");
   }
   if (!run.compression.empty()) print_compression(run.compression, tensors);
-  if (tensors) {
-    for (const io::TensorSummary& tensor : summary.tensors) {
-      fmt::print("  {:<40} {:<8} {:<16} {}\n", tensor.path, tensor.type,
-                 io::shape_text(tensor.shape), tensor.digest);
-    }
-  }
+  if (tensors) print_tensors(summary.tensors);
   fmt::print("configuration\n");
   std::size_t start = 0;
   while (start < run.config.size()) {
@@ -111,12 +115,29 @@ void print_summary(const std::filesystem::path& path, const io::CheckpointSummar
   }
 }
 
+/// The same of another program's model, which has no story.
+void print_foreign(const std::filesystem::path& path, bool tensors) {
+  const io::ModelHead head = io::read_model_head(path);
+  const model::Layout layout(head.run.model);
+  fmt::print("model       {}: {}; {} parameters\n", head.format, model::shape_text(head.run.model),
+             train::count_text(static_cast<double>(layout.parameter_count())));
+  if (head.tokenizer_note.empty()) {
+    fmt::print("tokenizer   {}, {} bytes\n", head.run.tokenizer_kind,
+               head.run.tokenizer_blob.size());
+  } else {
+    fmt::print("tokenizer   none: {}\n", head.tokenizer_note);
+  }
+  if (tensors) print_tensors(io::list_foreign_tensors(path));
+  AlignedBuffer<float> parameters(layout.flat_size());
+  io::read_model_weights(path, layout, parameters.span());
+  fmt::print("whole       every tensor is there and finite\n");
+  std::fflush(stdout);
+}
+
 }  // namespace
 
 void declare_inspect_options(CLI::App& app, InspectSettings& s) {
-  add_option(app, "path", s.path, "checkpoint FILE, or DIR of a run")
-      ->type_name("PATH")
-      ->required();
+  add_option(app, "path", s.path, kModelHelp)->type_name("PATH")->required();
   app.add_flag("--tensors", s.tensors, "list every tensor with its shape and digest");
 }
 
@@ -124,6 +145,9 @@ void inspect_command(const InspectSettings& settings, ranks::ProcessGroup& proce
   ranks::in_agreement(process_group, [&] {
     if (process_group.rank() != 0) return;
     const std::filesystem::path path = find_checkpoint(settings.path);
+    if (io::format_of(path) != io::ModelFormat::kCheckpoint) {
+      return print_foreign(path, settings.tensors);
+    }
     const io::CheckpointSummary summary = io::describe_checkpoint(path);
     print_summary(path, summary, settings.tensors);
     const std::vector<std::string> problems = summary.problems();

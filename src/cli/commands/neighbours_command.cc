@@ -110,9 +110,7 @@ std::vector<std::uint32_t> nearest_rows(const Cosines& cosine, std::uint32_t tok
 }  // namespace
 
 void declare_neighbours_options(CLI::App& app, NeighboursSettings& s) {
-  add_option(app, "--checkpoint", s.checkpoint, "checkpoint FILE, or DIR of a run")
-      ->type_name("PATH")
-      ->required();
+  add_option(app, "--checkpoint", s.checkpoint, kModelHelp)->type_name("PATH")->required();
   add_option(app, "token", s.token, "the token's text, or #ID", Blank::kText)->required();
   add_option(app, "--count", s.count, "tokens to list")->type_name("N")->capture_default_str();
 }

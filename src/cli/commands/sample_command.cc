@@ -20,9 +20,7 @@ void write(std::string_view text) {
 }  // namespace
 
 void declare_sample_options(CLI::App& app, SampleSettings& s) {
-  add_option(app, "--checkpoint", s.checkpoint, "checkpoint FILE, or DIR of a run")
-      ->type_name("PATH")
-      ->required();
+  add_option(app, "--checkpoint", s.checkpoint, kModelHelp)->type_name("PATH")->required();
   add_option(app, "--prompt", s.prompt, "text to continue [a new line]", Blank::kText)
       ->type_name("TEXT");
   add_option(app, "--tokens", s.tokens, "tokens to generate")

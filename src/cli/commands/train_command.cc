@@ -27,6 +27,7 @@
 #include "cllm/corpus/corpus_vectors.h"
 #include "cllm/data/dataset.h"
 #include "cllm/io/checkpoint.h"
+#include "cllm/io/formats/model_file.h"
 #include "cllm/io/run_directory.h"
 #include "cllm/model/initialize.h"
 #include "cllm/ranks/agreement.h"
@@ -79,7 +80,7 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
     data::DataOptions options;
     if (request.keeps_tokenizer) {
       options.known_tokenizer =
-          tokenizer_of(io::read_run_state(request.start.checkpoint), request.start.checkpoint);
+          tokenizer_of(io::read_model_head(request.start.checkpoint).run, request.start.checkpoint);
     }
     options.data = s.data;
     options.validation = s.validation_data;

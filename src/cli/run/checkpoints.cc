@@ -8,6 +8,7 @@
 #include "cllm/base/error.h"
 #include "cllm/cli/arguments.h"
 #include "cllm/cli/run/model_json.h"
+#include "cllm/io/formats/model_file.h"
 #include "cllm/io/run_directory.h"
 #include "cllm/ranks/agreement.h"
 
@@ -20,6 +21,7 @@ std::filesystem::path find_checkpoint(const std::filesystem::path& path) {
     fail("{} does not exist; give a checkpoint file or the directory of a run", path.string());
   }
   if (!std::filesystem::is_directory(status)) return path;
+  if (io::format_of(path) != io::ModelFormat::kCheckpoint) return path;
   const auto newest = io::find_newest_checkpoint(path);
   if (!newest) fail("{} holds no checkpoint (step-*.h5)", path.string());
   return *newest;
@@ -41,7 +43,10 @@ CheckpointHead read_head(const std::filesystem::path& path, ranks::ProcessGroup&
   ranks::in_agreement(process_group, [&] {
     if (process_group.rank() != 0) return;
     head.path = find_checkpoint(path);
-    head.run = io::read_run_state(head.path);
+    io::ModelHead model = io::read_model_head(head.path);
+    head.run = std::move(model.run);
+    head.format = std::move(model.format);
+    head.tokenizer_note = std::move(model.tokenizer_note);
   });
   if (process_group.size() == 1) return head;
   head.run.model = model_from_json(process_group.broadcast(to_json(head.run.model)));
@@ -49,6 +54,7 @@ CheckpointHead read_head(const std::filesystem::path& path, ranks::ProcessGroup&
   head.run.tokenizer_kind = process_group.broadcast(head.run.tokenizer_kind);
   head.run.tokenizer_blob = process_group.broadcast(head.run.tokenizer_blob);
   head.run.config = process_group.broadcast(head.run.config);
+  head.tokenizer_note = process_group.broadcast(head.tokenizer_note);
   return head;
 }
 
@@ -57,12 +63,14 @@ LoadedModel::LoadedModel(const std::filesystem::path& checkpoint)
         ranks::SingleProcess alone;
         return read_head(checkpoint, alone);
       }()) {
-  io::read_parameters(path, model.layout(), parameters.span());
+  io::read_model_weights(path, model.layout(), parameters.span());
 }
 
 LoadedModel::LoadedModel(CheckpointHead head)
     : path(std::move(head.path)),
       run(std::move(head.run)),
+      format(std::move(head.format)),
+      tokenizer_note(std::move(head.tokenizer_note)),
       tokenizer(tokenizer_of(run, path)),
       kernels(kernels::select_kernels()),
       model(run.model, kernels),
@@ -70,10 +78,7 @@ LoadedModel::LoadedModel(CheckpointHead head)
 
 const data::Tokenizer& LoadedModel::require_tokenizer() const {
   if (!tokenizer) {
-    fail(
-        "{} was trained on token files without a tokenizer, so its tokens have no text; train with "
-        "--tokenizer FILE.model",
-        path.string());
+    fail("{} has no tokenizer, so its tokens have no text: {}", path.string(), tokenizer_note);
   }
   return *tokenizer;
 }

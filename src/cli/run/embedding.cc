@@ -11,6 +11,7 @@
 #include "cllm/corpus/corpus_start.h"
 #include "cllm/corpus/corpus_vectors.h"
 #include "cllm/io/checkpoint.h"
+#include "cllm/io/formats/model_file.h"
 #include "cllm/model/flops.h"
 #include "cllm/model/initialize.h"
 #include "cllm/ranks/agreement.h"
@@ -105,7 +106,7 @@ std::uint64_t usual_statistics(const model::ModelConfig& shape, int ranks, int t
 
 EmbeddingHistory embedding_history(const StartingPoint& start) {
   return {.facts = embedding_facts(start.state),
-          .lattice = io::read_run_state(start.checkpoint).lattice};
+          .lattice = io::read_model_head(start.checkpoint).run.lattice};
 }
 
 EmbeddingHistory start_embedding(const EmbeddingSources& from, ranks::ProcessGroup& process_group,

@@ -1,8 +1,11 @@
 #include "cllm/cli/run/room.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <system_error>
 
 #include "cllm/base/disk.h"
 #include "cllm/base/error.h"
@@ -32,6 +35,17 @@ std::string room_warning(const std::filesystem::path& directory, const Checkpoin
       "--out {}: {} checkpoints of {} will lie there at a time, and {} are free; give a smaller "
       "--keep, save more rarely with --checkpoint-every, or make room",
       directory.string(), plan.at_once, bytes_text(bytes), bytes_text(free));
+}
+
+void require_place(const std::filesystem::path& out) {
+  if (std::filesystem::exists(out)) {
+    fail("--out {} exists already; remove it or give another name", out.string());
+  }
+  const std::filesystem::path directory = std::filesystem::absolute(out).parent_path();
+  if (::access(directory.c_str(), W_OK | X_OK) != 0) {
+    fail("--out {}: cannot write into {}: {}; give another", out.string(), directory.string(),
+         std::generic_category().message(errno));
+  }
 }
 
 void require_room(const std::filesystem::path& out, std::uint64_t bytes) {

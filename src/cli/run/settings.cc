@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "cllm/base/error.h"
+#include "cllm/cli/run/checkpoints.h"
 #include "cllm/corpus/cooccurrence.h"
 #include "cllm/train/replicas.h"
 #include "cllm/train/work_sharing.h"
@@ -247,7 +248,7 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
       "go on from a checkpoint FILE, the newest whole one in DIR, or of --out if there is one "
       "(auto)")
       ->type_name("PATH");
-  run("--init-from", s.initial, "start a new run from the weights of a checkpoint FILE or DIR")
+  run("--init-from", s.initial, std::string("start a new run from the weights of a ") + kModelHelp)
       ->type_name("PATH");
   run("--max-time", s.max_time, time_format(),
       "end within this time, such as 3h50m, with everything saved (exit code 75) [the end of the "

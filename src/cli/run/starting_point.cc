@@ -16,6 +16,7 @@
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/cli/run/model_json.h"
 #include "cllm/io/checkpoint.h"
+#include "cllm/io/formats/model_file.h"
 #include "cllm/io/run_directory.h"
 
 namespace cllm::cli {
@@ -51,7 +52,14 @@ StartingPoint starting_point_at(StartingPoint::Kind kind, const fs::path& path) 
   StartingPoint start;
   start.kind = kind;
   fs::path checkpoint = path;
-  if (fs::is_directory(path)) {
+  const bool is_foreign = io::format_of(path) != io::ModelFormat::kCheckpoint;
+  if (is_foreign && kind == StartingPoint::Kind::kResumed) {
+    fail(
+        "{} is a model of another program, which a run can't be resumed from; begin a new run with "
+        "--init-from",
+        path.string());
+  }
+  if (fs::is_directory(path) && !is_foreign) {
     const io::WholeCheckpoint found = io::find_newest_whole_checkpoint(path);
     for (const std::string& problem : found.problems) {
       start.notes.push_back(fmt::format("note    passed over: {}", problem));
@@ -70,7 +78,7 @@ StartingPoint starting_point_at(StartingPoint::Kind kind, const fs::path& path) 
     fail("{} does not exist; give a checkpoint file or the directory of a run", path.string());
   }
   start.checkpoint = fs::absolute(checkpoint).string();
-  io::RunState run = io::read_run_state(checkpoint);
+  io::RunState run = io::read_model_head(checkpoint).run;
   if (kind == StartingPoint::Kind::kResumed && !run.compression.empty()) {
     fail(
         "{} is a compressed model, which a run can't be resumed from; resume from the checkpoint "
@@ -193,7 +201,9 @@ bool starts_from_corpus(const model::ModelConfig& shape) {
 void resolve_embedding(const StartingPoint& start, const CLI::App& app, std::size_t vocabulary,
                        TrainSettings& s) {
   model::ModelConfig& shape = s.shape;
-  shape.vocabulary = vocabulary;
+  // A model may have more rows than its tokenizer has tokens.
+  shape.vocabulary =
+      start.checkpoint.empty() ? vocabulary : std::max(vocabulary, start.model.vocabulary);
   if (app.count("--embedding-rank") == 0 && !start.checkpoint.empty()) {
     shape.embedding_rank = start.model.embedding_rank;
   }
@@ -271,7 +281,14 @@ void check_embedding_start(const StartingPoint& start, const TrainSettings& s, c
 void check_agrees(const StartingPoint& start, const TrainSettings& s,
                   const data::PreparedData& data) {
   if (start.kind == StartingPoint::Kind::kNew) return;
-  const io::RunState run = io::read_run_state(start.checkpoint);
+  const io::ModelHead head = io::read_model_head(start.checkpoint);
+  const io::RunState& run = head.run;
+  if (run.tokenizer_kind.empty() && !data.tokenizer_kind.empty()) {
+    fail(
+        "{} has no tokenizer that can be read ({}), so what its tokens stand for is unknown; give "
+        "--data a token file of its tokens, that names no tokenizer either",
+        start.checkpoint, head.tokenizer_note);
+  }
   if (run.model != s.shape) {
     fail("{} holds a model of {}, but the options ask for {}; leave out the options that differ",
          start.checkpoint, model::shape_text(run.model), model::shape_text(s.shape));

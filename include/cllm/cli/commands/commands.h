@@ -8,6 +8,7 @@
 #include "cllm/cli/arguments.h"
 #include "cllm/cli/run/settings.h"
 #include "cllm/cli/run/time_left.h"
+#include "cllm/io/formats/element_type.h"
 #include "cllm/lattice/weight_lattice.h"
 #include "cllm/model/generator.h"
 #include "cllm/ranks/process_group.h"
@@ -72,6 +73,16 @@ struct CompressSettings {
   int threads = 0;
 };
 
+enum class ExportFormat { kTransformers, kGguf };
+
+struct ExportSettings {
+  std::string checkpoint;
+  std::string out;
+  ExportFormat format = ExportFormat::kTransformers;
+  io::ElementType type = io::ElementType::kF32;
+  std::uint64_t shard_megabytes = 5000;
+};
+
 struct BenchSettings {
   TrainSettings train;
   std::uint64_t steps = 10;
@@ -86,6 +97,7 @@ void declare_verify_options(CLI::App& app, VerifySettings& settings);
 void declare_tokenize_options(CLI::App& app, TokenizeSettings& settings);
 void declare_detokenize_options(CLI::App& app, DetokenizeSettings& settings);
 void declare_compress_options(CLI::App& app, CompressSettings& settings);
+void declare_export_options(CLI::App& app, ExportSettings& settings);
 void declare_bench_options(CLI::App& app, BenchSettings& settings);
 void declare_doctor_options(CLI::App& app, TrainSettings& settings);
 
@@ -114,6 +126,9 @@ void verify_command(const VerifySettings& settings, ranks::ProcessGroup& process
 
 /// Writes a checkpoint's weights as points of a lattice, in a few bits each.
 void compress_command(const CompressSettings& settings, ranks::ProcessGroup& process_group);
+
+/// Writes a model for transformers or llama.cpp.
+void export_command(const ExportSettings& settings, ranks::ProcessGroup& process_group);
 
 /// Measures training steps of a model on random tokens against this machine's matrix product.
 void bench_command(const CLI::App& app, BenchSettings& settings,

@@ -13,8 +13,13 @@
 
 namespace cllm::cli {
 
-/// The checkpoint that `path` means: itself if it is a file, the newest in it if a directory.
-/// Throws Error naming `path` when there is none.
+/// What options say of a model that is there, in any format (io/formats/model_file.h).
+inline constexpr const char* kModelHelp =
+    "checkpoint FILE, DIR of a run, or a model of transformers (DIR), llama.cpp (GGUF FILE) or "
+    "llm.c (FILE)";
+
+/// The model that `path` means: itself if it is a file or another program's directory; of a run's
+/// directory, the newest checkpoint in it. Throws Error naming `path` when there is none.
 std::filesystem::path find_checkpoint(const std::filesystem::path& path);
 
 /// Throws Error where `data`, the value of `option`, is a directory, and --out `out` lies in it.
@@ -24,9 +29,11 @@ void require_outside(const std::string& out, const char* option, const std::stri
 struct CheckpointHead {
   std::filesystem::path path;
   io::RunState run;
+  std::string format = {};          ///< for people, on rank 0
+  std::string tokenizer_note = {};  ///< why there is no tokenizer, a clause
 };
 
-/// Of the checkpoint that `path` means, which rank 0 alone reads; of `run` the other ranks have the
+/// Of the model that `path` means, which rank 0 alone reads; of `run` the other ranks have the
 /// model, the tokenizer and the configuration. All ranks call it alike. Throws Error naming the
 /// file, on all alike.
 CheckpointHead read_head(const std::filesystem::path& path, ranks::ProcessGroup& process_group);
@@ -46,7 +53,9 @@ struct LoadedModel {
 
   std::filesystem::path path;
   io::RunState run;
-  std::unique_ptr<data::Tokenizer> tokenizer;  ///< null where the training data had none
+  std::string format;                          ///< for people
+  std::string tokenizer_note;                  ///< why there is no tokenizer, a clause
+  std::unique_ptr<data::Tokenizer> tokenizer;  ///< null where there is none
   const kernels::Kernels& kernels;
   model::Model model;
   AlignedBuffer<float> parameters;

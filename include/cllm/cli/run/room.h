@@ -22,6 +22,10 @@ std::uint64_t most_checkpoints(std::uint64_t steps, std::uint64_t every, std::ui
 std::string room_warning(const std::filesystem::path& directory, const CheckpointPlan& plan,
                          bool must_save);
 
+/// Throws Error, before hours of work, where something exists at `out`, the value of --out, or
+/// nothing may be written there.
+void require_place(const std::filesystem::path& out);
+
 /// Throws Error where a file of about so many bytes has no room at `out`, the value of --out.
 void require_room(const std::filesystem::path& out, std::uint64_t bytes);
 

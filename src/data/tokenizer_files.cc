@@ -8,7 +8,6 @@
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "strict_json.h"
-#include "word_splitter.h"
 
 namespace cllm::data {
 namespace {
@@ -59,19 +58,6 @@ Json added_tokens(const Json& config, const fs::path& file) {
   return added;
 }
 
-/// What the class of a tokenizer stands for, which the two files don't say.
-Json pre_tokenizer_of(SplitPattern pattern) {
-  const bool is_gpt2 = pattern == SplitPattern::kGpt2;
-  const Json byte_level = {
-      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", is_gpt2}};
-  if (is_gpt2) return byte_level;
-  const Json split = {{"type", "Split"},
-                      {"pattern", {{"Regex", regular_expression(pattern)}}},
-                      {"behavior", "Isolated"},
-                      {"invert", false}};
-  return {{"type", "Sequence"}, {"pretokenizers", {split, byte_level}}};
-}
-
 std::string join_vocabulary_and_merges(const fs::path& vocabulary_file) {
   constexpr std::string_view kEndOfText = "<|endoftext|>";
   const fs::path directory = vocabulary_file.parent_path();
@@ -104,7 +90,8 @@ std::string join_vocabulary_and_merges(const fs::path& vocabulary_file) {
       {"version", "1.0"},
       {"added_tokens", added},
       {"normalizer", is_qwen2 ? Json{{"type", "NFC"}} : Json()},
-      {"pre_tokenizer", pre_tokenizer_of(is_qwen2 ? SplitPattern::kQwen2 : SplitPattern::kGpt2)},
+      {"pre_tokenizer",
+       pre_tokenizer_of(is_qwen2 ? SplitPattern::kQwen2 : SplitPattern::kGpt2, DigitSplit::kNone)},
       {"decoder", {{"type", "ByteLevel"}}},
       {"model", model}}
       .dump();
@@ -126,6 +113,23 @@ fs::path find_tokenizer_file(const fs::path& path) {
 
 std::string read_tokenizer_json(const fs::path& file) {
   return file.filename() == "vocab.json" ? join_vocabulary_and_merges(file) : read_small(file);
+}
+
+Json pre_tokenizer_of(SplitPattern pattern, DigitSplit digits) {
+  const bool is_gpt2 = pattern == SplitPattern::kGpt2;
+  Json stages = Json::array();
+  if (digits != DigitSplit::kNone) {
+    stages.push_back({{"type", "Digits"}, {"individual_digits", digits == DigitSplit::kSingle}});
+  }
+  if (!is_gpt2) {
+    stages.push_back({{"type", "Split"},
+                      {"pattern", {{"Regex", regular_expression(pattern)}}},
+                      {"behavior", "Isolated"},
+                      {"invert", false}});
+  }
+  stages.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", is_gpt2}});
+  if (stages.size() == 1) return stages[0];
+  return {{"type", "Sequence"}, {"pretokenizers", stages}};
 }
 
 }  // namespace cllm::data

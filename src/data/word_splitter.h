@@ -31,6 +31,9 @@ class WordSplitter {
   WordSplitter() = default;
   WordSplitter(SplitPattern pattern, DigitSplit digits) : pattern_(pattern), digits_(digits) {}
 
+  SplitPattern pattern() const { return pattern_; }
+  DigitSplit digits() const { return digits_; }
+
   /// visit(word) for the words of well-formed UTF-8, in order.
   template <typename Visit>
   void for_each_word(std::string_view text, const Visit& visit) const {

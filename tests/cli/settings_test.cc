@@ -198,7 +198,7 @@ TEST(ResolveTest, TheUsualModelIsAnUntiedQwen3) {
 
 TEST(ResolveTest, AFactorisedEmbeddingIsTheOutputLayerToo) {
   EXPECT_TRUE(settings_of({"--embedding-rank=8"}).shape.parts.tied);
-  EXPECT_THAT(refusal({"--embedding-rank=8", "--tied=off"}), HasSubstr("--tied off"));
+  EXPECT_THAT(refusal({"--embedding-rank=8", "--tied=off"}), HasSubstr("--tied on"));
 }
 
 TEST(ResolveTest, WhatIsGivenStays) {

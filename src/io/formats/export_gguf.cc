@@ -69,9 +69,15 @@ ExportReport export_gguf(const std::filesystem::path& path, const ExportedModel&
     writer.add("tokenizer.ggml.model", "none");
     report.notes.emplace_back("the model has no tokenizer, and neither has the file");
   } else {
-    add_gguf_tokenizer(
-        tokenizer_table(model.run.tokenizer_kind, model.run.tokenizer_blob, model.name),
-        config.vocabulary, model.name, writer);
+    const TokenizerTable table =
+        tokenizer_table(model.run.tokenizer_kind, model.run.tokenizer_blob, model.name);
+    add_gguf_tokenizer(table, config.vocabulary, model.name, writer);
+    if (table.byte_level.normalises) {
+      report.notes.emplace_back(
+          "llama.cpp doesn't bring text to normalisation form C, as the tokenizer does; give it "
+          "text "
+          "that is");
+    }
   }
   if (config.is_factorised()) {
     report.notes.emplace_back("the factorised token embedding is multiplied out to one matrix");

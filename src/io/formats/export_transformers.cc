@@ -43,14 +43,19 @@ void add_ends(const TokenizerTable& table, Json& config) {
 
 void write_tokenizer(const fs::path& directory, const TokenizerTable& table,
                      const ExportedModel& model) {
-  write_json(directory / "tokenizer.json", tokenizer_json(table, model.name));
+  const bool is_byte_level = table.method == TokenizerTable::Method::kByteLevel;
+  if (is_byte_level) {
+    write_text(directory / "tokenizer.json", model.run.tokenizer_blob);
+  } else {
+    write_json(directory / "tokenizer.json", tokenizer_json(table, model.name));
+  }
   Json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                  {"model_max_length", model.layout.config().context},
                  {"clean_up_tokenization_spaces", false}};
   if (table.beginning) config["bos_token"] = table.pieces[*table.beginning].text;
   if (table.end) config["eos_token"] = table.pieces[*table.end].text;
   write_json(directory / "tokenizer_config.json", config);
-  if (table.method != TokenizerTable::Method::kBytes) {
+  if (table.method != TokenizerTable::Method::kBytes && !is_byte_level) {
     write_text(directory / "tokenizer.model", model.run.tokenizer_blob);
   }
 }

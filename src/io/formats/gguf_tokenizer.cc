@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <set>
 
 #include "cllm/base/error.h"
@@ -17,6 +19,21 @@ constexpr const char* kTokens = "tokenizer.ggml.tokens";
 constexpr const char* kScores = "tokenizer.ggml.scores";
 constexpr const char* kTypes = "tokenizer.ggml.token_type";
 constexpr const char* kMerges = "tokenizer.ggml.merges";
+constexpr const char* kPre = "tokenizer.ggml.pre";
+
+/// llama.cpp's names of how byte-level BPE splits text (its llama-vocab.cpp), whether it takes
+/// words that are tokens first, and whether the models that have it bring text to normalisation
+/// form C, which llama.cpp leaves out.
+struct Pre {
+  std::string_view split;  ///< data::ByteLevelTables'
+  std::string_view name;
+  bool takes_words_first;
+  bool normalises;
+};
+constexpr Pre kPres[] = {{"gpt2", "gpt-2", false, false},
+                         {"llama3", "llama-bpe", true, false},
+                         {"qwen2", "qwen2", false, true},
+                         {"smollm", "smollm", false, false}};
 
 /// How byte-level BPE writes a byte: printable ones of Latin-1 as themselves, the other 68, in
 /// order, as U+0100 and on.
@@ -64,6 +81,52 @@ TokenizerTable read_sentencepiece(const GgufFile& file) {
   return table;
 }
 
+/// Of kind "gpt2", llama.cpp's word for all byte-level BPE.
+std::string read_byte_level(const GgufFile& file) {
+  const std::string name = file.has(kPre) ? file.text(kPre) : "gpt-2";
+  const auto* const pre = std::ranges::find(kPres, name, &Pre::name);
+  if (pre == std::end(kPres)) {
+    fail("how it splits text, {:?} in llama.cpp's words, is not known here", name.substr(0, 40));
+  }
+  const std::vector<std::string> tokens = file.texts(kTokens);
+  const std::vector<std::int32_t> types = file.integers(kTypes);
+  if (types.size() != tokens.size()) fail("it has not as many token types as tokens");
+  data::ByteLevelTables tables;
+  tables.merges = file.texts(kMerges);
+  tables.split = pre->split;
+  tables.takes_words_first = pre->takes_words_first;
+  tables.normalises = pre->normalises;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const auto type = static_cast<PieceType>(types[i]);
+    // What fills the vocabulary up is a token of no text.
+    const bool is_special = type == PieceType::kControl || type == PieceType::kUnused;
+    tables.tokens.push_back({.text = tokens[i],
+                             .is_added = is_special || type == PieceType::kUserDefined,
+                             .is_special = is_special});
+  }
+  while (!tables.tokens.empty() && tables.tokens.back().text == padding(tables.tokens.size() - 1)) {
+    tables.tokens.pop_back();
+  }
+  return data::byte_level_json(tables, file.path());
+}
+
+/// What llama.cpp is to know of it besides tokens.
+void add_byte_level(const data::ByteLevelTables& tables, const std::string& name,
+                    GgufWriter& writer) {
+  const auto* const pre = std::ranges::find(kPres, tables.split, &Pre::split);
+  if (pre == std::end(kPres)) {
+    fail("{} has a tokenizer that splits text as llama.cpp doesn't; export with --format hf", name);
+  }
+  if (pre->takes_words_first != tables.takes_words_first) {
+    fail(
+        "{} has a tokenizer that {} words that are tokens before it merges, and llama.cpp does "
+        "otherwise with its pattern; export with --format hf",
+        name, tables.takes_words_first ? "takes" : "doesn't take");
+  }
+  writer.add(kPre, std::string(pre->name));
+  writer.add(kMerges, tables.merges);
+}
+
 }  // namespace
 
 void read_gguf_tokenizer(const GgufFile& file, ForeignModel& model) {
@@ -77,7 +140,7 @@ void read_gguf_tokenizer(const GgufFile& file, ForeignModel& model) {
     model.tokenizer_kind = "bytes";
     return;
   }
-  if (kind != "llama") {
+  if (kind != "llama" && kind != "gpt2") {
     model.tokenizer_note = fmt::format(
         "its tokenizer, {:?} in llama.cpp's words, can't be read here; text must come as token "
         "files",
@@ -85,8 +148,12 @@ void read_gguf_tokenizer(const GgufFile& file, ForeignModel& model) {
     return;
   }
   try {
-    const std::string blob = serialise_sentencepiece(sentencepiece_of(read_sentencepiece(file)));
-    const auto tokenizer = data::make_tokenizer("sentencepiece", blob);
+    const bool is_byte_level = kind == "gpt2";
+    const std::string blob =
+        is_byte_level ? read_byte_level(file)
+                      : serialise_sentencepiece(sentencepiece_of(read_sentencepiece(file)));
+    const auto tokenizer =
+        data::make_tokenizer(is_byte_level ? data::kByteLevelKind : "sentencepiece", blob);
     if (tokenizer->vocabulary() > model.config.vocabulary) {
       fail("it has {} tokens and the model {}", tokenizer->vocabulary(), model.config.vocabulary);
     }
@@ -112,6 +179,7 @@ void add_gguf_tokenizer(const TokenizerTable& table, std::size_t vocabulary,
         name);
   }
   const bool is_bytes = table.method == Method::kBytes;
+  const bool is_byte_level = table.method == Method::kByteLevel;
   if (!is_bytes && table.space_is_byte) {
     fail(
         "{} has a tokenizer without a piece for a space, which llama.cpp would write as other "
@@ -134,11 +202,13 @@ void add_gguf_tokenizer(const TokenizerTable& table, std::size_t vocabulary,
   if (std::set<std::string_view>(tokens.begin(), tokens.end()).size() != tokens.size()) {
     fail("{} has a tokenizer with two tokens of one text, which llama.cpp can't have", name);
   }
-  writer.add(kModel, is_bytes ? "gpt2" : "llama");
-  if (is_bytes) writer.add("tokenizer.ggml.pre", "gpt-2");
+  writer.add(kModel, is_bytes || is_byte_level ? "gpt2" : "llama");
   writer.add(kTokens, tokens);
   writer.add(kTypes, types);
-  if (is_bytes) {
+  if (is_byte_level) {
+    add_byte_level(table.byte_level, name, writer);
+  } else if (is_bytes) {
+    writer.add(kPre, "gpt-2");
     writer.add(kMerges, std::vector<std::string>());
   } else {
     writer.add(kScores, scores);

@@ -6,8 +6,8 @@
 
 namespace cllm::io {
 
-/// The tokenizer of a GGUF file: SentencePiece bpe, or a token for each byte. Of any other, and of
-/// one that can't be used, `model.tokenizer_note` says why.
+/// The tokenizer of a GGUF file: SentencePiece bpe, byte-level BPE, or a token for each byte. Of
+/// any other, and of one that can't be used, `model.tokenizer_note` says why.
 void read_gguf_tokenizer(const GgufFile& file, ForeignModel& model);
 
 /// Adds the keys that llama.cpp needs of a tokenizer to make our tokens; `vocabulary` is the

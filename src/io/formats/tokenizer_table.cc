@@ -19,6 +19,11 @@ std::optional<std::size_t> find_control(const std::vector<Piece>& pieces,
   return std::nullopt;
 }
 
+void find_ends(TokenizerTable& table) {
+  table.beginning = find_control(table.pieces, {"<s>", "<|startoftext|>", "<|begin_of_text|>"});
+  table.end = find_control(table.pieces, {"</s>", "<|endoftext|>", "<|end_of_text|>"});
+}
+
 }  // namespace
 
 std::vector<std::size_t> TokenizerTable::byte_tokens() const {
@@ -44,6 +49,18 @@ TokenizerTable tokenizer_table(const std::string& kind, const std::string& blob,
     return table;
   }
   if (kind.empty()) fail("{} has no tokenizer, which the format needs", name);
+  if (kind == data::kByteLevelKind) {
+    table.method = TokenizerTable::Method::kByteLevel;
+    table.byte_level = data::byte_level_tables(blob, name);
+    for (const data::ByteLevelTables::Token& token : table.byte_level.tokens) {
+      const PieceType type = token.is_special ? PieceType::kControl
+                             : token.is_added ? PieceType::kUserDefined
+                                              : PieceType::kNormal;
+      table.pieces.push_back({token.text, 0, type});
+    }
+    find_ends(table);
+    return table;
+  }
   if (!kind.starts_with("sentencepiece")) {
     fail("{} has a tokenizer of the kind {}, which can't be written in this format", name, kind);
   }
@@ -69,8 +86,7 @@ TokenizerTable tokenizer_table(const std::string& kind, const std::string& blob,
   if (unknown != table.pieces.end()) {
     table.unknown = static_cast<std::size_t>(unknown - table.pieces.begin());
   }
-  table.beginning = find_control(table.pieces, {"<s>", "<|startoftext|>", "<|begin_of_text|>"});
-  table.end = find_control(table.pieces, {"</s>", "<|endoftext|>", "<|end_of_text|>"});
+  find_ends(table);
   return table;
 }
 

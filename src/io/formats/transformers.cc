@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <memory>
+
 #include "checked_json.h"
 #include "cllm/base/error.h"
 #include "cllm/data/tokenizer.h"
@@ -14,32 +16,46 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// The seam for tokenizers of transformers: a SentencePiece model, or our own bytes.
+void take_tokenizer(const data::Tokenizer& tokenizer, const fs::path& file, ForeignModel& model) {
+  if (tokenizer.vocabulary() > model.config.vocabulary) {
+    fail("{} has {} tokens and the model {}; it is of another model", file.string(),
+         tokenizer.vocabulary(), model.config.vocabulary);
+  }
+  model.tokenizer_kind = tokenizer.kind();
+  model.tokenizer_blob = tokenizer.blob();
+}
+
+/// A SentencePiece model, our own bytes, or byte-level BPE.
 void read_tokenizer(const fs::path& directory, ForeignModel& model) {
   std::error_code unknown;
   const fs::path sentencepiece = directory / "tokenizer.model";
   const fs::path json = directory / "tokenizer.json";
+  const auto build = [](const fs::path& file) {
+    return data::build_tokenizer({.kind = data::TokenizerSpec::Kind::file, .file = file}, "");
+  };
   if (fs::exists(sentencepiece, unknown)) {
-    const auto tokenizer =
-        data::build_tokenizer({.kind = data::TokenizerSpec::Kind::file, .file = sentencepiece}, "");
-    model.tokenizer_kind = tokenizer->kind();
-    model.tokenizer_blob = tokenizer->blob();
-    if (tokenizer->vocabulary() > model.config.vocabulary) {
-      fail("{} has {} tokens and the model {}; it is of another model", sentencepiece.string(),
-           tokenizer->vocabulary(), model.config.vocabulary);
-    }
+    take_tokenizer(*build(sentencepiece), sentencepiece, model);
     return;
   }
-  if (!fs::exists(json, unknown)) {
+  const bool has_json = fs::exists(json, unknown);
+  if (!has_json && !fs::exists(directory / "vocab.json", unknown)) {
     model.tokenizer_note = "it has neither tokenizer.model nor tokenizer.json";
     return;
   }
-  const nlohmann::json document = parse_checked_json(read_file(json), json.string());
-  if (model.config.vocabulary == 256 && is_bytes_tokenizer(document)) {
+  if (has_json && model.config.vocabulary == 256 &&
+      is_bytes_tokenizer(parse_checked_json(read_file(json), json.string()))) {
     model.tokenizer_kind = "bytes";
     return;
   }
-  model.tokenizer_note = "its tokenizer.json can't be read here; text must come as token files";
+  std::unique_ptr<data::Tokenizer> tokenizer;
+  try {
+    tokenizer = build(directory);
+  } catch (const Error& error) {
+    // Its weights are of use all the same.
+    model.tokenizer_note = fmt::format("its tokenizer can't be used: {}", error.what());
+    return;
+  }
+  take_tokenizer(*tokenizer, directory, model);
 }
 
 }  // namespace

@@ -107,6 +107,7 @@ Entry read_entry(ByteReader& reader, const std::string& path) {
     fail("{} has a tensor whose name has {} bytes; 1 to {} are possible", path, entry.name.size(),
          kMostName);
   }
+  require_plain_name(entry.name, path);
   StoredTensor& tensor = entry.tensor;
   tensor.file = path;
   const auto dimensions = reader.read<std::uint32_t>();

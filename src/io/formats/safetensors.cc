@@ -134,6 +134,7 @@ void add_file(const fs::path& path, TensorArchive& archive) {
   TensorArchive own;
   for (const auto& [key, entry] : entries.items()) {
     if (key == kMetadata) continue;
+    require_plain_name(key, name);
     own.tensors.emplace(key, read_entry(entry, fmt::format("{}: {}", name, key), data, name));
   }
   require_all_of(data, own, name);
@@ -178,6 +179,7 @@ TensorArchive read_safetensors_directory(const fs::path& directory) {
   std::map<std::string, std::string> file_of;
   std::set<std::string> files;
   for (const auto& [name, file] : document.at("weight_map").items()) {
+    require_plain_name(name, index.string());
     // A name in the directory, not a path out of it.
     if (!file.is_string() ||
         fs::path(file.get<std::string>()).filename() != file.get<std::string>()) {

@@ -96,6 +96,7 @@ TEST_F(GgufTest, Tensors) {
   };
   EXPECT_THAT(one(tensor("", {4}, 0, 0)), HasSubstr("name has 0 bytes"));
   EXPECT_THAT(one(tensor(std::string(64, 'a'), {4}, 0, 0)), HasSubstr("name has 64 bytes"));
+  EXPECT_THAT(one(tensor("a\nb", {4}, 0, 0)), HasSubstr("control characters"));
   EXPECT_THAT(one(tensor("a", {}, 0, 0)), HasSubstr("0 dimensions"));
   EXPECT_THAT(one(tensor("a", {1, 1, 1, 1, 1}, 0, 0)), HasSubstr("5 dimensions"));
   EXPECT_THAT(one(tensor("a", {4, 0}, 0, 0)), HasSubstr("a shape that no tensor has"));

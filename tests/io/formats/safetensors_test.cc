@@ -89,6 +89,7 @@ TEST_F(SafetensorsTest, PlacesAndShapes) {
               HasSubstr("not a list of whole numbers"));
   EXPECT_THAT(refused({{"a", {{"dtype", "F32"}, {"shape", {1}}, {"data_offsets", {0}}}}}, 4),
               HasSubstr("are not two"));
+  EXPECT_THAT(refused({{"a\n", entry("F32", {1}, 0, 4)}}, 4), HasSubstr("control characters"));
   EXPECT_THAT(refused({{"a", 3}}, 0), HasSubstr("not a JSON object"));
 }
 

@@ -36,6 +36,9 @@ struct TensorArchive {
 /// "(3, 4)".
 std::string shape_in_words(std::span<const std::uint64_t> shape);
 
+/// Throws Error where a tensor's name has control characters, which no message could show.
+void require_plain_name(const std::string& name, const std::string& file);
+
 /// A tensor that is to be written, which is made row by row, in order. A vector is one row.
 struct OutgoingTensor {
   std::string name;

@@ -26,17 +26,18 @@ PreparedPart part_from(const Json& json) {
           json.at("source_bytes"), json.at("token_digest"), json.at("format")};
 }
 
-DataPart in_memory(std::string_view text, const Tokenizer& tokenizer, int threads,
+DataPart in_memory(const MarkedText& text, const Tokenizer& tokenizer, int threads,
                    const std::string& format) {
   std::vector<std::uint32_t> tokens;
   const std::uint64_t lost = encode_parallel(
       tokenizer, text, threads, [&](std::span<const std::uint32_t> some, std::size_t) {
         tokens.insert(tokens.end(), some.begin(), some.end());
       });
-  auto file = std::make_shared<const TokenFile>(
-      TokenFile::in_memory(std::move(tokens), tokenizer, text.size()));
+  const std::uint64_t bytes = bytes_of(text, tokenizer);
+  auto file =
+      std::make_shared<const TokenFile>(TokenFile::in_memory(std::move(tokens), tokenizer, bytes));
   const TokenView view = file->tokens();
-  return {std::move(file), view, text.size(), lost, format};
+  return {std::move(file), view, bytes, lost, format};
 }
 
 /// A file whose tokens were read when it was prepared: here that would be a pass too many.
@@ -118,7 +119,7 @@ Dataset open_dataset(const PreparedData& prepared, int threads) {
   if (train.path.empty()) {
     const std::string text =
         generate_builtin_corpus(prepared.builtin_seed, prepared.builtin_bytes).text;
-    const TextSplit split = split_text(text);
+    const TextSplit split = split_text({text});
     dataset.train = in_memory(split.train, *dataset.tokenizer, threads, train.format);
     if (validation.path.empty()) {
       dataset.validation =
@@ -138,13 +139,14 @@ Dataset open_dataset(const PreparedData& prepared, int threads) {
 }
 
 DataPart load_part(const std::string& path, const Tokenizer* tokenizer, std::uint64_t vocabulary,
-                   int threads, bool binary) {
+                   int threads, const TextReading& reading) {
   if (std::filesystem::is_directory(path) || !is_token_file(path)) {
     if (tokenizer == nullptr) {
       fail("{} is text, and the model has no tokenizer: give a token file", path);
     }
-    const TextSource source(path, binary);
-    return predictable(in_memory(source.text(), *tokenizer, threads, source.format()), path);
+    const TextSource source(path, reading);
+    source.require_tokens(*tokenizer);
+    return predictable(in_memory(source.marked(), *tokenizer, threads, source.format()), path);
   }
   auto file = std::make_shared<const TokenFile>(TokenFile::open(path, TokenFile::Check::header));
   const TokenFileInfo& info = file->info();

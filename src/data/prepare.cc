@@ -72,11 +72,24 @@ bool wants_bytes(const DataOptions& options) {
   return options.tokenizer && options.tokenizer->kind == TokenizerSpec::Kind::bytes;
 }
 
+TextReading reading_of(const DataOptions& options) {
+  return {wants_bytes(options), options.text_rules, options.document_separator};
+}
+
 TextSource open_text(const DataOptions& options) {
   if (!is_builtin(options)) {
-    return TextSource(options.data, wants_bytes(options), options.text_rules);
+    return TextSource(options.data, reading_of(options));
   }
   return TextSource(generate_builtin_corpus(options.builtin_seed, options.builtin_bytes).text);
+}
+
+/// Throws Error where a separator was given for what has none.
+void require_separable(const DataOptions& options) {
+  if (options.document_separator.empty()) return;
+  if (is_builtin(options) || names_token_file(options.data)) {
+    fail("--document-separator: {} is no text that it could stand in; leave the option out",
+         options.data);
+  }
 }
 
 /// The tokenizer for a text. A trained one is kept in the cache, under the digest of what it was
@@ -118,8 +131,19 @@ TokenizerPtr tokenizer_for_text(const DataOptions& options, std::string_view tra
   return tokenizer;
 }
 
+/// The same for all that a source has: throws Error where it lacks the tokens of a conversation.
+TokenizerPtr tokenizer_for_source(const DataOptions& options, const TextSource& source,
+                                  const TextSplit& split, Reporter& reporter) {
+  if (!options.known_tokenizer) {
+    source.require_tokens(options.tokenizer.value_or(TokenizerSpec{}));
+  }
+  TokenizerPtr tokenizer = tokenizer_for_text(options, split.train.text, reporter);
+  source.require_tokens(*tokenizer);
+  return tokenizer;
+}
+
 /// Returns the bytes that are lost.
-std::uint64_t encode_to_file(std::string_view text, const Tokenizer& tokenizer, int threads,
+std::uint64_t encode_to_file(const MarkedText& text, const Tokenizer& tokenizer, int threads,
                              const fs::path& path, std::string_view what, Reporter& reporter) {
   std::optional<std::uint64_t> lost;
   const auto produce = [&](const AppendTokens& append) {
@@ -128,11 +152,11 @@ std::uint64_t encode_to_file(std::string_view text, const Tokenizer& tokenizer, 
                            [&](std::span<const std::uint32_t> tokens, std::size_t bytes) {
                              append(tokens);
                              done += bytes;
-                             reporter.fraction(what, done, text.size());
+                             reporter.fraction(what, done, text.text.size());
                            });
     if (lost == 0 && tokenizer.lossless()) lost.reset();  // it never loses any
   };
-  write_token_file(path, tokenizer, text.size(), produce, lost);
+  write_token_file(path, tokenizer, bytes_of(text, tokenizer), produce, lost);
   return lost.value_or(0);
 }
 
@@ -164,19 +188,26 @@ TokenSurvey look_through(const TokenFile& file, const fs::path& path, const Deco
   return found;
 }
 
+/// Where the cache keeps the tokens of a text. Where marks become tokens, they count; where none
+/// does, so do none.
+fs::path cached_tokens(const MarkedText& text, const Tokenizer& tokenizer, const fs::path& cache) {
+  const bool counts = has_tokens(text, tokenizer);
+  const std::string digest =
+      counts ? digest_of(text) : digest_hex(std::as_bytes(std::span(text.text)));
+  return cache / fmt::format("{}-{}{}.tokens", short_digest(digest),
+                             short_digest(tokenizer.digest()), counts ? "-documents" : "");
+}
+
 /// The tokens of a text that the cache holds, made now or before.
-PreparedPart prepare_text(std::string_view text, const Tokenizer& tokenizer,
+PreparedPart prepare_text(const MarkedText& text, const Tokenizer& tokenizer,
                           const DataOptions& options, std::string_view what, Reporter& reporter) {
-  const std::string digest = digest_hex(std::as_bytes(std::span(text)));
-  const std::string tokenizer_digest = tokenizer.digest();
-  const fs::path path = options.cache / fmt::format("{}-{}.tokens", short_digest(digest),
-                                                    short_digest(tokenizer_digest));
+  const fs::path path = cached_tokens(text, tokenizer, options.cache);
   if (fs::exists(path)) {
     try {
       const TokenFile file = TokenFile::open(path, TokenFile::Check::header);
       const bool tells_loss = file.info().lost_bytes || tokenizer.lossless();
-      if (file.info().tokenizer_digest == tokenizer_digest &&
-          file.info().source_bytes == text.size() && tells_loss) {
+      if (file.info().tokenizer_digest == tokenizer.digest() &&
+          file.info().source_bytes == bytes_of(text, tokenizer) && tells_loss) {
         const TokenSurvey found = look_through(file, path, {}, options, reporter);
         reporter.say(
             fmt::format("{}: {} tokens, cached in {}", what, file.tokens().size(), path.string()));
@@ -254,10 +285,11 @@ PreparedPart prepare_validation(const DataOptions& options, const Tokenizer* tok
           "validate with",
           path, options.data);
     }
-    const TextSource source(path, wants_bytes(options), options.text_rules);
+    const TextSource source(path, reading_of(options));
     for (const std::string& note : source.notes()) reporter.note(note);
+    source.require_tokens(*tokenizer);
     PreparedPart part =
-        prepare_text(source.text(), *tokenizer, options, "validation part", reporter);
+        prepare_text(source.marked(), *tokenizer, options, "validation part", reporter);
     part.format = source.format();
     return part;
   }
@@ -287,20 +319,21 @@ PreparedData prepare_from_text(const DataOptions& options, Reporter& reporter) {
   PreparedData prepared;
   const TextSource source = open_text(options);
   for (const std::string& note : source.notes()) reporter.note(note);
-  TextSplit split{source.text(), {}};
+  TextSplit split{source.marked(), {}};
   if (options.validation.empty() || is_builtin(options)) {
-    split = split_text(source.text(), options.text_rules);
+    split = split_text(source.marked(), options.text_rules);
   }
-  if (split.train.empty()) {
+  if (split.train.text.empty()) {
     fail("--data {}: its training part, all but the last tenth, is empty; give more text",
          options.data);
   }
-  const TokenizerPtr tokenizer = tokenizer_for_text(options, split.train, reporter);
+  const TokenizerPtr tokenizer = tokenizer_for_source(options, source, split, reporter);
   describe(*tokenizer, prepared);
-  const auto prepare = [&](std::string_view text, std::string_view what) {
-    PreparedPart part = is_builtin(options)
-                            ? prepare_builtin(text, *tokenizer, options.threads, what, reporter)
-                            : prepare_text(text, *tokenizer, options, what, reporter);
+  const auto prepare = [&](const MarkedText& text, std::string_view what) {
+    PreparedPart part =
+        is_builtin(options)
+            ? prepare_builtin(text.text, *tokenizer, options.threads, what, reporter)
+            : prepare_text(text, *tokenizer, options, what, reporter);
     part.format = is_builtin(options) ? "generated" : source.format();
     return part;
   };
@@ -351,6 +384,7 @@ PreparedData prepare_from_tokens(const DataOptions& options, Reporter& reporter)
 
 PreparedData prepare_data(const DataOptions& given, const Progress& progress) {
   const DataOptions options = is_builtin(given) ? given : with_nanogpt_directory(given);
+  require_separable(options);
   Reporter reporter(progress);
   PreparedData prepared = !is_builtin(options) && names_token_file(options.data)
                               ? prepare_from_tokens(options, reporter)
@@ -374,14 +408,15 @@ void tokenize_data(const DataOptions& options, const fs::path& out, const Progre
   if (!is_builtin(options) && names_token_file(options.data)) {
     fail("{} holds tokens already: give text to tokenize", options.data);
   }
+  require_separable(options);
   Reporter reporter(progress);
   const TextSource source = open_text(options);
   for (const std::string& note : source.notes()) reporter.note(note);
   const TokenizerPtr tokenizer =
-      tokenizer_for_text(options, split_text(source.text()).train, reporter);
+      tokenizer_for_source(options, source, split_text(source.marked()), reporter);
   const std::uint64_t lost =
-      encode_to_file(source.text(), *tokenizer, options.threads, out, "encoding", reporter);
-  reporter.loss(options.data, lost, source.text().size());
+      encode_to_file(source.marked(), *tokenizer, options.threads, out, "encoding", reporter);
+  reporter.loss(options.data, lost, bytes_of(source.marked(), *tokenizer));
 }
 
 }  // namespace cllm::data

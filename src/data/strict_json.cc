@@ -31,8 +31,10 @@ Json parse_strict_json(std::string_view text, const std::string& name) {
   };
   try {
     return Json::parse(text, look);
-  } catch (const Json::exception& error) {
-    fail("{} is no JSON, or was cut short: {}", name, error.what());
+  } catch (const Json::parse_error& error) {  // whose own words quote all that it read
+    fail("{} is no JSON, or was cut short: byte {} can't stand there", name, error.byte);
+  } catch (const Json::exception&) {
+    fail("{} is no JSON that can be read: it has a number that is out of range", name);
   }
 }
 

@@ -7,8 +7,8 @@
 #include <set>
 
 #include "cllm/base/error.h"
-#include "cllm/base/utf8.h"
 #include "cllm/data/token_file.h"
+#include "json_lines.h"
 #include "unpack.h"
 
 namespace cllm::data {
@@ -107,45 +107,117 @@ class Folder {
   std::vector<std::string> notes_;
 };
 
-/// Adds a file to a text. By the first rules just so; now without its byte order mark, and on a
-/// line of its own.
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+std::string_view without_byte_order_mark(std::string_view text) {
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+  return text;
+}
+
+/// Adds a file to a text by the first rules, just so, or by the second.
 void join(std::string_view text, TextRules rules, std::string& joined) {
-  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   if (rules != TextRules::kFirst) {
-    if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
+    text = without_byte_order_mark(text);
     if (!joined.empty() && joined.back() != '\n' && !text.empty()) joined += '\n';
   }
   joined += text;
 }
 
+/// Adds the documents of a file of plain text: what stands between separators, or all.
+void add_documents(std::string_view text, const std::string& separator, DocumentJoiner& joiner) {
+  while (!separator.empty()) {
+    const std::size_t end = text.find(separator);
+    if (end == text.npos) break;
+    joiner.add(text.substr(0, end));
+    joiner.end_document();
+    text.remove_prefix(end + separator.size());
+  }
+  joiner.add(text);
+  joiner.end_document();
+}
+
+std::string count_of(std::size_t count, std::string_view thing) {
+  return fmt::format("{} {}{}", count, thing, count == 1 ? "" : "s");
+}
+
+/// Reads the files of a text, one after the other.
+class FileReader {
+ public:
+  explicit FileReader(const TextReading& reading) : reading_(reading) {}
+
+  void add(const fs::path& path) {
+    const MappedFile mapped(path);
+    const bool is_lines = reading_.rules >= TextRules::kThird && names_json_lines(path);
+    const std::optional<std::string> packed = unpacked(mapped, path, reading_.binary && !is_lines);
+    const std::string_view text = packed ? std::string_view(*packed) : text_of(mapped);
+    if (!reading_.binary) require_text(text, path);
+    if (reading_.rules < TextRules::kThird) {
+      join(text, reading_.rules, joined_);
+    } else if (is_lines) {
+      add_json_lines(without_byte_order_mark(text), path.string(), reading_.binary, joiner_,
+                     conversation_);
+    } else {
+      add_documents(without_byte_order_mark(text), reading_.separator, joiner_);
+    }
+  }
+
+  std::size_t documents() const { return joiner_.documents(); }
+  const std::string& conversation() const { return conversation_; }
+  std::vector<Mark> take_marks() { return joiner_.take_marks(); }
+  std::string take_text() {
+    return reading_.rules < TextRules::kThird ? std::move(joined_) : joiner_.take_text();
+  }
+
+ private:
+  const TextReading& reading_;
+  std::string joined_;  // by the first and second rules
+  DocumentJoiner joiner_;
+  std::string conversation_;
+};
+
 }  // namespace
 
-TextSource::TextSource(const fs::path& path, bool binary, TextRules rules) {
+TextSource::TextSource(const fs::path& path, const TextReading& reading) {
+  if (!reading.separator.empty() && reading.rules < TextRules::kThird) {
+    fail(
+        "--document-separator: this run began with a version that knew no documents, and goes on "
+        "with the same tokens; leave the option out, or begin a new run with --init-from");
+  }
   std::error_code ignored;  // the status of what can't be read is left to opening it
-  if (fs::is_directory(path, ignored)) {
-    const Folder folder(path, rules);
-    joined_ = std::make_unique<std::string>();
+  const bool is_directory = fs::is_directory(path, ignored);
+  const bool is_lines = reading.rules >= TextRules::kThird && names_json_lines(path);
+  const bool is_put_together = is_directory || is_lines || !reading.separator.empty();
+  FileReader reader(reading);
+  if (is_directory) {
+    const Folder folder(path, reading.rules);
     for (const fs::path& file : folder.files()) {
       if (is_token_file(file)) {
         fail("{} holds token files, like {}: give one of them instead of the directory",
              path.string(), file.filename().string());
       }
-      const MappedFile mapped(file);
-      const std::optional<std::string> packed = unpacked(mapped, file, binary);
-      const std::string_view text = packed ? std::string_view(*packed) : text_of(mapped);
-      if (!binary) require_text(text, file);
-      join(text, rules, *joined_);
+      reader.add(file);
     }
-    format_ = fmt::format("{} text{} of a directory", folder.files().size(),
-                          folder.files().size() == 1 ? "" : "s");
+    format_ = count_of(folder.files().size(), "text") + " of a directory";
+    if (reader.documents() != folder.files().size() && reading.rules >= TextRules::kThird) {
+      format_ += ", " + count_of(reader.documents(), "document");
+    }
     notes_ = folder.notes();
+  } else if (is_put_together) {
+    reader.add(path);
+    format_ = (is_lines ? "JSON lines, " : "text, ") + count_of(reader.documents(), "document");
   } else {
     file_ = MappedFile(path);
-    if (std::optional<std::string> packed = unpacked(file_, path, binary)) {
+    if (std::optional<std::string> packed = unpacked(file_, path, reading.binary)) {
       joined_ = std::make_unique<std::string>(*std::move(packed));
       format_ = "packed text";
     }
-    if (!binary) require_text(text(), path);
+    if (!reading.binary) require_text(text(), path);
+    if (reading.rules >= TextRules::kThird) marks_ = {{.at = text().size()}};
+  }
+  if (is_put_together) {
+    joined_ = std::make_unique<std::string>(reader.take_text());
+    marks_ = reader.take_marks();
+    conversation_ = reader.conversation();
   }
   if (text().empty()) fail("{} is empty: give a file with text", path.string());
 }
@@ -157,20 +229,24 @@ std::string_view TextSource::text() const {
   return joined_ ? std::string_view(*joined_) : text_of(file_);
 }
 
-TextSplit split_text(std::string_view text, TextRules rules) {
-  constexpr std::size_t kNear = 40;  // a line ends near where it is as part of the text
-  const std::size_t nine_tenths = text.size() / 10 * 9 + text.size() % 10 * 9 / 10;
-  const std::size_t near = rules == TextRules::kFirst ? text.size() : text.size() / kNear;
-  const std::string_view after = text.substr(nine_tenths, near);
-  const std::string_view before = text.substr(nine_tenths - std::min(near, nine_tenths), near);
-  const std::size_t next = after.find('\n'), last = before.rfind('\n');
-  std::size_t cut = utf8_boundary(text, nine_tenths);
-  if (next != after.npos && nine_tenths + next + 1 < text.size()) {
-    cut = nine_tenths + next + 1;
-  } else if (last != before.npos && rules != TextRules::kFirst) {
-    cut = nine_tenths - before.size() + last + 1;
+void TextSource::require_tokens(const Tokenizer& tokenizer) const {
+  if (conversation_.empty()) return;
+  for (const Marker marker : {Marker::kTurnStart, Marker::kTurnEnd}) {
+    if (token_of(tokenizer, marker)) continue;
+    fail(
+        "{} is a conversation, for which the tokenizer lacks <|im_start|> or <|im_end|>: give "
+        "--tokenizer bpe:N with --special-tokens chatml, or a tokenizer that has both",
+        conversation_);
   }
-  return {text.substr(0, cut), text.substr(cut)};
+}
+
+void TextSource::require_tokens(const TokenizerSpec& tokenizer) const {
+  if (conversation_.empty() || !tokenizer.is_trained() ||
+      tokenizer.specials == SpecialTokens::kChatMl) {
+    return;
+  }
+  fail("{} is a conversation: give --special-tokens chatml with --tokenizer {}", conversation_,
+       to_string(tokenizer));
 }
 
 }  // namespace cllm::data

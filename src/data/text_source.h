@@ -8,25 +8,33 @@
 
 #include "cllm/base/file.h"
 #include "cllm/data/dataset.h"
+#include "marked_text.h"
 
 namespace cllm::data {
 
-/// The text of a file, mapped, or of all files of a directory, joined by `rules` (Note [Text
-/// rules]). Files of gzip and zstd are unpacked into memory unless `binary`. Move-only; the text
-/// stays where it is when the source is moved.
+/// The text of a file, or of all files of a directory, and its documents (Note [Text rules]). Plain
+/// text of one file is mapped; all else is put together in memory. Files of gzip and zstd are
+/// unpacked unless the reading is `binary`. Move-only; the text stays where it is when the source
+/// is moved.
 class TextSource {
  public:
   /// Throws Error, naming the file, where there is nothing to read, where a directory holds token
-  /// files or is that of a run, and, unless `binary`, where a file holds a NUL byte and so is no
-  /// text.
-  TextSource(const std::filesystem::path& path, bool binary, TextRules rules = kTextRules);
+  /// files or is that of a run, where JSON lines are not such, where the rules know no separator,
+  /// and, unless `binary`, where a file holds a NUL byte and so is no text.
+  TextSource(const std::filesystem::path& path, const TextReading& reading);
   /// Text that is at hand.
   explicit TextSource(std::string text);
   TextSource(TextSource&&) = default;
   TextSource& operator=(TextSource&&) = default;
 
   std::string_view text() const;
-  /// What was read: "text", "4 texts of a directory".
+  MarkedText marked() const { return {text(), marks_}; }
+  /// Throws Error, naming the first conversation, where there is one and `tokenizer` lacks the
+  /// tokens for it.
+  void require_tokens(const Tokenizer& tokenizer) const;
+  /// The same for a tokenizer that is still to be made.
+  void require_tokens(const TokenizerSpec& tokenizer) const;
+  /// What was read: "text", "4 texts of a directory", "JSON lines, 90 documents".
   const std::string& format() const { return format_; }
   /// What is below the directory and was left out, a clause each.
   const std::vector<std::string>& notes() const { return notes_; }
@@ -34,18 +42,10 @@ class TextSource {
  private:
   MappedFile file_;
   std::unique_ptr<std::string> joined_;
+  std::vector<Mark> marks_;
+  std::string conversation_;  // where the first is; empty without one
   std::string format_ = "text";
   std::vector<std::string> notes_;
 };
-
-struct TextSplit {
-  std::string_view train;
-  std::string_view validation;
-};
-
-/// About nine tenths of a text, and the rest: cut after a line where one ends less than a fortieth
-/// of the text away, else between two characters. (By the first rules: after the next line that
-/// ends before the last byte, however far.)
-TextSplit split_text(std::string_view text, TextRules rules = kTextRules);
 
 }  // namespace cllm::data

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <deque>
-#include <future>
 
 #include "byte_level_tokenizer.h"
 #include "cllm/base/digest.h"
@@ -148,38 +146,6 @@ std::string tokenizer_digest(std::string_view kind, std::string_view blob) {
   digest.update(std::string_view("\0", 1));  // keeps kind and blob apart
   digest.update(blob);
   return digest.hex();
-}
-
-std::uint64_t encode_parallel(
-    const Tokenizer& tokenizer, std::string_view text, int threads,
-    const std::function<void(std::span<const std::uint32_t>, std::size_t)>& sink) {
-  constexpr std::size_t kBlock = std::size_t{1} << 20;
-  struct Block {
-    std::size_t bytes;
-    std::future<Encoding> encoding;
-  };
-  std::deque<Block> running;
-  std::uint64_t lost = 0;
-  const auto hand_over_first = [&] {
-    const Encoding encoding = running.front().encoding.get();
-    sink(encoding.tokens, running.front().bytes);
-    lost += encoding.lost_bytes;
-    running.pop_front();
-  };
-  while (!text.empty()) {
-    std::size_t length = 0;
-    while (length < kBlock && length < text.size()) {
-      length += tokenizer.chunk_length(text.substr(length));
-    }
-    const std::string_view block = text.substr(0, length);
-    text.remove_prefix(length);
-    running.push_back({length, std::async(std::launch::async, [&tokenizer, block] {
-                         return tokenizer.encode_counting(block);
-                       })});
-    if (running.size() >= static_cast<std::size_t>(std::max(1, threads))) hand_over_first();
-  }
-  while (!running.empty()) hand_over_first();
-  return lost;
 }
 
 bool names_tokenizer_file(std::string_view text) {

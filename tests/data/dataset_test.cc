@@ -441,7 +441,7 @@ TEST_F(DatasetTest, BinaryDataIsRefusedUnlessBytesAreAskedFor) {
   // A model of bytes is not asked for by its data.
   const auto bytes = make_tokenizer("bytes", "");
   EXPECT_THAT(error_of([&] { load_part(path, bytes.get(), 256); }), HasSubstr("is not text"));
-  EXPECT_EQ(load_part(path, bytes.get(), 256, 1, true).tokens.size(), binary.size());
+  EXPECT_EQ(load_part(path, bytes.get(), 256, 1, {.binary = true}).tokens.size(), binary.size());
   EXPECT_THAT(prepare_error(options(scratch_.write("x.txt", std::string("\xFF\xFEh\0i\0", 6)))),
               HasSubstr("UTF-16"));
 

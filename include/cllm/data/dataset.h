@@ -14,21 +14,30 @@
 
 namespace cllm::data {
 
-/// Note [Text rules]. How files of a directory become one text, and where a text is cut into what
-/// trains and what validates. A run keeps the rules that it began with, which its checkpoints say,
-/// so that it goes on with the same tokens.
+/// Note [Text rules]. How files become one text, and where a text is cut into what trains and what
+/// validates. A run keeps the rules that it began with, which its checkpoints say, so that it goes
+/// on with the same tokens.
 enum class TextRules : int {
   kFirst = 1,   ///< files joined as `cat` would; cut after the next line, however far
   kSecond = 2,  ///< a file without its byte order mark and on a line of its own; cut close by
+  kThird = 3    ///< that, and documents, which end with <|endoftext|>; JSON lines are read as such
 };
-inline constexpr TextRules kTextRules = TextRules::kSecond;
+inline constexpr TextRules kTextRules = TextRules::kThird;
+
+/// How a text is read.
+struct TextReading {
+  bool binary = false;  ///< files need not be text, and packed ones stay so
+  TextRules rules = kTextRules;
+  std::string separator = {};  ///< between documents of a file of plain text; empty: it is one
+};
 
 /// Where training data comes from. A text trains with its first nine tenths, and validates with the
 /// rest; a token file likewise by tokens; unless `validation` names a file of its own.
 struct DataOptions {
-  /// A text file, a token file, a directory, or "builtin". Of a directory, the regular files below
-  /// it, also through links, sorted by path, are one text; what is hidden or was written by runs is
-  /// left out. But a directory with nanoGPT's train.bin and val.bin stands for these two.
+  /// A file of text or JSON lines, a token file, a directory, or "builtin". Of a directory, the
+  /// regular files below it, also through links, sorted by path, are one text; what is hidden or
+  /// was written by runs is left out. But a directory with nanoGPT's train.bin and val.bin stands
+  /// for these two.
   std::string data = "builtin";
   std::string validation;                  ///< a text or token file; empty: a part of `data`
   std::optional<TokenizerSpec> tokenizer;  ///< none: what a token file carries; bytes for text
@@ -38,6 +47,7 @@ struct DataOptions {
   std::uint64_t context = 1;    ///< T: the training part must hold T+1 tokens
   int threads = 1;              ///< for encoding
   TextRules text_rules = kTextRules;
+  std::string document_separator;  ///< `TextReading::separator` of all texts
   std::uint64_t builtin_seed = 1;
   std::size_t builtin_bytes = std::size_t{4} << 20;
 };
@@ -122,9 +132,9 @@ Dataset open_dataset(const PreparedData& prepared, int threads = 1);
 
 /// The whole of a text file, directory or token file, for a model that has its vocabulary and its
 /// tokenizer already; null where that is unknown: then only a token file will do. A token file must
-/// have been made with that tokenizer, or say nothing of its own. `binary`: the model's bytes need
-/// not be text. Throws Error, also where it has fewer than two tokens.
+/// have been made with that tokenizer, or say nothing of its own. Throws Error, also where it has
+/// fewer than two tokens.
 DataPart load_part(const std::string& path, const Tokenizer* tokenizer, std::uint64_t vocabulary,
-                   int threads = 1, bool binary = false);
+                   int threads = 1, const TextReading& reading = {});
 
 }  // namespace cllm::data

@@ -59,7 +59,7 @@ void print_by_frequency(std::span<const train::Evaluation> results,
 
 void declare_eval_options(CLI::App& app, EvalSettings& s) {
   add_option(app, "--checkpoint", s.checkpoint, kModelHelp)->type_name("PATH")->required();
-  add_option(app, "--data", s.data, "text FILE, DIR of text files, or token FILE")
+  add_option(app, "--data", s.data, "FILE of text or JSON lines, DIR of them, or token FILE")
       ->type_name("PATH")
       ->required();
   add_option(app, "--eval-sequences", s.sequences, sequences_format(),

@@ -14,9 +14,13 @@
 namespace cllm::cli {
 
 void declare_tokenize_options(CLI::App& app, TokenizeSettings& s) {
-  add_option(app, "--data", s.data, "text FILE or DIR of text files")
+  add_option(app, "--data", s.data, "FILE of text or JSON lines, or DIR of them")
       ->type_name("PATH")
       ->required();
+  add_option(app, "--document-separator", s.document_separator,
+             "what stands between the documents of a text file [nothing: a file is a document]",
+             Blank::kText)
+      ->type_name("TEXT");
   add_option(
       app, "--tokenizer", s.tokenizer,
       "bytes, bpe:N, unigram:N, a tokenizer.json, a SentencePiece FILE.model, or a DIR with one "
@@ -37,6 +41,7 @@ void tokenize_command(const TokenizeSettings& settings, ranks::ProcessGroup& pro
     require_outside(settings.out, "--data", settings.data);
     data::DataOptions options;
     options.data = settings.data;
+    options.document_separator = settings.document_separator;
     options.tokenizer = tokenizer_spec(settings.tokenizer, settings.special_tokens);
     options.cache = std::filesystem::absolute(settings.out).parent_path();
     options.threads = useful_threads();

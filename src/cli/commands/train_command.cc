@@ -89,6 +89,7 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
     options.context = s.shape.context;
     options.threads = threads;
     options.text_rules = text_rules_of(request.start);
+    options.document_separator = s.document_separator;
     return data::prepare_data(options,
                               [](const std::string& message) { put(stdout, message + "\n"); })
         .serialize();

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -55,6 +56,7 @@ CheckpointHead read_head(const std::filesystem::path& path, ranks::ProcessGroup&
   head.run.tokenizer_blob = process_group.broadcast(head.run.tokenizer_blob);
   head.run.config = process_group.broadcast(head.run.config);
   head.tokenizer_note = process_group.broadcast(head.tokenizer_note);
+  head.run.state = process_group.broadcast(head.run.state);
   return head;
 }
 
@@ -83,10 +85,24 @@ const data::Tokenizer& LoadedModel::require_tokenizer() const {
   return *tokenizer;
 }
 
+data::TextRules text_rules_in(const std::string& state, const std::filesystem::path& checkpoint) {
+  const auto first = static_cast<int>(data::TextRules::kFirst);
+  const int rules = nlohmann::json::parse(state).value("text_rules", first);
+  if (rules < first || rules > static_cast<int>(data::kTextRules)) {
+    fail("{} reads its texts by rules {}, which a newer version knows; go on with that",
+         checkpoint.string(), rules);
+  }
+  return static_cast<data::TextRules>(rules);
+}
+
 data::DataPart LoadedModel::load_part(const std::string& data, int threads) const {
+  data::TextReading reading;
   // Raw bytes are data where the run that made the model asked for them.
-  const bool binary = value_in_toml(run.config, "tokenizer") == "bytes";
-  return data::load_part(data, tokenizer.get(), run.model.vocabulary, threads, binary);
+  reading.binary = value_in_toml(run.config, "tokenizer") == "bytes";
+  // Whole texts were never read by the first rules.
+  reading.rules = std::max(text_rules_in(run.state, path), data::TextRules::kSecond);
+  reading.separator = value_in_toml(run.config, "document-separator");
+  return data::load_part(data, tokenizer.get(), run.model.vocabulary, threads, reading);
 }
 
 std::unique_ptr<data::Tokenizer> tokenizer_of(const io::RunState& run,

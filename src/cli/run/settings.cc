@@ -162,12 +162,16 @@ void declare_machine_options(CLI::App& app, TrainSettings& s) {
 
 void declare_train_options(CLI::App& app, TrainSettings& s) {
   const auto data = group(app, "Data");
-  data("--data", s.data, "text FILE, DIR of text files, token FILE, or builtin")
+  data("--data", s.data, "FILE of text or JSON lines, DIR of them, token FILE, or builtin")
       ->type_name("PATH")
       ->capture_default_str();
   data("--validation-data", s.validation_data,
        "text or token FILE to validate on [the last tenth of --data]")
       ->type_name("PATH");
+  data("--document-separator", s.document_separator,
+       "what stands between the documents of a text file [nothing: a file is a document]",
+       Blank::kText)
+      ->type_name("TEXT");
   data("--tokenizer", s.tokenizer,
        "bytes, bpe:N, unigram:N, a tokenizer.json, a SentencePiece FILE.model, or a DIR with one "
        "[bytes, or a token file's own]")

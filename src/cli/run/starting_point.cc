@@ -150,14 +150,7 @@ std::string embedding_facts(const std::string& state) {
 }
 
 data::TextRules text_rules_of(const StartingPoint& start) {
-  if (!start.resumes()) return data::kTextRules;
-  const auto first = static_cast<int>(data::TextRules::kFirst);
-  const int rules = nlohmann::json::parse(start.state).value("text_rules", first);
-  if (rules < first || rules > static_cast<int>(data::kTextRules)) {
-    fail("{} reads its texts by rules {}, which a newer version knows; go on with that",
-         start.checkpoint, rules);
-  }
-  return static_cast<data::TextRules>(rules);
+  return start.resumes() ? text_rules_in(start.state, start.checkpoint) : data::kTextRules;
 }
 
 std::string to_json(const StartingPoint& start) {

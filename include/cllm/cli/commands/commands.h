@@ -51,6 +51,7 @@ struct VerifySettings {
 
 struct TokenizeSettings {
   std::string data;
+  std::string document_separator;  ///< empty: a file of plain text is one document
   std::string tokenizer;
   data::SpecialTokens special_tokens = data::SpecialTokens::kEndOfText;
   std::string out;

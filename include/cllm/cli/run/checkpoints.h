@@ -34,9 +34,13 @@ struct CheckpointHead {
 };
 
 /// Of the model that `path` means, which rank 0 alone reads; of `run` the other ranks have the
-/// model, the tokenizer and the configuration. All ranks call it alike. Throws Error naming the
-/// file, on all alike.
+/// model, the tokenizer, the configuration and the state. All ranks call it alike. Throws Error
+/// naming the file, on all alike.
 CheckpointHead read_head(const std::filesystem::path& path, ranks::ProcessGroup& process_group);
+
+/// The rules by which the run of a checkpoint reads texts, from its `io::RunState::state`. Throws
+/// Error naming the file where this version doesn't know them.
+data::TextRules text_rules_in(const std::string& state, const std::filesystem::path& checkpoint);
 
 /// A trained model, ready to use.
 struct LoadedModel {
@@ -48,7 +52,7 @@ struct LoadedModel {
   /// Throws Error where there is none, so that tokens have no text.
   const data::Tokenizer& require_tokenizer() const;
 
-  /// Data for the model: `data::load_part` with what the model asks for.
+  /// Data for the model, read as what it was trained on.
   data::DataPart load_part(const std::string& data, int threads) const;
 
   std::filesystem::path path;

@@ -45,7 +45,8 @@ struct TrainSettings {
 
   std::string data = "builtin";
   std::string validation_data;
-  std::string tokenizer;  ///< empty: bytes, or what a token file carries
+  std::string document_separator;  ///< empty: a file of plain text is one document
+  std::string tokenizer;           ///< empty: bytes, or what a token file carries
   data::SpecialTokens special_tokens = data::SpecialTokens::kEndOfText;
 
   std::string preset = "mini";

@@ -88,6 +88,9 @@ const OtherNames kOptions[] = {
     {{"tokens"},
      {"max-new-tokens", "max-tokens", "num-tokens", "n-tokens", "length", "n-predict", "steps"}},
     {{"prompt"}, {"start", "input", "text"}},
+    {{"prompts"}, {"prompt-file", "prompts-file", "input-file", "file"}},
+    {{"stop-at-end"}, {"ignore-eos", "no-eos", "stop", "eos"}},
+    {{"jsonl"}, {"json", "output-format"}},
     {{"temperature"}, {"temp", "t"}},
     {{"bits"}, {"wbits", "w-bit", "quantize", "nbits"}},
 };

@@ -19,10 +19,14 @@ namespace cllm::cli {
 
 struct SampleSettings {
   std::string checkpoint;
-  std::string prompt = "\n";
+  std::string prompt;   ///< empty: a new line
+  std::string prompts;  ///< a file of them; empty: none
   std::uint64_t tokens = 200;
   std::uint64_t seed = 1;
   model::SamplingOptions options;
+  bool stops_at_end = true;
+  bool jsonl = false;
+  int threads = 1;
 };
 
 struct EvalSettings {
@@ -78,6 +82,8 @@ struct BenchSettings {
   bool json = false;
 };
 
+/// How a token is drawn, and its random numbers.
+void declare_sampling_options(CLI::App& app, model::SamplingOptions& options, std::uint64_t& seed);
 void declare_sample_options(CLI::App& app, SampleSettings& settings);
 void declare_eval_options(CLI::App& app, EvalSettings& settings);
 void declare_neighbours_options(CLI::App& app, NeighboursSettings& settings);
@@ -95,7 +101,7 @@ void declare_doctor_options(CLI::App& app, TrainSettings& settings);
 int train_command(const Arguments& arguments, ranks::ProcessGroup& process_group,
                   const StopSignals& signals, const TimeLeft& job);
 
-/// Continues a prompt and streams the text to standard output.
+/// Continues prompts and writes the texts to standard output; that of a single one as it is made.
 void sample_command(const SampleSettings& settings, ranks::ProcessGroup& process_group);
 
 /// Prints mean loss, perplexity and bits per byte of a checkpoint on a text, and the losses of

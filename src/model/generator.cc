@@ -79,6 +79,12 @@ std::span<const float> Generator::advance(std::span<const std::uint32_t> tokens)
   return advance_within_context(std::span(text).last(std::min(kept, text.size())));
 }
 
+std::span<const float> Generator::advance_to(std::span<const std::uint32_t> text) {
+  const auto common = std::ranges::mismatch(past_, text.first(text.size() - 1)).in1 - past_.begin();
+  past_.resize(static_cast<std::size_t>(common));
+  return advance_within_context(text.subspan(past_.size()));
+}
+
 std::span<const float> Generator::advance_within_context(std::span<const std::uint32_t> tokens) {
   const std::size_t past = past_.size();
   past_.insert(past_.end(), tokens.begin(), tokens.end());

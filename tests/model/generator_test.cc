@@ -87,6 +87,48 @@ TEST_P(GeneratorTest, GoesOnFromTheLatterHalfWhenTheContextIsFull) {
   EXPECT_TRUE(std::ranges::equal(logits, end.advance(text.last(6))));
 }
 
+TEST_P(GeneratorTest, GoesOnFromWhatTwoTextsHaveInCommon) {
+  Example e = support::make_example(GetParam().config, 2, 12, 4);
+  const model::Model model(GetParam().config, kernels::select_kernels());
+  const double tolerance = support::logits_tolerance(e, support::kFloatRoundoff);
+  const std::span<const std::uint32_t> text(e.inputs);
+  std::vector<std::uint32_t> fork(text.begin(), text.begin() + 9);
+  fork[6] = (fork[6] + 1) % static_cast<std::uint32_t>(kShape.vocabulary);
+  Generator generator(model, e.parameters);
+  const auto expect_reference = [&](std::span<const std::uint32_t> whole) {
+    EXPECT_TRUE(support::logits_agree(generator.advance_to(whole), reference_logits_after(e, whole),
+                                      tolerance));
+  };
+  expect_reference(text.first(10));
+  expect_reference(text.first(12));
+  expect_reference(text.first(12));
+  expect_reference(fork);
+  expect_reference(text.first(3));
+  expect_reference(text.last(5));
+  generator.clear();
+  Generator fresh(model, e.parameters);
+  EXPECT_TRUE(std::ranges::equal(generator.advance(text.first(7)), fresh.advance(text.first(7))));
+}
+
+TEST_P(GeneratorTest, ComputesNothingThatTextsHaveInCommonAgain) {
+  // With other parameters for what comes later: what was computed before is still of the old ones.
+  const Example e = support::make_example(GetParam().config, 2, 12, 4);
+  const model::Model model(GetParam().config, kernels::select_kernels());
+  const std::span<const std::uint32_t> text(e.inputs);
+  std::vector<float> to_parameters(e.parameters.begin(), e.parameters.end());
+  std::vector<float> by_parameters = to_parameters;
+  Generator to(model, to_parameters), by(model, by_parameters);
+  to.advance_to(text.first(8));
+  by.advance(text.first(8));
+  for (std::size_t i = 0; i < to_parameters.size(); ++i) {
+    to_parameters[i] = by_parameters[i] = to_parameters[i] + 0.1f * std::sin(static_cast<float>(i));
+  }
+  const auto whole = to.advance_to(text.first(11));
+  EXPECT_TRUE(std::ranges::equal(whole, by.advance(text.subspan(8, 3))));
+  Generator anew(model, to_parameters);
+  EXPECT_FALSE(std::ranges::equal(whole, anew.advance_to(text.first(11))));
+}
+
 std::vector<int> draw_counts(const SamplingOptions& options, int draws) {
   const std::vector<float> logits = {std::log(0.1f), std::log(0.4f), std::log(0.2f),
                                      std::log(0.3f)};

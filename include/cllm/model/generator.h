@@ -37,6 +37,14 @@ class Generator {
   /// what follows, valid until the next call.
   std::span<const float> advance(std::span<const std::uint32_t> tokens);
 
+  /// Makes `text`, from one token up to the context's length, all that was taken in, and returns
+  /// the logits of what follows it. Only what comes behind the beginning that it has in common with
+  /// the text before is computed, and at least the last token.
+  std::span<const float> advance_to(std::span<const std::uint32_t> text);
+
+  /// Forgets what was taken in.
+  void clear() { past_.clear(); }
+
  private:
   std::span<const float> advance_within_context(std::span<const std::uint32_t> tokens);
 

@@ -14,8 +14,7 @@ using testing::HasSubstr;
 LoadedModel model_of(const std::string& state, const std::string& config = {}) {
   CheckpointHead head;
   head.path = "step.h5";
-  head.run.model = {
-      .vocabulary = 256, .context = 8, .layers = 1, .heads = 1, .channels = 8, .embedding_rank = 0};
+  head.run.model = {.layers = 1, .heads = 1, .channels = 8, .context = 8, .vocabulary = 256};
   head.run.tokenizer_kind = "bytes";
   head.run.config = config;
   head.run.state = state;

@@ -33,17 +33,16 @@ TEST_F(ProgramDocumentsTest, ARunOfDocumentsIsResumedAndEvaluated) {
   EXPECT_THAT(succeed(tiny("run", 3, data)).out,
               HasSubstr("(2 texts of a directory, 400 documents)"));
   const auto resumed = succeed(Arguments{"--resume", "run", "--steps", "4"});
-  EXPECT_THAT(resumed.out, AllOf(HasSubstr("400 documents"), Not(HasSubstr("changed"))));
+  EXPECT_THAT(resumed.out, AllOf(HasSubstr("400 documents"), Not(HasSubstr("changed the data"))));
   // An evaluation has the separator of the run, on all ranks.
   for (const int ranks : {1, 2}) {
     EXPECT_THAT(succeed_on(ranks, {"eval", "--checkpoint", "run", "--data", "d"}).out,
                 HasSubstr("400 documents"));
   }
   succeed(Arguments{"tokenize", "--out", "d.tokens"} + data);
-  const auto back = succeed({"detokenize", "--data", "d.tokens", "--out", "-"});
+  const auto back = program({"detokenize", "--data", "d.tokens", "--out", "-"});
   EXPECT_THAT(back.out, Not(HasSubstr("---")));
-  EXPECT_THAT(succeed({"detokenize", "--data", "d.tokens", "--out", "back.txt"}).out,
-              HasSubstr("400 "));
+  EXPECT_THAT(back.err, HasSubstr("400 special tokens"));
 }
 
 TEST_F(ProgramDocumentsTest, ConversationsNeedATokenizerThatHasTheirMarkers) {

@@ -89,6 +89,7 @@ const OtherNames kOptions[] = {
      {"max-new-tokens", "max-tokens", "num-tokens", "n-tokens", "length", "n-predict", "steps"}},
     {{"prompt"}, {"start", "input", "text"}},
     {{"prompts"}, {"prompt-file", "prompts-file", "input-file", "file"}},
+    {{"system"}, {"system-prompt", "system-message", "sys"}},
     {{"stop-at-end"}, {"ignore-eos", "no-eos", "stop", "eos"}},
     {{"jsonl"}, {"json", "output-format"}},
     {{"temperature"}, {"temp", "t"}},
@@ -143,6 +144,7 @@ const Reason kReasons[] = {
 
 const OtherNames kCommands[] = {
     {{"sample"}, {"generate", "generation", "gen", "infer", "inference", "run", "complete"}},
+    {{"chat"}, {"talk", "converse", "conversation", "interactive", "repl"}},
     {{"eval"}, {"evaluate", "evaluation", "test", "perplexity", "ppl", "validate"}},
     {{"inspect"}, {"info", "show", "list", "summary", "dump"}},
     {{"verify"}, {"check", "fsck", "validate"}},

@@ -52,6 +52,7 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
 
   TrainSettings train;
   SampleSettings sample;
+  ChatSettings chat;
   EvalSettings eval;
   NeighboursSettings neighbours;
   InspectSettings inspect;
@@ -63,6 +64,7 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   TrainSettings doctor;
   declare_train_options(app, train);
   CLI::App* sample_app = app.add_subcommand("sample", "continue a text with a trained model");
+  CLI::App* chat_app = app.add_subcommand("chat", "speak with a trained model");
   CLI::App* eval_app = app.add_subcommand("eval", "measure a trained model on a text");
   CLI::App* neighbours_app =
       app.add_subcommand("neighbours", "list the tokens most similar to a given one");
@@ -78,6 +80,7 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   CLI::App* doctor_app =
       app.add_subcommand("doctor", "check this machine before a run, and say what to fix");
   declare_sample_options(*sample_app, sample);
+  declare_chat_options(*chat_app, chat);
   declare_eval_options(*eval_app, eval);
   declare_neighbours_options(*neighbours_app, neighbours);
   declare_inspect_options(*inspect_app, inspect);
@@ -109,6 +112,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   if (doctor_app->parsed()) return doctor_command(*doctor_app, doctor, process_group);
   if (sample_app->parsed()) {
     sample_command(sample, process_group);
+  } else if (chat_app->parsed()) {
+    chat_command(chat, process_group);
   } else if (eval_app->parsed()) {
     eval_command(eval, process_group);
   } else if (neighbours_app->parsed()) {

@@ -29,6 +29,14 @@ struct SampleSettings {
   int threads = 1;
 };
 
+struct ChatSettings {
+  std::string checkpoint;
+  std::string system;  ///< empty: none
+  std::uint64_t tokens = 512;
+  std::uint64_t seed = 1;
+  model::SamplingOptions options;
+};
+
 struct EvalSettings {
   std::string checkpoint;
   std::string data;
@@ -85,6 +93,7 @@ struct BenchSettings {
 /// How a token is drawn, and its random numbers.
 void declare_sampling_options(CLI::App& app, model::SamplingOptions& options, std::uint64_t& seed);
 void declare_sample_options(CLI::App& app, SampleSettings& settings);
+void declare_chat_options(CLI::App& app, ChatSettings& settings);
 void declare_eval_options(CLI::App& app, EvalSettings& settings);
 void declare_neighbours_options(CLI::App& app, NeighboursSettings& settings);
 void declare_inspect_options(CLI::App& app, InspectSettings& settings);
@@ -103,6 +112,10 @@ int train_command(const Arguments& arguments, ranks::ProcessGroup& process_group
 
 /// Continues prompts and writes the texts to standard output; that of a single one as it is made.
 void sample_command(const SampleSettings& settings, ranks::ProcessGroup& process_group);
+
+/// Speaks with a person: reads messages from standard input, and writes a model's answers to
+/// standard output, until the input ends.
+void chat_command(const ChatSettings& settings, ranks::ProcessGroup& process_group);
 
 /// Prints mean loss, perplexity and bits per byte of a checkpoint on a text, and the losses of
 /// rare and frequent tokens apart.

@@ -173,10 +173,11 @@ TEST_F(LiveChatTest, AtATerminalCtrlCStopsAnAnswerAndCtrlDEnds) {
   std::string line;
   for (const std::string& word : endless()) line += "'" + word + "' ";
   begin({"script", "-qfec", line + "; echo $? > code", "/dev/null"});
-  EXPECT_TRUE(wait_until([&] { return child_->out().find("> ") != std::string::npos; }, kPatience));
+  EXPECT_TRUE(
+      wait_until([&] { return child_->out().find("\n> ") != std::string::npos; }, kPatience));
   EXPECT_THAT(child_->out(), HasSubstr("Ctrl-C stops an answer"));
   // What was typed is dropped, and a new line begins.
-  const auto asks_again = [&] { return child_->out().find("> ") != child_->out().rfind("> "); };
+  const auto asks_again = [&] { return child_->out().find("\n> ") != child_->out().rfind("\n> "); };
   type("half a message\x03");
   EXPECT_TRUE(wait_until(asks_again, kPatience));
   type("the river\n");

@@ -175,8 +175,8 @@ double corpus_work(std::uint64_t tokens, std::uint64_t vocabulary, std::size_t r
   const CorpusOptions options;
   const double seen = 2.0 * options.window * static_cast<double>(tokens);
   const double v = static_cast<double>(vocabulary);
-  // Of the pairs that are seen, a quarter is new to a text of some hundred thousand tokens, fewer to
-  // a longer one, and an eighth of all that there could be is the most that was found.
+  // Of the pairs that are seen, a quarter is new to a text of some hundred thousand tokens, fewer
+  // to a longer one, and an eighth of all that there could be is the most that was found.
   const double kept = std::min({seen / 4, v * v / 8, static_cast<double>(options.most_pairs)});
   const double k = std::min(v, static_cast<double>(rank + SubspaceOptions{}.oversampling));
   return kPair * seen + kElement * 2 * kept * k * most_products({}) + kDense * v * k * k;

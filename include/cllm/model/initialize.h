@@ -9,8 +9,8 @@ namespace cllm::model {
 
 /// Note [Initial weights]
 ///
-/// Gains are 1, biases 0, embeddings normal with deviation 0.02, or as `embedding_deviation` has it.
-/// A factorised embedding has codes with that and an orthonormal basis.
+/// Gains are 1, biases 0, embeddings normal with deviation 0.02, or as `embedding_deviation` has
+/// it. A factorised embedding has codes with that and an orthonormal basis.
 ///
 /// InitialWeights::kNormal is GPT-2's way: matrices normal with deviation 0.02, those that write to
 /// the residual stream 0.02 / sqrt(2L) (Radford et al. 2019, 2.3). kZeroProjections is the way of

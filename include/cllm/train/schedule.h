@@ -6,9 +6,9 @@ namespace cllm::train {
 
 /// How the learning rate goes down after warm-up.
 enum class Decay {
-  kCosine,  ///< half a cosine to min_learning_rate at the last step
-  kLinear,  ///< a line to min_learning_rate at the last step
-  kWsd,     ///< warm-up, stable, then a line to min_learning_rate over the last part of the steps
+  kCosine,    ///< half a cosine to min_learning_rate at the last step
+  kLinear,    ///< a line to min_learning_rate at the last step
+  kWsd,       ///< warm-up, stable, then a line to min_learning_rate over the last part of the steps
   kConstant,  ///< stays
 };
 

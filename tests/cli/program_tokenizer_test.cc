@@ -1,7 +1,6 @@
 #include <gmock/gmock.h>
 
 #include "cllm/base/file.h"
-#include "cllm/data/token_file.h"
 #include "program_fixture.h"
 
 namespace cllm::cli {

@@ -42,12 +42,14 @@ constexpr Architecture kGpt2 = {.name = "gpt2",
                                 .biases = true,
                                 .shares_keys = false,
                                 .has_head_size = false};
-constexpr Architecture kLlama = {.name = "llama",
-                                 .norm = NormKind::kRms,
-                                 .positions = PositionKind::kRotary,
-                                 .qk_norm = QkNorm::kNone,
-                                 .mlp = MlpKind::kSwiglu,
-                                 .biases = false};
+constexpr Architecture llama(std::optional<bool> biases) {
+  return {.name = "llama",
+          .norm = NormKind::kRms,
+          .positions = PositionKind::kRotary,
+          .qk_norm = QkNorm::kNone,
+          .mlp = MlpKind::kSwiglu,
+          .biases = biases};
+}
 constexpr Architecture kQwen3 = {.name = "qwen3",
                                  .norm = NormKind::kRms,
                                  .positions = PositionKind::kRotary,
@@ -63,13 +65,8 @@ constexpr Architecture kNanochat = {.name = "nanochat",
                                     .embedding_norm = true,
                                     .has_softcap = true};
 
-constexpr Architecture with_any_biases(Architecture architecture) {
-  architecture.biases.reset();
-  return architecture;
-}
-
-constexpr Architecture kOfTransformers[] = {kGpt2, with_any_biases(kLlama), kQwen3, kNanochat};
-constexpr Architecture kOfLlamaCpp[] = {kGpt2, kLlama, kQwen3};
+constexpr Architecture kOfTransformers[] = {kGpt2, llama(std::nullopt), kQwen3, kNanochat};
+constexpr Architecture kOfLlamaCpp[] = {kGpt2, llama(false), kQwen3};
 
 /// What the model has and the architecture doesn't, in the words of our options.
 std::vector<std::string> lacking(const Architecture& a, const ModelConfig& config) {

@@ -101,9 +101,10 @@ TEST_F(OptimizerTest, BenchSaysWhatMuonsProductsTake) {
     EXPECT_GT(json.at("shares").at("orthogonalise"), 0);
     EXPECT_LT(json.at("shares").at("orthogonalise"), 1);
   }
-  const auto adamw = nlohmann::json::parse(succeed({"bench", "--preset", "tiny", "--batch", "8",
-                                                    "--threads", "1", "--steps", "3", "--json"})
-                                               .out);
+  const auto adamw =
+      nlohmann::json::parse(succeed({"bench", "--preset", "tiny", "--optimizer", "adamw", "--batch",
+                                     "8", "--threads", "1", "--steps", "3", "--json"})
+                                .out);
   EXPECT_EQ(adamw.at("shares").at("orthogonalise"), 0);
 }
 

@@ -88,9 +88,10 @@ TEST_F(ResumeTest, AConfigurationMaySayWhatToResume) {
 
 TEST_F(ResumeTest, WhatFollowsFromOtherOptionsFollowsAgain) {
   succeed(tiny("run", 10, {"--lr", "0.01"}));
-  EXPECT_THAT(read("run/config.toml"), HasSubstr("# min-lr = 0.001"));
-  // The stored rate was 0.01 and the least a tenth of it, which is more than the rate given now.
-  succeed({"--resume", "run", "--steps", "12", "--lr", "0.0001"});
+  EXPECT_THAT(read("run/config.toml"), HasSubstr("# min-lr = 0.0001\n"));
+  // The stored rate was 0.01 and the least a hundredth of it, which is more than the rate given
+  // now.
+  succeed({"--resume", "run", "--steps", "12", "--lr", "0.00001"});
   succeed({"--config", "run/config.toml", "--steps", "3", "--preset", "mini", "--out", "wide"});
   EXPECT_THAT(succeed({"inspect", "wide"}).out, HasSubstr("4 layers, 4 heads, 128 channels"));
 }

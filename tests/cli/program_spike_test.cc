@@ -11,9 +11,11 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-/// A factor so low that ordinary gradients count as spikes, some in each half of the steps.
-const Arguments kNervous = {"--spike-factor", "1.3", "--schedule",         "constant",
-                            "--warmup",       "0",   "--checkpoint-every", "4"};
+/// A factor so low that ordinary gradients count as spikes, some in each half of the steps, of a
+/// model whose gradients scatter.
+const Arguments kNervous = {"--family",       "gpt2", "--optimizer",        "adamw",
+                            "--spike-factor", "1.3",  "--schedule",         "constant",
+                            "--warmup",       "0",    "--checkpoint-every", "4"};
 constexpr int kSteps = 100;
 constexpr int kHalf = 50;
 

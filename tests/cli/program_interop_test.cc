@@ -15,7 +15,9 @@ class InteropTest : public ProgramTest {
   /// The digests of the tensors of a checkpoint that begins with a model's weights: after no step
   /// they are still those.
   std::vector<std::string> weights_after(const std::string& model, const std::string& out) const {
-    succeed(tiny(out, 1, {"--init-from", model, "--lr", "1e-30", "--weight-decay", "0"}));
+    succeed(tiny(
+        out, 1,
+        {"--init-from", model, "--optimizer", "adamw", "--lr", "1e-30", "--weight-decay", "0"}));
     return digests(out);
   }
 };

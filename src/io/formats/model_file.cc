@@ -1,11 +1,14 @@
 #include "cllm/io/formats/model_file.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cstring>
 #include <fstream>
 
 #include "cllm/base/digest.h"
 #include "cllm/base/error.h"
+#include "cllm/data/dataset.h"
 #include "foreign_model.h"
 
 namespace cllm::io {
@@ -76,7 +79,8 @@ ModelHead read_model_head(const fs::path& path) {
   ForeignModel model = open_foreign(path);
   ModelHead head{.run = {}, .format = model.format, .tokenizer_note = model.tokenizer_note};
   head.run.model = model.config;
-  head.run.state = "{}";
+  // Texts are read for it as for a new run.
+  head.run.state = fmt::format(R"({{"text_rules": {}}})", static_cast<int>(data::kTextRules));
   head.run.tokenizer_kind = std::move(model.tokenizer_kind);
   head.run.tokenizer_blob = std::move(model.tokenizer_blob);
   return head;

@@ -53,7 +53,7 @@ TEST_P(ByteLevelExchangeTest, TokensStayWhatTheyWere) {
   const std::vector<std::string> texts = golden.at("tricky");
   const auto& ids = golden.at("tokenizers").at(GetParam().tokenizer).at("tricky");
   const std::string tokenizer = blob();
-  for (const std::size_t more_tokens : {0, 3}) {
+  for (const std::size_t more_tokens : {std::size_t{0}, std::size_t{3}}) {
     write_model(exported(tokenizer, more_tokens));
     const Imported back(path("out"));
     ASSERT_EQ(back.head.run.tokenizer_kind, data::kByteLevelKind) << back.head.tokenizer_note;

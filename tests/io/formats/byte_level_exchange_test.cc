@@ -94,5 +94,17 @@ TEST_F(ByteLevelTest, WhatLlamaCppSplitsOtherwiseIsRefused) {
               testing::HasSubstr("splits text"));
 }
 
+TEST_F(ByteLevelTest, TokensThatAreNoTextAreRefused) {
+  data::ByteLevelTables tables =
+      data::byte_level_tables(read_file(kTokenizers / "gpt2.json"), "gpt2");
+  tables.tokens.back().text = "\xC8";
+  try {
+    data::byte_level_json(tables, "a.gguf");
+    FAIL() << "it was written";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("a.gguf: its tokenizer has a token"));
+  }
+}
+
 }  // namespace
 }  // namespace cllm::io

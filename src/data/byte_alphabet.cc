@@ -1,4 +1,4 @@
-#include "byte_alphabet.h"
+#include "cllm/data/byte_alphabet.h"
 
 #include <array>
 #include <cstdint>

@@ -2,11 +2,11 @@
 #include <nlohmann/json.hpp>
 
 #include "cllm/base/error.h"
-#include "cllm/base/utf8.h"
 #include "cllm/data/byte_level.h"
 #include "strict_json.h"
 #include "tokenizer_files.h"
 #include "tokenizer_json.h"
+#include "unicode.h"
 
 namespace cllm::data {
 namespace {
@@ -31,15 +31,6 @@ std::string name_of(const WordSplitter& splitter) {
     }
   }
   return {};
-}
-
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const std::size_t length = utf8_length(text);
-    if (length == 0) return false;
-    text.remove_prefix(length);
-  }
-  return true;
 }
 
 }  // namespace
@@ -73,7 +64,8 @@ std::string byte_level_json(const ByteLevelTables& tables, const std::string& na
     fail("{}: how its tokenizer splits text ({:?}) is not known here", name, tables.split);
   }
   const auto require_text = [&](const std::string& text) {
-    if (!is_utf8(text)) fail("{}: its tokenizer has a token or a merge that isn't UTF-8", name);
+    if (well_formed_length(text) < text.size())
+      fail("{}: its tokenizer has a token or a merge that isn't UTF-8", name);
   };
   for (const ByteLevelTables::Token& token : tables.tokens) require_text(token.text);
   for (const std::string& merge : tables.merges) require_text(merge);

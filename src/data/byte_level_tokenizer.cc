@@ -6,8 +6,8 @@
 #include <unordered_map>
 #include <utility>
 
-#include "byte_alphabet.h"
 #include "cllm/base/error.h"
+#include "cllm/data/byte_alphabet.h"
 #include "tokenizer_json.h"
 #include "unicode.h"
 

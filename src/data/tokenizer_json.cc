@@ -10,8 +10,8 @@
 #include <unordered_set>
 #include <utility>
 
-#include "byte_alphabet.h"
 #include "cllm/base/error.h"
+#include "cllm/data/byte_alphabet.h"
 #include "strict_json.h"
 
 namespace cllm::data {

@@ -23,8 +23,6 @@ constexpr Usual kUsual[] = {
     {"adamw", 0.001, 0.1, train::Decay::kCosine, false},
 };
 
-constexpr double kUsualDecayPart = 0.2;
-
 }  // namespace
 
 void declare_schedule_options(CLI::App& app, TrainSettings& s) {
@@ -43,7 +41,8 @@ void declare_schedule_options(CLI::App& app, TrainSettings& s) {
                                                 {"constant", train::Decay::kConstant}}),
            "how the learning rate falls after warm-up; wsd: in the last part of the steps [linear; "
            "with adamw cosine]");
-  training("--decay-part", s.decay_part, "share of the steps in which --schedule wsd falls [0.2]");
+  training("--decay-part", s.decay_part, "share of the steps in which --schedule wsd falls")
+      ->capture_default_str();
 }
 
 void declare_optimizer_options(CLI::App& app, TrainSettings& s) {
@@ -78,7 +77,6 @@ void resolve_optimizer(const CLI::App& app, TrainSettings& s) {
   if (!given("--lr")) s.learning_rate = usual.learning_rate;
   if (!given("--min-lr")) s.min_learning_rate = usual.end * s.learning_rate;
   if (!given("--schedule")) s.decay = usual.decay;
-  if (!given("--decay-part")) s.decay_part = kUsualDecayPart;
 }
 
 }  // namespace cllm::cli

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "cllm/base/error.h"
+#include "cllm/data/byte_alphabet.h"
 #include "cllm/data/tokenizer.h"
 
 namespace cllm::io {
@@ -35,19 +36,8 @@ constexpr Pre kPres[] = {{"gpt2", "gpt-2", false, false},
                          {"qwen2", "qwen2", false, true},
                          {"smollm", "smollm", false, false}};
 
-/// How byte-level BPE writes a byte: printable ones of Latin-1 as themselves, the other 68, in
-/// order, as U+0100 and on.
 std::string character_of_byte(int byte) {
-  const auto is_printable = [](int b) {
-    return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-  };
-  int code = byte;
-  if (!is_printable(byte)) {
-    code = 0x100;
-    for (int b = 0; b < byte; ++b) code += is_printable(b) ? 0 : 1;
-  }
-  if (code < 0x80) return std::string(1, static_cast<char>(code));
-  return {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 0x3F))};
+  return data::in_byte_alphabet(std::string(1, static_cast<char>(byte)));
 }
 
 std::vector<std::string> characters_of_bytes() {

@@ -63,12 +63,12 @@ struct TrainSettings {
   std::size_t micro_batch = 0;
   std::uint64_t seed = 1;
 
-  // 0, nothing or empty: what is usual with the optimizer.
+  // 0, nothing or empty: what is usual with the optimizer, or follows from the steps.
   double learning_rate = 0;
   double min_learning_rate = 0;
   std::uint64_t warmup = 0;
   std::optional<train::Decay> decay;
-  double decay_part = 0;
+  double decay_part = train::Schedule().decay_part;
   train::OptimizerOptions optimizer = {.name = ""};
 
   int threads = 0;              ///< 0: the processors of this rank

@@ -233,6 +233,9 @@ requeue() {
     say "cancelled, or requeued by Slurm"
     exit "$kToBeContinued"
   fi
+  # From here on Slurm's signal is its answer: to on_signal it would be somebody who wants the nodes,
+  # and a start that led nowhere would not count.
+  trap '' TERM USR1 USR2
   # A busy controller may not answer at once; what it refuses, it refuses for good.
   for pause in 2 5 10 20 0; do
     if words=$(scontrol requeue "$job" 2>&1); then

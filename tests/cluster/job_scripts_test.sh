@@ -242,6 +242,16 @@ test_jobs_that_keep_failing_give_up_with_the_reason() {
   expect_match "what is said" "$said" "CLLM_TRIES is 'some'"
 }
 
+# Slurm ends the script that asks for the queue, maybe before it has heard the answer.
+test_slurms_answer_is_no_reason_for_another_start() {
+  begin
+  stand_in cllm-dist 'echo "cllm-dist: --data: no such file" >&2; exit 1'
+  stand_in scontrol 'echo "scontrol $*" >>called; kill -TERM "$JOB_SHELL"; sleep 0.2'
+  job CLLM_TRIES=2 -- --out run
+  requeued || fail "it was not requeued"
+  expect_equal "the count" "$(head -n 1 run/starts)" '1 11 '
+}
+
 # A node that dies takes the script with it.
 test_starts_that_leave_no_word_count() {
   begin

@@ -37,7 +37,7 @@ bool is_binder(std::string_view command) {
 
 /// How the names of Open MPI's launchers and daemons begin, of which one starts the ranks of a
 /// host.
-constexpr const char* kLaunchers[] = {"mpirun", "mpiexec", "orte", "prte"};
+constexpr const char* kMpiLaunchers[] = {"mpirun", "mpiexec", "orte", "prte"};
 
 struct Process {
   std::string name;
@@ -60,7 +60,7 @@ std::vector<int> launcher_processors() {
   for (int process = ::getppid(); process > 1;) {
     const Process at = read_process(process);
     const bool is_launcher = std::ranges::any_of(
-        kLaunchers, [&](const char* name) { return at.name.starts_with(name); });
+        kMpiLaunchers, [&](const char* name) { return at.name.starts_with(name); });
     if (is_launcher) return available_processors(process);
     process = at.parent;
   }

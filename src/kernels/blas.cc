@@ -12,6 +12,7 @@
 #include "cllm/base/disk.h"
 #include "cllm/base/error.h"
 #include "cllm/base/memory.h"
+#include "products.h"
 
 namespace cllm::kernels {
 namespace {
@@ -51,11 +52,10 @@ CBLAS_TRANSPOSE cblas(Transpose t) { return t == Transpose::kYes ? CblasTrans : 
 
 }  // namespace
 
-void sgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::size_t n,
-           std::size_t k, float alpha, const float* a, std::size_t lda, const float* b,
-           std::size_t ldb, float beta, float* c, std::size_t ldc) {
-  cblas_sgemm(CblasRowMajor, cblas(transpose_a), cblas(transpose_b), checked(m), checked(n),
-              checked(k), alpha, a, checked(lda), b, checked(ldb), beta, c, checked(ldc));
+void multiply_by_blas(const Product& p, float*) {
+  cblas_sgemm(CblasRowMajor, cblas(p.transpose_a), cblas(p.transpose_b), checked(p.m), checked(p.n),
+              checked(p.k), p.alpha, p.a, checked(p.lda), p.b, checked(p.ldb), p.beta, p.c,
+              checked(p.ldc));
 }
 
 void dgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::size_t n,

@@ -108,14 +108,14 @@ std::vector<std::string> each(const std::vector<Site>& sites, std::string Site::
 
 }  // namespace
 
-Site this_site(int threads, const std::string& kernels, const std::string& blas) {
+Site this_site(int threads, const std::string& kernels, const std::string& products) {
   const double quota = processor_quota();
   return {.host = host_name(),
           .processors = available_processors(),
           .threads = threads,
           .model = processor_model(),
           .kernels = kernels,
-          .blas = blas,
+          .products = products,
           .memory = total_memory(),
           .quota = std::isfinite(quota) ? quota : 0};
 }
@@ -250,19 +250,21 @@ void require_same_kernels(const std::vector<Site>& sites) {
 }
 
 std::string mixture_warning(const std::vector<Site>& sites) {
+  const auto is_of_blas = [](const Site& site) { return site.products.starts_with("OpenBLAS"); };
+  if (std::ranges::none_of(sites, is_of_blas)) return {};
   const std::vector<std::string> models = each(sites, &Site::model),
-                                 blas = each(sites, &Site::blas);
+                                 products = each(sites, &Site::products);
   const std::vector<std::size_t> other_models = unlike_rank_0(models);
-  const std::vector<std::size_t> other_blas = unlike_rank_0(blas);
-  if (other_models.empty() && other_blas.empty()) return {};
-  const std::vector<std::size_t>& others = other_blas.empty() ? other_models : other_blas;
-  const auto kind_of = [&](std::size_t rank) { return models[rank] + " with " + blas[rank]; };
+  const std::vector<std::size_t> other_products = unlike_rank_0(products);
+  if (other_models.empty() && other_products.empty()) return {};
+  const std::vector<std::size_t>& others = other_products.empty() ? other_models : other_products;
+  const auto kind_of = [&](std::size_t rank) { return models[rank] + " with " + products[rank]; };
   return fmt::format(
       "ranks have processors that may round matrix products differently: {} with {}, rank 0 (host "
-      "{}) with {}; a run with --reduce exact then gives the same bits on the same hosts alone{}",
+      "{}) with {}; a run with --reduce exact then gives the same bits on the same hosts alone; "
+      "without --products openblas they round alike",
       ranks_text(others, each(sites, &Site::host)), kind_of(others.front()), sites.front().host,
-      kind_of(0),
-      other_blas.empty() ? "" : ", unless the same OPENBLAS_CORETYPE is set for all ranks");
+      kind_of(0));
 }
 
 std::vector<std::string> site_table(const std::vector<Site>& sites) {
@@ -279,7 +281,7 @@ std::vector<std::string> site_table(const std::vector<Site>& sites) {
                          ? fmt::format("{}", least.threads)
                          : fmt::format("{}-{}", least.threads, most.threads),
                      fmt::format("{}", processors.size()), memory_text(first.memory),
-                     fmt::format("{}; {} kernels; {}", first.model, first.kernels, first.blas)};
+                     fmt::format("{}; {} kernels; {}", first.model, first.kernels, first.products)};
     const auto same = std::ranges::find(groups, row, [](const auto& group) { return group.first; });
     if (same == groups.end()) {
       groups.push_back({row, {name}});
@@ -316,7 +318,7 @@ std::uint64_t ranks_beside(const std::vector<Site>& sites, int rank) {
 std::vector<Site> gather_sites(Site mine, ProcessGroup& process_group) {
   const nlohmann::json text = {{"host", mine.host},           {"processors", mine.processors},
                                {"threads", mine.threads},     {"model", mine.model},
-                               {"kernels", mine.kernels},     {"blas", mine.blas},
+                               {"kernels", mine.kernels},     {"products", mine.products},
                                {"memory", mine.memory},       {"quota", mine.quota},
                                {"permitted", mine.permitted}, {"default", mine.is_bound_by_default},
                                {"bound_to", mine.bound_to},   {"remedy", mine.remedy}};
@@ -328,7 +330,7 @@ std::vector<Site> gather_sites(Site mine, ProcessGroup& process_group) {
                      .threads = site.at("threads"),
                      .model = site.at("model"),
                      .kernels = site.at("kernels"),
-                     .blas = site.at("blas"),
+                     .products = site.at("products"),
                      .memory = site.at("memory"),
                      .quota = site.at("quota"),
                      .permitted = site.at("permitted"),

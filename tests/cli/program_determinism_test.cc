@@ -10,11 +10,11 @@ namespace {
 
 class DeterminismTest : public ProgramTest {
  protected:
-  /// The digests of parameters, m and v after 30 steps.
-  std::vector<std::string> trained(int ranks, const Arguments& more) {
+  /// The digests of parameters, m and v after so many steps.
+  std::vector<std::string> trained(int ranks, const Arguments& more, int steps = 30) {
     const std::string out = fmt::format("run-{}", ++runs_);
-    const Arguments options =
-        tiny(out, 30, Arguments{"--batch", "13", "--micro-batch", "1", "--eval-every", "0"} + more);
+    const Arguments options = tiny(
+        out, steps, Arguments{"--batch", "13", "--micro-batch", "1", "--eval-every", "0"} + more);
     // More threads than processors are warned of, so that stderr need not be empty.
     const ChildResult result = ranks == 1 ? program(options) : program_on(ranks, options);
     EXPECT_EQ(result.exit_code, 0) << result.err;
@@ -56,6 +56,19 @@ TEST_F(DeterminismTest, WithTeamsOfAnySize) {
     EXPECT_EQ(trained(2, micro_batches + Arguments{"--team", team, "--threads", "2"}), alone)
         << team;
   }
+}
+
+TEST_F(DeterminismTest, WithProductsOfAnyWidth) {
+  const auto trained_by = [&](const char* products, int steps) {
+    return trained(1, {"--products", products}, steps);
+  };
+  if (run({"grep", "-qw", "avx2", "/proc/cpuinfo"}).exit_code != 0) GTEST_SKIP() << "has no AVX2";
+  const std::vector<std::string> avx2 = trained_by("avx2", 30);
+  if (run({"grep", "-qw", "avx512vl", "/proc/cpuinfo"}).exit_code == 0) {
+    EXPECT_EQ(trained_by("avx512", 30), avx2);
+  }
+  EXPECT_EQ(trained_by("portable", 2), trained_by("avx2", 2));  // it is slow
+  EXPECT_NE(trained_by("openblas", 30), avx2) << "a difference would not be seen";
 }
 
 // Were this not so, the tests above would test nothing.

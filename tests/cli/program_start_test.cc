@@ -133,7 +133,8 @@ TEST_F(StartTest, OtherTokensOfTheSameLengthOnOneHostAreRefused) {
 
 TEST_F(StartTest, OtherBlasKernelsOnOneRankAreSaid) {
   const ChildResult result =
-      together(with({"OPENBLAS_CORETYPE=Sandybridge"}), with({"OPENBLAS_CORETYPE=Nehalem"}));
+      together(with({"CLLM_PRODUCTS=openblas", "OPENBLAS_CORETYPE=Sandybridge"}),
+               with({"CLLM_PRODUCTS=openblas", "OPENBLAS_CORETYPE=Nehalem"}));
   expect_runs(result);
   EXPECT_THAT(result.err,
               ContainsRegex("warning: ranks have processors that may round matrix products "
@@ -144,7 +145,10 @@ TEST_F(StartTest, AnotherProcessorOnOneRankIsSaid) {
   if (!may_mount()) GTEST_SKIP() << "needs the right to mount: run as root with unshare";
   write("cpuinfo", "processor\t: 0\nmodel name\t: Imaginary 9000\n");
   const ChildResult result =
-      together(plain(), privately("mount --bind cpuinfo /proc/cpuinfo && exec \"$@\"", plain()));
+      together(with({"CLLM_PRODUCTS=openblas"}),
+               privately("export CLLM_PRODUCTS=openblas; mount --bind cpuinfo /proc/cpuinfo && "
+                         "exec \"$@\"",
+                         plain()));
   expect_runs(result);
   EXPECT_THAT(result.err, HasSubstr(" with Imaginary 9000 with OpenBLAS "));
 }
@@ -227,9 +231,10 @@ TEST_F(StartTest, ThreadsThatShareProcessorsAreSaid) {
 
 TEST_F(StartTest, ATableSaysWhatThereIs) {
   const ChildResult result = succeed_on(2, tiny("run", 5));
-  EXPECT_THAT(result.out,
-              ContainsRegex("\nhosts   host .* processors +memory  kind of processor\n"
-                            "        [^ ]+ +2 +1 +[0-9]+ +[0-9.]+ GB  .+; .+ kernels; OpenBLAS "));
+  EXPECT_THAT(
+      result.out,
+      ContainsRegex("\nhosts   host .* processors +memory  kind of processor\n"
+                    "        [^ ]+ +2 +1 +[0-9]+ +[0-9.]+ GB  .+; .+ kernels; .+ products\n"));
 }
 
 }  // namespace

@@ -72,7 +72,7 @@ check_includes() {
   only '(src|tests)/io/.*' '(hdf5/[a-z/]*)?(hdf5(_hl)?|H5[A-Za-z]*)\.h'
   only '(src|tests)/kernels/.*' '(openblas[a-z-]*/)?(cblas|f77blas|openblas_config)\.h'
   only 'src/lattice/.*' '(fplll/.*|fplll)\.h'
-  only '.*_avx2\.(cc|h)' '[a-z0-9]*intrin\.h'
+  only '.*_(avx2|avx512|x86)\.(cc|h)' '[a-z0-9]*intrin\.h'
   # A path upwards would go round the layers.
   only 'nobody' '([^">]*/)?\.\./[^">]*'
 }

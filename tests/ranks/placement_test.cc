@@ -115,26 +115,29 @@ TEST(Placement, SaysWhatLimitsProcessorsAndWhatWasDone) {
               ElementsAre(HasSubstr("host a and 1 more: the launcher bound a rank to 2 of 8 ")));
 }
 
-Site with(const std::string& host, const std::string& model, const std::string& blas,
+Site with(const std::string& host, const std::string& model, const std::string& products,
           const std::string& kernels = "avx2") {
   return {.host = host,
           .processors = kFour,
           .threads = 4,
           .model = model,
           .kernels = kernels,
-          .blas = blas,
+          .products = products,
           .memory = 64'000'000'000};
 }
 
-TEST(Placement, MixedProcessorsAreSaid) {
-  EXPECT_EQ(mixture_warning({with("a", "X", "Zen"), with("b", "X", "Zen")}), "");
-  EXPECT_THAT(mixture_warning({with("a", "X", "Zen"), with("b", "Y", "Zen")}),
-              AllOf(HasSubstr("rank 1 (host b) with Y with Zen, rank 0 (host a) with X with Zen"),
-                    Not(HasSubstr("OPENBLAS_CORETYPE"))));
+TEST(Placement, MixedProcessorsAreSaidWhereTheyMayRoundDifferently) {
+  const std::string zen = "OpenBLAS 1 Zen", haswell = "OpenBLAS 1 Haswell", own = "avx2 products";
+  EXPECT_EQ(mixture_warning({with("a", "X", zen), with("b", "X", zen)}), "");
+  EXPECT_EQ(mixture_warning({with("a", "X", own), with("b", "Y", "avx512 products")}), "");
   EXPECT_THAT(
-      mixture_warning({with("a", "X", "Zen"), with("b", "X", "Zen"), with("c", "X", "Haswell")}),
-      AllOf(HasSubstr("rank 2 (host c) with X with Haswell, rank 0 "),
-            HasSubstr("unless the same OPENBLAS_CORETYPE")));
+      mixture_warning({with("a", "X", zen), with("b", "Y", zen)}),
+      HasSubstr("rank 1 (host b) with Y with OpenBLAS 1 Zen, rank 0 (host a) with X with "));
+  EXPECT_THAT(mixture_warning({with("a", "X", zen), with("b", "X", zen), with("c", "X", haswell)}),
+              AllOf(HasSubstr("rank 2 (host c) with X with OpenBLAS 1 Haswell, rank 0 "),
+                    HasSubstr("without --products openblas")));
+  EXPECT_THAT(mixture_warning({with("a", "X", own), with("b", "X", zen)}),
+              HasSubstr("rank 1 (host b) with X with OpenBLAS 1 Zen, rank 0 "));
 }
 
 TEST(Placement, DifferentKernelsAreRefused) {

@@ -7,19 +7,14 @@
 #include <string_view>
 #include <vector>
 
+#include "cllm/kernels/products.h"
+
 namespace cllm::kernels {
 
-enum class Transpose { kNo, kYes };
-
-/// C (m, n) = alpha op(A) (m, k) · op(B) (k, n) + beta C; row-major, with row strides lda, ldb, ldc
-/// in elements. Runs on the calling thread alone; may be called from several threads at once. This
-/// header is the only door to BLAS and LAPACK. Throws Error where a size exceeds what BLAS can
-/// count.
-void sgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::size_t n,
-           std::size_t k, float alpha, const float* a, std::size_t lda, const float* b,
-           std::size_t ldb, float beta, float* c, std::size_t ldc);
-
-/// The same in double.
+/// C (m, n) = alpha op(A) (m, k) · op(B) (k, n) + beta C, in double; row-major, with row strides
+/// lda, ldb, ldc in elements. Runs on the calling thread alone; may be called from several threads
+/// at once. This header is the only door to BLAS and LAPACK; products of floats have theirs in
+/// products.h. Throws Error where a size exceeds what BLAS can count.
 void dgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::size_t n,
            std::size_t k, double alpha, const double* a, std::size_t lda, const double* b,
            std::size_t ldb, double beta, double* c, std::size_t ldc);

@@ -15,7 +15,7 @@ struct Site {
   int threads = 0;              ///< 0 where none were asked for
   std::string model = {};       ///< of the host's processors
   std::string kernels = {};     ///< the name of their implementation
-  std::string blas = {};        ///< version and core
+  std::string products = {};    ///< what decides the bits of matrix products
   std::uint64_t memory = 0;     ///< bytes that the ranks of the host may use together
   /// How many processors' time the host's ranks may use together; 0 for no limit.
   double quota = 0;
@@ -38,7 +38,7 @@ std::vector<int> fair_share(const std::vector<Site>& sites, std::size_t rank,
                             const std::vector<std::vector<int>>& cores);
 
 /// That of this process, with `threads` as they were asked for.
-Site this_site(int threads, const std::string& kernels, const std::string& blas);
+Site this_site(int threads, const std::string& kernels, const std::string& products);
 
 /// The threads of each rank: those asked for, else its processors, shared evenly with the other
 /// ranks of its host that may run on them, and no more than its part of the host's quota; at least
@@ -53,9 +53,10 @@ std::vector<std::string> placement_warnings(const std::vector<Site>& sites);
 /// that leave processors idle, quotas. One sentence each, the same on every rank.
 std::vector<std::string> placement_notes(const std::vector<Site>& sites);
 
-/// Note [Mixed processors]: BLAS has other kernels for other processors, which round differently.
-/// Ranks then sum the same integers, and keep the same weights; but these depend on which rank
-/// computed which micro-batch, so that --reduce exact gives the same bits on the same hosts alone.
+/// Note [Mixed processors]: products of our own have the same bits on all processors, but OpenBLAS
+/// has other kernels for other processors, which round differently. With it ranks sum the same
+/// integers, and keep the same weights; but these depend on which rank computed which micro-batch,
+/// so that --reduce exact gives the same bits on the same hosts alone.
 /// Implementations of our own kernels also take the optimizer's step, which all ranks must take
 /// alike.
 ///

@@ -10,6 +10,7 @@
 #include "cllm/cli/machine/step_bench.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/kernels/blas.h"
+#include "cllm/kernels/products.h"
 #include "cllm/model/flops.h"
 #include "cllm/ranks/agreement.h"
 #include "cllm/train/progress.h"
@@ -62,22 +63,25 @@ void bench_command(const CLI::App& app, BenchSettings& settings, ProcessGroup& p
     if (settings.steps < 1) fail("--steps 0: give at least 1");
     resolve_step(app, s);
   });
-  const Machine machine = prepare_machine(s.threads, process_group);
+  const Machine machine = prepare_machine(s.threads, s.products, process_group);
   const int threads = machine.threads;
   ranks::in_agreement(process_group,
                       [&] { process_group.use(s.allreduce.value_or(kUsualAllreduce)); });
   StepBench bench(s, machine, process_group);
   std::optional<ProductBench> product;
-  ranks::in_agreement(process_group, [&] { product.emplace(bench.trainer().pool(), kProduct); });
+  ranks::in_agreement(process_group, [&] {
+    product.emplace(bench.trainer().pool(), kProduct, kernels::find_products("openblas"));
+  });
 
   // The product is measured now and then between the steps, so that both see the same machine.
-  std::vector<double> products, seconds, exposed, hidden;
+  std::vector<double> products, peaks, seconds, exposed, hidden;
   double first_loss = 0, last_loss = 0;
   Shares shares;
   constexpr std::uint64_t kWarmUp = 2;
   const std::uint64_t product_every = (kWarmUp + settings.steps + kProducts - 1) / kProducts;
   for (std::uint64_t step = 0; step < kWarmUp + settings.steps; ++step) {
     if (step % product_every == 0) products.push_back(product->run());
+    peaks.push_back(register_peak(bench.trainer().pool()));
     for (Recorder& recorder : bench.trainer().pool().recorders()) recorder.reset();
     const train::StepReport report = bench.step();
     if (step == 0) first_loss = report.loss;
@@ -88,19 +92,22 @@ void bench_command(const CLI::App& app, BenchSettings& settings, ProcessGroup& p
     hidden.push_back(report.hidden_communication_seconds);
     for (const Recorder& recorder : bench.trainer().pool().recorders()) shares.add(recorder);
   }
-  std::vector<std::int64_t> rate = {static_cast<std::int64_t>(median(products))};
+  std::vector<std::int64_t> rate = {static_cast<std::int64_t>(median(products)),
+                                    static_cast<std::int64_t>(median(peaks))};
   process_group.all_reduce(rate);
   if (process_group.rank() != 0) return;
 
   const double step_seconds = median(seconds);
   const double tokens = static_cast<double>(s.batch * s.shape.context) / step_seconds;
   const double flops = tokens * model::training_flops_per_token(bench.layout());
-  const auto sgemm = static_cast<double>(rate[0]);
+  const auto sgemm = static_cast<double>(rate[0]), peak = static_cast<double>(rate[1]);
   double all = 0;
   for (const double each : seconds) all += each;
   all *= threads;
   const nlohmann::ordered_json result = {{"tokens_per_s", tokens},
                                          {"step_seconds", step_seconds},
+                                         {"share_of_peak", flops / peak},
+                                         {"peak_gflops", peak / 1e9},
                                          {"share_of_sgemm", flops / sgemm},
                                          {"sgemm_gflops", sgemm / 1e9},
                                          {"model_gflops", flops / 1e9},
@@ -113,6 +120,7 @@ void bench_command(const CLI::App& app, BenchSettings& settings, ProcessGroup& p
                                          {"reduce", reduce_format().write(s.reduce)},
                                          {"optimizer", s.optimizer.name},
                                          {"kernels", machine.kernels.name},
+                                         {"products", kernels::products().name},
                                          {"blas", kernels::blas_description()},
                                          {"communication_seconds", median(exposed)},
                                          {"hidden_communication_seconds", median(hidden)},
@@ -136,17 +144,19 @@ void bench_command(const CLI::App& app, BenchSettings& settings, ProcessGroup& p
              count_text(static_cast<double>(bench.layout().parameter_count())));
   fmt::print("batch           {} x {} tokens in micro-batches of {}, token blocks of {}\n", s.batch,
              s.shape.context, s.micro_batch, s.token_block);
-  fmt::print("machine         {} rank{} with {} thread{} in {} team{}, {} kernels, {}\n",
+  fmt::print("machine         {} rank{} with {} thread{} in {} team{}, {} kernels, {}; {}\n",
              process_group.size(), process_group.size() == 1 ? "" : "s", threads,
              threads == 1 ? "" : "s", bench.trainer().teams().size(),
              bench.trainer().teams().size() == 1 ? "" : "s", machine.kernels.name,
-             kernels::blas_description());
+             kernels::products_text(), kernels::blas_description());
   fmt::print("optimizer       {}\n", s.optimizer.name);
   fmt::print("step            {:.4f} s, median of {}\n", step_seconds, settings.steps);
   fmt::print("tokens/s        {}\n", count_text(tokens));
   fmt::print("model FLOP/s    {:.1f} G\n", flops / 1e9);
-  fmt::print("sgemm {}^3     {:.1f} G\n", kProduct, sgemm / 1e9);
-  fmt::print("share of sgemm  {:.3f}\n", flops / sgemm);
+  fmt::print("register peak   {:.1f} G\n", peak / 1e9);
+  fmt::print("share of peak   {:.3f}\n", flops / peak);
+  fmt::print("OpenBLAS {}^3  {:.1f} G\n", kProduct, sgemm / 1e9);
+  fmt::print("share of that   {:.3f}\n", flops / sgemm);
   fmt::print("of the threads' time:\n");
   for (const auto& [name, share] : result["shares"].items()) {
     std::string label = name;

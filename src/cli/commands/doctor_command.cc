@@ -122,7 +122,7 @@ class Examination {
     const Stopwatch clock;
     say("cllm-dist {}: what a run finds here, on {} rank{}", version(), process_group_.size(),
         process_group_.size() == 1 ? "" : "s");
-    attempt([&] { machine_.emplace(prepare_machine(s_.threads, process_group_)); });
+    attempt([&] { machine_.emplace(prepare_machine(s_.threads, s_.products, process_group_)); });
     if (machine_) {
       look_at_machine();
       look_at_products();
@@ -197,6 +197,7 @@ class Examination {
 
   /// The core that OpenBLAS should compute with here; empty where it does well.
   static std::string better_core() {
+    if (kernels::products().has_fixed_order()) return {};
     const std::string name = kernels::blas_name();
     return kernels::better_blas_core(kernels::blas_description(), name.substr(name.rfind(' ') + 1),
                                      kernels::vector_units(), nullptr)

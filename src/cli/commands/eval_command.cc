@@ -77,7 +77,7 @@ void eval_command(const EvalSettings& settings, ranks::ProcessGroup& process_gro
   ranks::in_agreement(process_group, [&] {
     if (settings.threads < 0) fail("--threads {}: give at least 1", settings.threads);
   });
-  const int threads = prepare_machine(settings.threads, process_group).threads;
+  const int threads = prepare_machine(settings.threads, {}, process_group).threads;
   std::optional<LoadedModel> loaded;
   data::DataPart part;
   std::optional<train::Evaluator> evaluator;

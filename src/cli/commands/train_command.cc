@@ -152,7 +152,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   const StartingPoint& start = request.start;
 
   // The processors: who has how many, and whether that makes sense.
-  const Machine machine = prepare_machine(s.threads, process_group);
+  const Machine machine = prepare_machine(s.threads, s.products, process_group);
   const std::vector<ranks::Site>& sites = machine.sites;
   const int threads = machine.threads;
   // Of its own: it may itself be a matter of all ranks.

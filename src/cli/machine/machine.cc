@@ -84,10 +84,15 @@ bool appears(const fs::path& path) {
 
 }  // namespace
 
-Machine prepare_machine(int threads, ranks::ProcessGroup& process_group) {
+Machine prepare_machine(int threads, const std::string& products,
+                        ranks::ProcessGroup& process_group) {
   const kernels::Kernels* kernels = nullptr;
-  in_agreement(process_group, [&] { kernels = &kernels::select_kernels(); });
-  ranks::Site site = ranks::this_site(threads, kernels->name, kernels::blas_name());
+  in_agreement(process_group, [&] {
+    kernels = &kernels::select_kernels();
+    if (!products.empty()) kernels::use_products(products);
+    kernels::products();  // that of the environment may be wrong
+  });
+  ranks::Site site = ranks::this_site(threads, kernels->name, kernels::products_text());
   read_binding(site);
   Machine machine{*kernels, ranks::gather_sites(site, process_group), 0};
   const auto rank = static_cast<std::size_t>(process_group.rank());

@@ -16,6 +16,7 @@
 #include "cllm/base/stopwatch.h"
 #include "cllm/cli/machine/step_bench.h"
 #include "cllm/cli/run/room.h"
+#include "cllm/kernels/products.h"
 #include "cllm/ranks/agreement.h"
 
 namespace cllm::cli {
@@ -40,7 +41,7 @@ constexpr std::size_t kDiskBytes = std::size_t{64} << 20, kDiskChunk = std::size
 
 double median_rate(int threads) {
   ThreadPool pool(threads);
-  ProductBench bench(pool, kProduct);
+  ProductBench bench(pool, kProduct, kernels::products());
   bench.run();  // touches everything
   std::vector<double> rates;
   for (int i = 0; i < kProducts; ++i) rates.push_back(bench.run());

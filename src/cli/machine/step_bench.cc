@@ -1,10 +1,11 @@
 #include "cllm/cli/machine/step_bench.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "cllm/base/random.h"
 #include "cllm/base/stopwatch.h"
-#include "cllm/kernels/blas.h"
+#include "cllm/kernels/products.h"
 #include "cllm/model/initialize.h"
 #include "cllm/ranks/agreement.h"
 
@@ -30,7 +31,8 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
-ProductBench::ProductBench(ThreadPool& pool, std::size_t size) : pool_(pool), size_(size) {
+ProductBench::ProductBench(ThreadPool& pool, std::size_t size, const kernels::Products& products)
+    : pool_(pool), size_(size), products_(products) {
   for (int i = 0; i < pool.size(); ++i) {
     for (int matrix = 0; matrix < 3; ++matrix) {
       matrices_.emplace_back(size * size);
@@ -44,11 +46,20 @@ double ProductBench::run() {
   Stopwatch clock;
   pool_.run([&](int thread, Recorder&) {
     AlignedBuffer<float>* m = &matrices_[static_cast<std::size_t>(thread) * 3];
-    kernels::sgemm(Transpose::kNo, Transpose::kNo, size_, size_, size_, 1.0f, m[0].data(), size_,
-                   m[1].data(), size_, 0.0f, m[2].data(), size_);
+    kernels::multiply(
+        products_, {Transpose::kNo, Transpose::kNo, size_, size_, size_, 1.0f, m[0].data(), size_,
+                    m[1].data(), size_, 0.0f, m[2].data(), size_});
   });
   const auto n = static_cast<double>(size_);
   return 2 * n * n * n * pool_.size() / clock.lap();
+}
+
+double register_peak(ThreadPool& pool) {
+  std::vector<double> peaks(static_cast<std::size_t>(pool.size()));
+  pool.run([&](int thread, Recorder&) {
+    peaks[static_cast<std::size_t>(thread)] = kernels::register_peak();
+  });
+  return std::accumulate(peaks.begin(), peaks.end(), 0.0);
 }
 
 void declare_step_options(CLI::App& app, TrainSettings& s) {

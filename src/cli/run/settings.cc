@@ -10,6 +10,7 @@
 #include "cllm/base/error.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/corpus/cooccurrence.h"
+#include "cllm/kernels/products.h"
 #include "cllm/train/replicas.h"
 #include "cllm/train/work_sharing.h"
 
@@ -145,6 +146,14 @@ std::optional<data::TokenizerSpec> tokenizer_spec(const std::string& tokenizer,
   fail("--special-tokens: only a new tokenizer can be given some; give --tokenizer bpe:N too");
 }
 
+Format<std::string> products_format() {
+  std::vector<std::pair<std::string_view, std::string>> names = {{"auto", ""}};
+  for (const kernels::Products& each : kernels::all_products()) {
+    names.emplace_back(each.name, each.name);
+  }
+  return one_of(names);
+}
+
 void declare_machine_options(CLI::App& app, TrainSettings& s) {
   const auto machine = group(app, "Machine");
   machine("--threads", s.threads, "threads of each rank [its share of the host's processors]");
@@ -158,6 +167,10 @@ void declare_machine_options(CLI::App& app, TrainSettings& s) {
                                                    {"ring", ranks::Allreduce::kRing},
                                                    {"flat", ranks::Allreduce::kFlat}}),
           "how ranks add up gradients: auto is ring, which measured best");
+  machine(
+      "--products", s.products, products_format(),
+      "code that computes matrix products: auto is the fastest of ours, which all give the same "
+      "bits");
 }
 
 void declare_train_options(CLI::App& app, TrainSettings& s) {

@@ -20,9 +20,11 @@ struct Machine {
 
 /// Looks at what all ranks have to compute with, widens the calling thread's affinity mask where
 /// Note [Binding] in ranks/placement.h says so, and prepares BLAS on each. `threads`: of each
-/// rank, or 0 for its share of its host's processors. All ranks call it alike. Throws
-/// ReplicatedError where a rank can't compute, or not as the others do.
-Machine prepare_machine(int threads, ranks::ProcessGroup& process_group);
+/// rank, or 0 for its share of its host's processors; `products`: a name, or empty for the usual
+/// ones. All ranks call it alike. Throws ReplicatedError where a rank can't compute, or not as the
+/// others do.
+Machine prepare_machine(int threads, const std::string& products,
+                        ranks::ProcessGroup& process_group);
 
 /// Throws Error unless the host of `rank` has memory for what its ranks are about to allocate, each
 /// as much as this one.

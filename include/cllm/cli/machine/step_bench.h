@@ -12,6 +12,7 @@
 #include "cllm/cli/machine/machine.h"
 #include "cllm/cli/run/settings.h"
 #include "cllm/data/sampler.h"
+#include "cllm/kernels/products.h"
 #include "cllm/model/model.h"
 #include "cllm/ranks/process_group.h"
 #include "cllm/train/trainer.h"
@@ -25,14 +26,18 @@ double median(std::vector<double> values);
 class ProductBench {
  public:
   /// `size`: rows and columns of each matrix. The thread pool must outlive it.
-  ProductBench(ThreadPool& pool, std::size_t size);
+  ProductBench(ThreadPool& pool, std::size_t size, const kernels::Products& products);
   double run();
 
  private:
   ThreadPool& pool_;
   std::size_t size_;
+  const kernels::Products& products_;
   std::vector<AlignedBuffer<float>> matrices_;  // three for each thread
 };
+
+/// The sum over the threads of kernels::register_peak, all at the same time.
+double register_peak(ThreadPool& pool);
 
 /// Tokens that a model of the preset is measured with where nothing else is asked for.
 std::uint64_t default_vocabulary(const std::string& preset);

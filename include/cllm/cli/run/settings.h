@@ -76,6 +76,7 @@ struct TrainSettings {
   std::size_t token_block = 0;  ///< 0: from batch and micro-batch
   train::Reduce reduce = train::Reduce::kExact;
   std::optional<ranks::Allreduce> allreduce;  ///< nothing: kUsualAllreduce
+  std::string products;                       ///< of kernels::all_products; empty: the usual ones
   StepRange trace;
 
   std::uint64_t evaluate_every = 0;

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace cllm::kernels {
+
+enum class Transpose { kNo, kYes };
+
+/// C (m, n) = alpha op(A) (m, k) · op(B) (k, n) + beta C; row-major, with row strides lda, ldb, ldc
+/// in elements. Where beta is 0, C is not read.
+struct Product {
+  Transpose transpose_a, transpose_b;
+  std::size_t m, n, k;
+  float alpha;
+  const float* a;
+  std::size_t lda;
+  const float* b;
+  std::size_t ldb;
+  float beta;
+  float* c;
+  std::size_t ldc;
+};
+
+/// Note [Order of products]
+///
+/// An element of a product is the sum over k of a(i, k) b(k, j). It is taken in blocks of
+/// kProductBlock k's: in each a chain of fused multiply-adds from 0, in the order of k; the block's
+/// sum times alpha is added to what the blocks before came to (the first one's to beta C, fused
+/// unless beta is 0 or 1). So it has the same bits whatever the width of vectors, the processor and
+/// the product's other rows and columns: elements share instructions, but never a sum. Products of
+/// few rows with a transposed B (`kFewRows`), which read B once and do little else, sum in
+/// kProductLanes chains, element k in chain k mod kProductLanes, that are added by halves.
+///
+/// Implementations are one source, products_body.h, for vectors of different width, and OpenBLAS,
+/// which sums in an order of its own that depends on the processor.
+inline constexpr std::size_t kProductBlock = 256;
+inline constexpr std::size_t kProductLanes = 32;
+inline constexpr std::size_t kFewRows = 4;
+
+/// One way to compute products.
+struct Products {
+  std::string_view name;  ///< "avx512", "avx2", "portable", "openblas"
+  bool (*runs_here)();    ///< whether this processor has its instructions
+  /// Runs on the calling thread alone, in a workspace of that thread (64-byte-aligned).
+  void (*multiply)(const Product& product, float* workspace);
+  /// So many rounds of fused multiply-adds that depend on no memory, and how many floating-point
+  /// operations they were; null where there is no such code.
+  std::uint64_t (*burst)(std::uint64_t rounds);
+
+  /// Whether its products have the order of Note [Order of products].
+  bool has_fixed_order() const { return burst != nullptr; }
+};
+
+/// All that this build has, the one that is usual first.
+std::span<const Products> all_products();
+
+/// The one that `sgemm` uses: the first that runs here, unless the environment's CLLM_PRODUCTS or
+/// `use_products` names another.
+const Products& products();
+
+/// The one of that name. Throws Error where there is none, or it doesn't run here.
+const Products& find_products(std::string_view name);
+
+/// Makes all later products of the process those of that name. Call it before threads compute any.
+/// Throws Error for a name that there isn't, or that doesn't run here.
+void use_products(std::string_view name);
+
+/// What decides the bits of its products, for people: "avx2 products", which have those of all that
+/// have a fixed order, or OpenBLAS' version and core.
+std::string products_text();
+
+/// Floating-point operations of a second that fused multiply-adds in registers reach on this
+/// thread, in a burst of some milliseconds: what no product exceeds.
+double register_peak();
+
+/// The product by `by`, on the calling thread alone; may be called from several threads at once. A
+/// thread's first one allocates what its later ones work in. Throws std::bad_alloc, and Error where
+/// OpenBLAS can't count a size.
+void multiply(const Products& by, const Product& product);
+
+/// The same by `products()`.
+void sgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::size_t n,
+           std::size_t k, float alpha, const float* a, std::size_t lda, const float* b,
+           std::size_t ldb, float beta, float* c, std::size_t ldc);
+
+}  // namespace cllm::kernels

@@ -60,6 +60,30 @@ TEST_P(InteropRoutes, LeadThereAndBack) {
             succeed(Arguments{"sample", "--checkpoint", "run"} + sample).out);
 }
 
+TEST_F(InteropTest, QuantisedWeightsAreFittedToAText) {
+  write("text.txt", sample_text(400));
+  succeed(tiny("run", 60, {"--family", "llama", "--data", "text.txt"}));
+  const auto loss_of = [&](const std::string& model) {
+    const auto lines = lines_of(succeed({"eval", "--checkpoint", model, "--data", "text.txt"}).out);
+    EXPECT_THAT(lines.at(2), testing::StartsWith("loss "));
+    return std::stod(lines.at(2).substr(5));
+  };
+  const auto added = [&](const std::string& name, const Arguments& more) {
+    const std::string said = succeed(Arguments{"export", "--checkpoint", "run", "--format", "gguf",
+                                               "--type", "q4_0", "--out", name} +
+                                     more)
+                                 .out;
+    EXPECT_EQ(count_lines(said, "calibrates  on text.txt"), more.empty() ? 0 : 1);
+    return loss_of(name) - loss_of("run");
+  };
+  const double plain = added("plain", {});
+  EXPECT_GT(plain, 0);
+  EXPECT_LT(added("fitted", {"--calibrate", "text.txt", "--threads", "2"}), plain / 2);
+  expect_one_sentence(program({"export", "--checkpoint", "run", "--format", "gguf", "--out", "f32",
+                               "--calibrate", "text.txt"}),
+                      "--calibrate: type f32");
+}
+
 TEST_F(InteropTest, RefusalsAreOneSentence) {
   succeed(tiny("run", 2, {"--family", "nanochat"}));
   const auto refused = [&](const Arguments& more, const std::string& why) {

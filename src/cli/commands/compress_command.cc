@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -13,10 +12,10 @@
 #include "cllm/base/processors.h"
 #include "cllm/cli/commands/commands.h"
 #include "cllm/cli/program.h"
+#include "cllm/cli/run/calibrate.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/cli/run/room.h"
 #include "cllm/compress/compress.h"
-#include "cllm/data/dataset.h"
 #include "cllm/io/compressed_model.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/ranks/agreement.h"
@@ -37,24 +36,6 @@ Format<lattice::Spacing> spacing_format() {
       {{"shaped", lattice::Spacing::kShaped}, {"equal", lattice::Spacing::kEqual}});
 }
 
-/// One line that is written over on a terminal; nothing elsewhere.
-class LiveLine {
- public:
-  void show(const std::string& text) {
-    if (!live_) return;
-    put(stdout, "\r\x1b[K" + text);
-    painted_ = true;
-  }
-  void clear() {
-    if (painted_) put(stdout, "\r\x1b[K");
-    painted_ = false;
-  }
-
- private:
-  bool live_ = ::isatty(STDOUT_FILENO) == 1;
-  bool painted_ = false;
-};
-
 void require_memory(const model::Layout& layout) {
   const auto needed = static_cast<double>(compress::compress_bytes(layout));
   const auto free = static_cast<double>(available_memory());
@@ -63,21 +44,6 @@ void require_memory(const model::Layout& layout) {
       "host {}: the lattices of all matrices take {:.1f} GB and {:.1f} GB are free; use a host "
       "with more memory",
       host_name(), needed / 1e9, free / 1e9);
-}
-
-/// Of a covariance of n inputs, as many positions say nothing about some directions.
-void warn_of_short_text(const data::TokenView& text, std::uint64_t sequences,
-                        const model::Layout& layout, const std::string& path) {
-  const std::uint64_t context = layout.config().context;
-  const std::uint64_t positions =
-      sequences == 0 ? text.size() : std::min(text.size(), sequences * context);
-  std::size_t widest = 0;
-  for (const model::Tensor& tensor : layout.tensors()) widest = std::max(widest, tensor.columns);
-  if (positions >= widest) return;
-  put(stderr,
-      fmt::format("warning: {} positions of {} say little about matrices with up to {} columns; "
-                  "give more text or --calibrate-sequences\n",
-                  positions, path, widest));
 }
 
 /// What /run/compression says.
@@ -174,21 +140,13 @@ void compress_command(const CompressSettings& settings, ranks::ProcessGroup& pro
            loaded.path.string());
     }
     const model::Layout& layout = loaded.model.layout();
-    const data::DataPart text = loaded.load_part(settings.calibrate, options.threads);
-    put(stdout, fmt::format("calibrates  on {} ({})\n", settings.calibrate, text.format));
-    if (text.lost_bytes > 0) {
-      put(stdout, fmt::format("note        {}: {}\n", settings.calibrate,
-                              data::lost_text(text.lost_bytes, text.source_bytes)));
-    }
     require_memory(layout);
     require_room(settings.out,
                  static_cast<std::uint64_t>(settings.bits / 8 *
                                             static_cast<double>(layout.parameter_count())));
-    warn_of_short_text(text.tokens, settings.sequences, layout, settings.calibrate);
     LiveLine line;
-    const auto statistics = compress::measure_sensitivity(
-        loaded.model, loaded.parameters.data(), text.tokens, settings.sequences, options.threads,
-        [&](double share) { line.show(fmt::format("calibrating {:.0f} %", 100 * share)); });
+    const auto statistics =
+        calibrate(loaded, settings.calibrate, settings.sequences, options.threads, line);
     const compress::CompressedParameters result =
         compress::compress(layout, loaded.parameters.span(), statistics, options,
                            [&](const std::string& what) { line.show(what); });

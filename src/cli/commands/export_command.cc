@@ -4,11 +4,15 @@
 
 #include "cllm/base/error.h"
 #include "cllm/base/output.h"
+#include "cllm/base/processors.h"
 #include "cllm/cli/commands/commands.h"
 #include "cllm/cli/program.h"
+#include "cllm/cli/run/calibrate.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/cli/run/room.h"
+#include "cllm/compress/block_rounding.h"
 #include "cllm/io/formats/export.h"
+#include "cllm/kernels/blas.h"
 #include "cllm/ranks/agreement.h"
 
 namespace cllm::cli {
@@ -37,7 +41,33 @@ void declare_export_options(CLI::App& app, ExportSettings& s) {
              "largest file of weights of an hf directory, in MB of a million bytes")
       ->type_name("MB")
       ->capture_default_str();
+  add_option(app, "--calibrate", s.calibrate,
+             "text or token FILE like what the model was trained on: weights of q8_0 and q4_0 are "
+             "rounded together, so that outputs on it change least [each by itself]")
+      ->type_name("FILE");
+  add_option(app, "--calibrate-sequences", s.sequences,
+             "evenly spaced sequences to read of it; 0 for all")
+      ->type_name("N")
+      ->capture_default_str();
+  add_option(app, "--threads", s.threads, "threads to calibrate with [all processors]")
+      ->type_name("N");
 }
+
+namespace {
+
+/// Moves the weights to what the type stores, by what their errors cost.
+void fit(const ExportSettings& settings, LoadedModel& loaded) {
+  const int threads = settings.threads > 0 ? settings.threads : useful_threads();
+  kernels::prepare_blas(threads);
+  LiveLine line;
+  const auto statistics = calibrate(loaded, settings.calibrate, settings.sequences, threads, line);
+  compress::round_to_blocks(settings.type, loaded.model.layout(), statistics, threads,
+                            loaded.parameters.span(),
+                            [&](const std::string& what) { line.show(what); });
+  line.clear();
+}
+
+}  // namespace
 
 void export_command(const ExportSettings& settings, ranks::ProcessGroup& process_group) {
   ranks::in_agreement(process_group, [&] {
@@ -50,9 +80,21 @@ void export_command(const ExportSettings& settings, ranks::ProcessGroup& process
     std::filesystem::path out = settings.out;
     if (!out.has_filename()) out = out.parent_path();
     require_place(out);
+    if (settings.threads < 0) fail("--threads {}: give at least 1", settings.threads);
+    if (!settings.calibrate.empty()) {
+      require_outside(out, "--calibrate", settings.calibrate);
+      if (io::block_elements(settings.type) == 1) {
+        fail(
+            "--calibrate: type {} rounds each weight by itself; leave it out, or give --type q8_0 "
+            "or "
+            "q4_0",
+            io::name_of(settings.type));
+      }
+    }
     LoadedModel loaded(settings.checkpoint);
     const model::Layout& layout = loaded.model.layout();
     require_room(out, io::bytes_of(settings.type, layout.parameter_count() / 32 * 32));
+    if (!settings.calibrate.empty()) fit(settings, loaded);
     const io::ExportedModel model{.run = loaded.run,
                                   .layout = layout,
                                   .parameters = loaded.parameters.span(),

@@ -94,6 +94,9 @@ struct ExportSettings {
   ExportFormat format = ExportFormat::kTransformers;
   io::ElementType type = io::ElementType::kF32;
   std::uint64_t shard_megabytes = 5000;
+  std::string calibrate;  ///< text that quantised weights are fitted to; empty: plain rounding
+  std::uint64_t sequences = 256;
+  int threads = 0;
 };
 
 struct BenchSettings {

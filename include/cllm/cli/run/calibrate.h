@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cllm/cli/run/checkpoints.h"
+#include "cllm/compress/calibration.h"
+
+namespace cllm::cli {
+
+/// One line that is written over on a terminal; nothing elsewhere.
+class LiveLine {
+ public:
+  LiveLine();
+  void show(const std::string& text);
+  void clear();
+
+ private:
+  bool live_;
+  bool painted_ = false;
+};
+
+/// What errors of the model's matrices cost on `text`, a text or token file: compress's
+/// measure_sensitivity on `sequences` evenly spaced windows (0: all), after saying what was read,
+/// and warning where it is little. Throws Error, naming the file.
+std::vector<compress::MatrixStatistics> calibrate(const LoadedModel& loaded,
+                                                  const std::string& text, std::uint64_t sequences,
+                                                  int threads, LiveLine& line);
+
+}  // namespace cllm::cli

@@ -1,12 +1,11 @@
 #include <fmt/format.h>
 
-#include <chrono>
-
 #include "cllm/base/digest.h"
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/data/builtin/builtin_corpus.h"
 #include "cllm/data/dataset.h"
+#include "preparing.h"
 #include "text_source.h"
 #include "token_survey.h"
 
@@ -14,38 +13,6 @@ namespace cllm::data {
 namespace {
 
 namespace fs = std::filesystem;
-
-using TokenizerPtr = std::shared_ptr<const Tokenizer>;
-
-/// Passes messages on, those about how far something is at most once a second.
-class Reporter {
- public:
-  explicit Reporter(const Progress& progress) : progress_(progress) {}
-
-  void say(const std::string& message) const {
-    if (progress_) progress_(message);
-  }
-  void note(const std::string& what) const { say("note    " + what); }
-  /// Says what the tokens of a text don't give back.
-  void loss(std::string_view what, std::uint64_t lost, std::uint64_t all) const {
-    if (lost > 0) note(fmt::format("{}: {}", what, lost_text(lost, all)));
-  }
-  void loss(std::string_view what, const TokenFileInfo& info) const {
-    loss(what, info.lost_bytes.value_or(0), info.source_bytes);
-  }
-  void fraction(std::string_view what, std::size_t done, std::size_t all) {
-    const auto now = std::chrono::steady_clock::now();
-    if (now - last_ < std::chrono::seconds(1)) return;
-    last_ = now;
-    say(fmt::format("{}: {} %", what, 100 * done / all));
-  }
-
- private:
-  const Progress& progress_;
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-};
-
-std::string short_digest(std::string_view hex) { return std::string(hex.substr(0, 16)); }
 
 /// nanoGPT's convention for a data set's directory.
 DataOptions with_nanogpt_directory(DataOptions options) {
@@ -59,30 +26,6 @@ DataOptions with_nanogpt_directory(DataOptions options) {
   return options;
 }
 
-bool is_builtin(const DataOptions& options) { return options.data == "builtin"; }
-
-bool names_token_file(const std::string& path) {
-  std::error_code ignored;
-  return !fs::is_directory(path, ignored) && is_token_file(path);
-}
-
-/// Raw bytes are accepted only where they were asked for, so that a compressed file given by
-/// mistake is not trained on as if it were text.
-bool wants_bytes(const DataOptions& options) {
-  return options.tokenizer && options.tokenizer->kind == TokenizerSpec::Kind::bytes;
-}
-
-TextReading reading_of(const DataOptions& options) {
-  return {wants_bytes(options), options.text_rules, options.document_separator};
-}
-
-TextSource open_text(const DataOptions& options) {
-  if (!is_builtin(options)) {
-    return TextSource(options.data, reading_of(options));
-  }
-  return TextSource(generate_builtin_corpus(options.builtin_seed, options.builtin_bytes).text);
-}
-
 /// Throws Error where a separator was given for what has none.
 void require_separable(const DataOptions& options) {
   if (options.document_separator.empty()) return;
@@ -90,56 +33,6 @@ void require_separable(const DataOptions& options) {
     fail("--document-separator: {} is no text that it could stand in; leave the option out",
          options.data);
   }
-}
-
-/// The tokenizer for a text. A trained one is kept in the cache, under the digest of what it was
-/// trained on; but nothing of the built-in corpus is.
-TokenizerPtr tokenizer_for_text(const DataOptions& options, std::string_view training_text,
-                                Reporter& reporter) {
-  if (options.known_tokenizer) return options.known_tokenizer;
-  const TokenizerSpec spec = options.tokenizer.value_or(TokenizerSpec{});
-  if (!spec.is_trained()) return build_tokenizer(spec, training_text);
-  const std::string training =
-      fmt::format("training the tokenizer {} on {} bytes of text", to_string(spec),
-                  std::min(training_text.size(), kMaxTrainingText));
-  if (is_builtin(options)) {
-    reporter.say(training);
-    return build_tokenizer(spec, training_text);
-  }
-  const std::string digest = digest_hex(std::as_bytes(std::span(training_text)));
-  const fs::path path =
-      options.cache / fmt::format("{}-{}-{}-{}.model", short_digest(digest),
-                                  spec.kind == TokenizerSpec::Kind::bpe ? "bpe" : "unigram",
-                                  spec.vocabulary,
-                                  spec.specials == SpecialTokens::kChatMl ? "chatml" : "endoftext");
-  if (fs::exists(path)) {
-    try {
-      TokenizerPtr cached = build_tokenizer({.kind = TokenizerSpec::Kind::file, .file = path}, {});
-      if (cached->vocabulary() == spec.vocabulary) {
-        reporter.say(fmt::format("tokenizer {}: cached in {}", to_string(spec), path.string()));
-        return cached;
-      }
-    } catch (const Error&) {
-      // A damaged cache is no reason to stop: what it held can be made again.
-    }
-  }
-  reporter.say(training);
-  TokenizerPtr tokenizer = build_tokenizer(spec, training_text);
-  make_directories(options.cache);
-  const std::string blob = tokenizer->blob();
-  write_atomically(path, std::as_bytes(std::span(blob)));
-  return tokenizer;
-}
-
-/// The same for all that a source has: throws Error where it lacks the tokens of a conversation.
-TokenizerPtr tokenizer_for_source(const DataOptions& options, const TextSource& source,
-                                  const TextSplit& split, Reporter& reporter) {
-  if (!options.known_tokenizer) {
-    source.require_tokens(options.tokenizer.value_or(TokenizerSpec{}));
-  }
-  TokenizerPtr tokenizer = tokenizer_for_text(options, split.train.text, reporter);
-  source.require_tokens(*tokenizer);
-  return tokenizer;
 }
 
 /// Returns the bytes that are lost.
@@ -241,37 +134,6 @@ PreparedPart prepare_builtin(std::string_view text, const Tokenizer& tokenizer, 
   part.source_bytes = text.size();
   part.token_digest = digest.hex();
   return part;
-}
-
-/// The tokenizer of a token file: the one it carries, or one given for a file that carries none.
-TokenizerPtr tokenizer_for_tokens(const DataOptions& options, const TokenFileInfo& info) {
-  TokenizerPtr carried, given;
-  if (!info.tokenizer_kind.empty()) {
-    carried = make_tokenizer(info.tokenizer_kind, info.tokenizer_blob);
-    if (carried->vocabulary() != info.vocabulary) {
-      fail("{} is corrupt: its vocabulary is {}, but its tokenizer's {}", options.data,
-           info.vocabulary, carried->vocabulary());
-    }
-  }
-  if (options.known_tokenizer) {
-    if (carried && carried->digest() != options.known_tokenizer->digest()) {
-      fail("{} was made with another tokenizer than the run's: give the text itself", options.data);
-    }
-    return options.known_tokenizer;
-  }
-  if (!options.tokenizer) return carried;
-  if (options.tokenizer->is_trained()) {
-    fail(
-        "{} holds tokens already, so --tokenizer {} cannot be trained on it: leave the option out, "
-        "or give the text",
-        options.data, to_string(*options.tokenizer));
-  }
-  given = build_tokenizer(*options.tokenizer, {});
-  if (carried && carried->digest() != given->digest()) {
-    fail("{} was made with another tokenizer than --tokenizer {}: leave the option out",
-         options.data, to_string(*options.tokenizer));
-  }
-  return given;
 }
 
 /// The validation file of `options`, with the tokens of `tokenizer`.

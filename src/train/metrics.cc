@@ -82,11 +82,15 @@ void MetricsLog::step(std::uint64_t state_step, std::uint64_t tokens_seen,
 
 void MetricsLog::evaluation(std::uint64_t state_step, std::uint64_t tokens_seen,
                             const Evaluation& evaluation) {
-  const nlohmann::ordered_json object = {{"step", state_step},
-                                         {"val_loss", evaluation.loss},
-                                         {"val_tokens", evaluation.positions},
-                                         {"tokens", tokens_seen},
-                                         {"seconds", {{"evaluation", evaluation.seconds}}}};
+  nlohmann::ordered_json object = {{"step", state_step},
+                                   {"val_loss", evaluation.loss},
+                                   {"val_tokens", evaluation.positions},
+                                   {"tokens", tokens_seen},
+                                   {"seconds", {{"evaluation", evaluation.seconds}}}};
+  for (const TextEvaluation& text : evaluation.texts) {
+    object["sources"].push_back(nlohmann::ordered_json{
+        {"data", text.name}, {"val_loss", text.loss}, {"val_tokens", text.positions}});
+  }
   write(object.dump());
 }
 

@@ -92,6 +92,9 @@ void Progress::evaluation(std::uint64_t state_step, const Evaluation& e) {
     text += fmt::format("  {:.3f} bits/byte", e.loss / bytes_per_token_ / std::numbers::ln2);
   }
   line(text);
+  for (const TextEvaluation& each : e.texts) {
+    line(fmt::format("  of {}: validation loss {:.4f}", each.name, each.loss));
+  }
 }
 
 void Progress::checkpoint(const SavedCheckpoint& saved) {

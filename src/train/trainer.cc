@@ -59,11 +59,11 @@ Trainer::TeamData::TeamData(int size, const model::Network& network, const Train
       targets(workspace.rows()) {}
 
 Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
-                 const TrainerOptions& options, data::TokenView tokens,
-                 const data::WindowSampler& sampler, ranks::ProcessGroup& process_group)
+                 const TrainerOptions& options, const data::Sequences& sequences,
+                 ranks::ProcessGroup& process_group)
     : model_(model),
       options_(options),
-      reader_(tokens, sampler, model.layout().config().context),
+      reader_(sequences),
       process_group_(process_group),
       micro_batches_(micro_batches_of(options, process_group)),
       pool_(options.threads, options.trace_events),

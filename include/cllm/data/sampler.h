@@ -28,6 +28,8 @@ class WindowSampler {
   std::uint64_t epoch_of(std::uint64_t sequence_index) const { return sequence_index / windows_; }
   /// W.
   std::uint64_t windows_per_epoch() const { return windows_; }
+  /// T.
+  std::uint64_t context() const { return context_; }
 
  private:
   std::uint64_t permute(std::uint64_t epoch, std::uint64_t index) const;

@@ -10,8 +10,7 @@
 
 #include "cllm/base/aligned_buffer.h"
 #include "cllm/base/thread_pool.h"
-#include "cllm/data/sampler.h"
-#include "cllm/data/token_file.h"
+#include "cllm/data/sequences.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/model.h"
 #include "cllm/ranks/process_group.h"
@@ -74,8 +73,7 @@ class Trainer {
   /// The references must outlive the trainer. Allocates everything that a step needs.
   /// Throws Error for options that make no sense, std::bad_alloc.
   Trainer(const model::Model& model, const kernels::Kernels& kernels, const TrainerOptions& options,
-          data::TokenView tokens, const data::WindowSampler& sampler,
-          ranks::ProcessGroup& process_group);
+          const data::Sequences& sequences, ranks::ProcessGroup& process_group);
 
   /// One step on all ranks.
   StepReport step(State& state);

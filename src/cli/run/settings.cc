@@ -100,6 +100,12 @@ Format<StepRange> step_range_format() {
               }};
 }
 
+Format<data::DataSource> source_format() {
+  return {.values = "PATH[:WEIGHT]",
+          .read = [](const std::string& text) { return data::parse_data_source(text); },
+          .write = [](const data::DataSource& source) { return data::to_string(source); }};
+}
+
 bool is_file_path(const std::string& value, std::initializer_list<std::string_view> words) {
   return !value.empty() && std::ranges::find(words, std::string_view(value)) == words.end();
 }
@@ -162,8 +168,10 @@ void declare_machine_options(CLI::App& app, TrainSettings& s) {
 
 void declare_train_options(CLI::App& app, TrainSettings& s) {
   const auto data = group(app, "Data");
-  data("--data", s.data, "FILE of text or JSON lines, DIR of them, token FILE, or builtin")
-      ->type_name("PATH")
+  add_list_option(app, "--data", s.data, source_format(),
+                  "FILE of text or JSON lines, DIR of them, token FILE, or builtin; several times, "
+                  "with weights, for a mixture")
+      ->group("Data")
       ->capture_default_str();
   data("--validation-data", s.validation_data,
        "text or token FILE to validate on [the last tenth of --data]")
@@ -340,7 +348,9 @@ void resolve(const CLI::App& app, TrainSettings& s, const std::optional<model::M
   train::SpikeDetector(s.spike_factor);
 
   while (s.out.size() > 1 && s.out.ends_with('/')) s.out.pop_back();
-  if (is_file_path(s.data, {"builtin"})) make_absolute(s.data);
+  for (data::DataSource& source : s.data) {
+    if (is_file_path(source.path, {"builtin"})) make_absolute(source.path);
+  }
   if (is_file_path(s.validation_data, {})) make_absolute(s.validation_data);
   if (data::names_tokenizer_file(s.tokenizer)) make_absolute(s.tokenizer);
 }

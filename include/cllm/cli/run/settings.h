@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cllm/cli/arguments.h"
+#include "cllm/data/mixture.h"
 #include "cllm/data/tokenizer.h"
 #include "cllm/model/config.h"
 #include "cllm/ranks/heartbeat.h"
@@ -43,7 +44,7 @@ inline constexpr ranks::Allreduce kUsualAllreduce = ranks::Allreduce::kRing;
 struct TrainSettings {
   std::string config;
 
-  std::string data = "builtin";
+  std::vector<data::DataSource> data = {{.path = "builtin"}};
   std::string validation_data;
   std::string document_separator;  ///< empty: a file of plain text is one document
   std::string tokenizer;           ///< empty: bytes, or what a token file carries

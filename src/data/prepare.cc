@@ -39,17 +39,20 @@ void require_separable(const DataOptions& options) {
 std::uint64_t encode_to_file(const MarkedText& text, const Tokenizer& tokenizer, int threads,
                              const fs::path& path, std::string_view what, Reporter& reporter) {
   std::optional<std::uint64_t> lost;
+  TokenMarks marks;
   const auto produce = [&](const AppendTokens& append) {
     std::size_t done = 0;
-    lost = encode_parallel(tokenizer, text, threads,
-                           [&](std::span<const std::uint32_t> tokens, std::size_t bytes) {
-                             append(tokens);
-                             done += bytes;
-                             reporter.fraction(what, done, text.text.size());
-                           });
+    lost = encode_parallel(
+        tokenizer, text, threads,
+        [&](std::span<const std::uint32_t> tokens, std::size_t bytes) {
+          append(tokens);
+          done += bytes;
+          reporter.fraction(what, done, text.text.size());
+        },
+        &marks);
     if (lost == 0 && tokenizer.lossless()) lost.reset();  // it never loses any
   };
-  write_token_file(path, tokenizer, bytes_of(text, tokenizer), produce, lost);
+  write_token_file(path, tokenizer, bytes_of(text, tokenizer), produce, lost, marks);
   return lost.value_or(0);
 }
 
@@ -58,7 +61,32 @@ PreparedPart part_of(const TokenFile& file, const fs::path& path, const std::str
           .count = file.tokens().size(),
           .source_bytes = file.info().source_bytes,
           .token_digest = digest,
-          .format = format_text(file.info())};
+          .format = format_text(file.info()),
+          .marks_digest = file.info().marks_digest};
+}
+
+/// What of a part counts, where not all does: tokens, and bytes that they came from.
+void count_targets(const TokenFile& file, std::uint64_t bytes, PreparedPart& part) {
+  const TokenMask mask(file.counted());
+  if (mask.empty()) return;
+  part.counted = mask.count(part.first, part.first + part.count);
+  part.counted_bytes = bytes;
+}
+
+/// Of the tokens of a whole text.
+PreparedPart text_part(const MarkedText& text, const TokenFile& file, const fs::path& path,
+                       const std::string& digest) {
+  PreparedPart part = part_of(file, path, digest);
+  part.is_one_document = text.cuts && count_documents(text) == 1;
+  count_targets(file, file.info().counted_bytes, part);
+  return part;
+}
+
+/// Whether a cached file, perhaps of an earlier version, says of documents what the text has.
+bool tells_documents(const TokenFile& file, const MarkedText& text) {
+  const bool has_many = text.cuts && count_documents(text) > 1;
+  return (file.document_starts().empty() ? !has_many : true) &&
+         (counts_wholly(text) || !file.info().marks_digest.empty());
 }
 
 /// Reads a file's tokens, once, unless what there is to be found is known; and throws Error where
@@ -81,10 +109,10 @@ TokenSurvey look_through(const TokenFile& file, const fs::path& path, const Deco
   return found;
 }
 
-/// Where the cache keeps the tokens of a text. Where marks become tokens, they count; where none
-/// does, so do none.
+/// Where the cache keeps the tokens of a text. Where marks are seen in them, they count; where none
+/// is, so do none.
 fs::path cached_tokens(const MarkedText& text, const Tokenizer& tokenizer, const fs::path& cache) {
-  const bool counts = has_tokens(text, tokenizer);
+  const bool counts = leaves_marks(text, tokenizer);
   const std::string digest =
       counts ? digest_of(text) : digest_hex(std::as_bytes(std::span(text.text)));
   return cache / fmt::format("{}-{}{}.tokens", short_digest(digest),
@@ -100,12 +128,13 @@ PreparedPart prepare_text(const MarkedText& text, const Tokenizer& tokenizer,
       const TokenFile file = TokenFile::open(path, TokenFile::Check::header);
       const bool tells_loss = file.info().lost_bytes || tokenizer.lossless();
       if (file.info().tokenizer_digest == tokenizer.digest() &&
-          file.info().source_bytes == bytes_of(text, tokenizer) && tells_loss) {
+          file.info().source_bytes == bytes_of(text, tokenizer) && tells_loss &&
+          tells_documents(file, text)) {
         const TokenSurvey found = look_through(file, path, {}, options, reporter);
         reporter.say(
             fmt::format("{}: {} tokens, cached in {}", what, file.tokens().size(), path.string()));
         reporter.loss(what, file.info());
-        return part_of(file, path, found.digest);
+        return text_part(text, file, path, found.digest);
       }
     } catch (const Error&) {
       reporter.say(fmt::format("{} is damaged and is made anew", path.string()));
@@ -118,7 +147,7 @@ PreparedPart prepare_text(const MarkedText& text, const Tokenizer& tokenizer,
   reporter.say(
       fmt::format("{}: {} tokens, written to {}", what, file.tokens().size(), path.string()));
   reporter.loss(what, file.info());
-  return part_of(file, path, file.info().token_digest);
+  return text_part(text, file, path, file.info().token_digest);
 }
 
 PreparedPart prepare_builtin(std::string_view text, const Tokenizer& tokenizer, int threads,
@@ -168,6 +197,7 @@ PreparedPart prepare_validation(const DataOptions& options, const Tokenizer* tok
   if (found.largest >= vocabulary) file.tokens().require_below(vocabulary, path);
   PreparedPart part = part_of(file, path, found.digest);
   if (part.source_bytes == 0) part.source_bytes = found.bytes_before;
+  count_targets(file, info.counted_bytes, part);
   return part;
 }
 
@@ -223,8 +253,10 @@ PreparedData prepare_from_tokens(const DataOptions& options, Reporter& reporter)
   const std::uint64_t all = file.tokens().size();
   const std::uint64_t train = is_split ? all / 10 * 9 + all % 10 * 9 / 10 : all;
   const bool is_counted = is_split || info.source_bytes == 0;  // a header's are of all tokens
-  const TokenSurvey found = look_through(
-      file, options.data, {is_counted ? tokenizer.get() : nullptr, train}, options, reporter);
+  const TokenSurvey found =
+      look_through(file, options.data,
+                   {is_counted ? tokenizer.get() : nullptr, train, TokenMask(file.counted())},
+                   options, reporter);
   if (found.largest >= prepared.vocabulary) {
     file.tokens().require_below(prepared.vocabulary, options.data);
   }
@@ -235,7 +267,10 @@ PreparedData prepare_from_tokens(const DataOptions& options, Reporter& reporter)
     prepared.validation.source_bytes = found.bytes_after;
     prepared.train.count = prepared.validation.first = train;
     prepared.validation.count = all - train;
+    count_targets(file, found.counted_before, prepared.train);
+    count_targets(file, found.counted_after, prepared.validation);
   } else {
+    count_targets(file, info.counted_bytes, prepared.train);
     prepared.validation =
         prepare_validation(options, tokenizer.get(), prepared.vocabulary, reporter);
   }

@@ -87,15 +87,15 @@ void check_softmax(const Array& dense, float scale, const Block& block) {
                                 .arrays = {scores, Array(block.rows)},
                                 .tolerances = {allowed.p, allowed.log_sum_exp},
                                 .call = [=](const Kernels& k, float* const* p) {
-                                  k.causal_softmax(p[0], p[1], scale, block.visible, nullptr, block.rows,
-                                                   block.columns, block.ld);
+                                  k.causal_softmax(p[0], p[1], scale, block.visible, nullptr,
+                                                   block.rows, block.columns, block.ld);
                                 }});
 
   // The second kernel is given the first's log-sum-exp, and both implementations the same one.
   Array p = scores;
   Array log_sum_exp(block.rows);
-  portable_kernels().causal_softmax(p.data(), log_sum_exp.data(), scale, block.visible, nullptr, block.rows,
-                                    block.columns, block.ld);
+  portable_kernels().causal_softmax(p.data(), log_sum_exp.data(), scale, block.visible, nullptr,
+                                    block.rows, block.columns, block.ld);
   std::vector<double> again(scores.size(), 0.0);
   for (std::size_t row = 0; row < block.rows; ++row) {
     const std::size_t n = std::min(block.columns, block.visible + row);
@@ -112,8 +112,8 @@ void check_softmax(const Array& dense, float scale, const Block& block) {
                                 .arrays = {scores, log_sum_exp},
                                 .tolerances = {again, {}},
                                 .call = [=](const Kernels& k, float* const* q) {
-                                  k.causal_probabilities(q[0], q[1], scale, block.visible,
-                                                         nullptr, block.rows, block.columns, block.ld);
+                                  k.causal_probabilities(q[0], q[1], scale, block.visible, nullptr,
+                                                         block.rows, block.columns, block.ld);
                                 }});
 }
 

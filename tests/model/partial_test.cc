@@ -21,12 +21,8 @@ using support::PartialExample;
 /// Documents of every length from one on, some of which end where a block of queries or a vector
 /// does not, and one that begins in another block than it ends.
 std::vector<support::Variant> variants() {
-  return support::all_variants({.layers = 2,
-                                .heads = 4,
-                                .channels = 16,
-                                .context = 90,
-                                .vocabulary = 29,
-                                .kv_heads = 2});
+  return support::all_variants(
+      {.layers = 2, .heads = 4, .channels = 16, .context = 90, .vocabulary = 29, .kv_heads = 2});
 }
 
 PartialExample example_of(const model::ModelConfig& config, std::uint64_t seed = 5) {
@@ -39,8 +35,7 @@ INSTANTIATE_TEST_SUITE_P(Variants, PartialTest, testing::ValuesIn(variants()),
                          support::NameOfParameter());
 
 TEST_P(PartialTest, TheReferenceAgreesWithTheComplexStep) {
-  const PartialExample e =
-      support::make_partial_example(GetParam().config, 2, 9, {0, 1, 4, 7}, 3);
+  const PartialExample e = support::make_partial_example(GetParam().config, 2, 9, {0, 1, 4, 7}, 3);
   const std::vector<double> gradients =
       support::partial_reference_gradients(e, e.whole.exact_parameters());
   const double tolerance = support::partial_tolerance(e, support::kDoubleRoundoff);
@@ -99,8 +94,8 @@ TEST_P(PartialTest, ATeamOfAnySizeGivesTheSameBits) {
     support::TrainingRoom room(model, {2, 83, 30}, team);
     std::vector<float> result(e.whole.layout.flat_size());
     for (int i = 0; i < 2; ++i) {
-      result.push_back(static_cast<float>(room.loss_and_gradient(
-          e.whole.parameters.data(), e.micro_batch(), 1.0f, result.data())));
+      result.push_back(static_cast<float>(
+          room.loss_and_gradient(e.whole.parameters.data(), e.micro_batch(), 1.0f, result.data())));
     }
     return result;
   };

@@ -173,18 +173,6 @@ std::uint64_t MixedData::training_tokens() const {
   return sum;
 }
 
-std::optional<double> MixedData::validation_bytes_per_token() const {
-  if (validated() == 1) return sources.front().validation.bytes_per_token();
-  const Mixture mixture(parts);
-  double sum = 0;
-  for (std::size_t i = 0; i < sources.size(); ++i) {
-    const std::optional<double> bytes = sources[i].validation.bytes_per_token();
-    if (!bytes) return {};
-    sum += mixture.share(i) * *bytes;
-  }
-  return sum;
-}
-
 MixedData open_mixture(const PreparedMixture& prepared, int threads) {
   MixedData data{.names = prepared.names,
                  .sources = {},

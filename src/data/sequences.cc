@@ -1,5 +1,6 @@
 #include "cllm/data/sequences.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "cllm/base/error.h"
@@ -12,30 +13,45 @@ Sequences::Sequences(std::vector<Source> sources, Mixture mixture)
     fail("a mixture of {} shares has {} sources; give a share to each", mixture_.size(),
          sources_.size());
   }
-  context_ = static_cast<std::size_t>(sources_.front().sampler.context());
+  context_ = static_cast<std::size_t>(sources_.front().order->context());
   for (const Source& source : sources_) {
-    if (source.sampler.context() != context_) fail("the sources of a mixture need one context");
+    if (source.order->context() != context_) fail("the sources of a mixture need one context");
   }
 }
 
 std::uint64_t Sequences::per_epoch() const {
   std::uint64_t sum = 0;
-  for (const Source& source : sources_) sum += source.sampler.windows_per_epoch();
+  for (const Source& source : sources_) sum += source.order->rows_per_epoch();
   return sum;
+}
+
+bool Sequences::counts_all() const {
+  return std::ranges::all_of(sources_, [](const Source& source) {
+    return source.rows.mask.empty() && source.order->has_whole_rows();
+  });
+}
+
+bool Sequences::has_begins() const {
+  return std::ranges::any_of(sources_,
+                             [](const Source& source) { return source.rows.documents.known(); });
+}
+
+void Sequences::read(std::uint64_t number, const RowView& out) const {
+  const Mixture::Place place = mixture_[number];
+  const Source& source = sources_[place.source];
+  source.rows.read(source.order->row(place.index), context_, out);
 }
 
 void Sequences::read_inputs(std::uint64_t number, std::uint32_t* inputs) const {
   const Mixture::Place place = mixture_[number];
   const Source& source = sources_[place.source];
-  source.tokens.copy(source.sampler.start(place.index), context_, inputs);
+  source.rows.read_inputs(source.order->row(place.index), context_, inputs);
 }
 
-void Sequences::read(std::uint64_t number, std::uint32_t* inputs, std::uint32_t* targets) const {
+std::uint64_t Sequences::counted(std::uint64_t number) const {
   const Mixture::Place place = mixture_[number];
   const Source& source = sources_[place.source];
-  const std::uint64_t start = source.sampler.start(place.index);
-  source.tokens.copy(start, context_, inputs);
-  source.tokens.copy(start + 1, context_, targets);
+  return source.rows.counted(source.order->row(place.index));
 }
 
 }  // namespace cllm::data

@@ -17,6 +17,16 @@ namespace {
 
 constexpr model::Purpose kPurpose = model::Purpose::kEvaluation;
 
+/// Room for the micro-batches of any of the texts.
+WindowMicroBatches::Tokens room_of(const std::vector<WindowMicroBatches>& texts) {
+  WindowMicroBatches::Tokens room = texts.front().make_room();
+  for (const WindowMicroBatches& text : texts) {
+    WindowMicroBatches::Tokens own = text.make_room();
+    if (own.begins.size() > 0) return own;
+  }
+  return room;
+}
+
 }  // namespace
 
 Evaluator::Evaluator(const model::Model& model, const std::vector<EvaluatedText>& texts,
@@ -27,7 +37,8 @@ Evaluator::Evaluator(const model::Model& model, const std::vector<EvaluatedText>
       process_group_(process_group),
       threads_(static_cast<std::size_t>(threads)) {
   for (const EvaluatedText& text : texts) {
-    micro_batches_.emplace_back(text.tokens, model.layout().config().context, sequences);
+    micro_batches_.emplace_back(text.rows, text.documents, model.layout().config().context,
+                                sequences);
     first_.push_back(first_.back() + micro_batches_.back().size());
   }
 }
@@ -50,7 +61,7 @@ std::vector<Evaluation> Evaluator::evaluate(const float* parameters, std::size_t
       Worker worker{
           .workspace = model::Workspace(model_.network(), micro_batches_.front().shape(), kPurpose),
           .scratch = model::Scratch(config.context, 0, kPurpose),
-          .tokens = micro_batches_.front().make_room()};
+          .tokens = room_of(micro_batches_)};
       for (std::size_t i = 0; i < mine.count; ++i) {
         const std::size_t place = share.first + mine.first + i;
         const auto text =
@@ -88,7 +99,7 @@ Evaluation Evaluator::evaluate(const float* parameters) {
   const std::vector<Evaluation> each = evaluate(
       parameters, texts_.size(),
       [](std::vector<LossSum>& sums, std::size_t text, const model::MicroBatch& micro_batch,
-         const float*, double loss) { sums[text].add(loss, micro_batch.rows()); });
+         const float*, double loss) { sums[text].add(loss, micro_batch.counted()); });
   if (each.size() == 1) return each.front();
   Evaluation all{.loss = 0, .positions = 0, .seconds = each.front().seconds};
   double weights = 0;
@@ -109,6 +120,7 @@ std::vector<Evaluation> Evaluator::evaluate_by_target(const float* parameters,
                   [&](std::vector<LossSum>& sums, std::size_t, const model::MicroBatch& micro_batch,
                       const float* losses, double) {
                     for (std::size_t row = 0; row < micro_batch.rows(); ++row) {
+                      if (micro_batch.targets[row] == kernels::kNoTarget) continue;
                       sums[class_of[micro_batch.targets[row]]].add(static_cast<double>(losses[row]),
                                                                    1);
                     }

@@ -74,6 +74,7 @@ void MetricsLog::step(std::uint64_t state_step, std::uint64_t tokens_seen,
                                      {"communication", r.communication_seconds},
                                      {"hidden_communication", r.hidden_communication_seconds},
                                      {"update", r.update_seconds}}}};
+  if (r.targets) object["targets"] = *r.targets;
   if (!r.overflowed.empty()) object["overflowed"] = r.overflowed;
   if (r.outcome == Outcome::kClipped) object["spike"] = "clipped";
   if (r.outcome == Outcome::kSkipped) object["spike"] = "skipped";

@@ -67,7 +67,6 @@ TEST_F(MixedDataTest, SharesAreByTokensOrByWeights) {
       load({parse_data_source(a_ + ":0.7"), parse_data_source(b_ + ":0.3")}, options("bytes"));
   EXPECT_THAT(weighted.parts, ElementsAre(7, 3));
   EXPECT_NE(digest_, without);
-  EXPECT_EQ(*weighted.validation_bytes_per_token(), 1.0);
   EXPECT_THAT(refusal({parse_data_source(a_ + ":0.7"), {b_}}, options("bytes")),
               HasSubstr("some sources have a weight and others none"));
   EXPECT_THAT(refusal({{a_}, {a_}}, options("bytes")), HasSubstr("given twice"));

@@ -110,15 +110,18 @@ TEST(Sequences, EachSourceKeepsItsOwnOrder) {
   constexpr std::size_t kContext = 8;
   const WindowSampler order_a(5, a.size(), kContext), order_b(5, b.size(), kContext);
   const Sequences alone_a(in_a, order_a), alone_b(in_b, order_b);
-  const Sequences mixed({{in_a, order_a}, {in_b, order_b}}, Mixture({2, 1}));
+  const auto source = [](const TokenView& tokens, const WindowSampler& order) {
+    return Sequences::Source{{tokens}, std::make_shared<WindowSampler>(order)};
+  };
+  const Sequences mixed({source(in_a, order_a), source(in_b, order_b)}, Mixture({2, 1}));
   EXPECT_EQ(mixed.per_epoch(), alone_a.per_epoch() + alone_b.per_epoch());
   std::vector<std::uint32_t> inputs(kContext), targets(kContext), own(kContext), own_targets = own;
   Counts read(2);
   for (std::uint64_t n = 0; n < 300; ++n) {
-    mixed.read(n, inputs.data(), targets.data());
-    const std::size_t source = inputs[0] >= 1000 ? 1 : 0;
-    const Sequences& alone = source == 0 ? alone_a : alone_b;
-    alone.read(read[source]++, own.data(), own_targets.data());
+    mixed.read(n, {inputs.data(), targets.data()});
+    const std::size_t from = inputs[0] >= 1000 ? 1 : 0;
+    const Sequences& alone = from == 0 ? alone_a : alone_b;
+    alone.read(read[from]++, {own.data(), own_targets.data()});
     ASSERT_EQ(inputs, own);
     ASSERT_EQ(targets, own_targets);
     mixed.read_inputs(n, own.data());
@@ -127,7 +130,7 @@ TEST(Sequences, EachSourceKeepsItsOwnOrder) {
   }
   EXPECT_THAT(read, ElementsAre(200, 100));
   EXPECT_THAT(error_of([&] {
-                Sequences({{in_a, order_a}}, Mixture({2, 1}));
+                Sequences({source(in_a, order_a)}, Mixture({2, 1}));
               }),
               HasSubstr("a share to each"));
 }

@@ -158,7 +158,7 @@ TEST_F(EvaluatorTest, TextsAreEvaluatedEachAndByTheirWeights) {
   const auto loss_of = [&](const data::TokenView& text) {
     return Evaluator(model, text, 0, 1, solo).evaluate(state.parameters.data());
   };
-  const std::vector<EvaluatedText> texts = {{"a", first, 3}, {"b", second, 1}};
+  const std::vector<EvaluatedText> texts = {{"a", {first}, 3}, {"b", {second}, 1}};
   support::ThreadRanks(3).run([&](ranks::ProcessGroup& process_group) {
     const Evaluation all =
         Evaluator(model, texts, 0, 2, process_group).evaluate(state.parameters.data());

@@ -47,8 +47,6 @@ struct MixedData {
   std::uint64_t training_tokens() const;
   /// The sources whose validation parts are evaluated: all, or the first where it stands for all.
   std::size_t validated() const { return has_validation_of_own ? 1 : sources.size(); }
-  /// Bytes of text per token where sources are drawn by their shares; none where one is unknown.
-  std::optional<double> validation_bytes_per_token() const;
 };
 
 /// Opens what `prepare_mixture` made; any rank may. Throws what `open_dataset` throws.

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -18,11 +19,14 @@ namespace cllm::train {
 /// A text that is evaluated on.
 struct EvaluatedText {
   std::string name;  ///< for people
-  data::TokenView tokens;
+  data::RowSource rows;
   double weight = 1;  ///< of its loss in that of all texts
+  /// Where it is evaluated by rows of documents.
+  std::shared_ptr<const data::DocumentRows> documents = nullptr;
 };
 
-/// Mean loss over fixed windows of texts: the same bits on any number of ranks and threads.
+/// Mean loss over the targets that count of fixed windows of texts: the same bits on any number of
+/// ranks and threads.
 class Evaluator {
  public:
   /// All ranks alike; `threads` of this rank. The references and the tokens must outlive it.
@@ -31,7 +35,7 @@ class Evaluator {
             std::uint64_t sequences, int threads, ranks::ProcessGroup& process_group);
   Evaluator(const model::Model& model, data::TokenView tokens, std::uint64_t sequences, int threads,
             ranks::ProcessGroup& process_group)
-      : Evaluator(model, {{.name = "", .tokens = tokens}}, sequences, threads, process_group) {}
+      : Evaluator(model, {{.name = "", .rows = {tokens}}}, sequences, threads, process_group) {}
 
   /// All ranks together. `parameters`, a flat buffer of the layout, is the same on all. Takes
   /// memory for as long as it goes on. Throws ReplicatedError.

@@ -25,9 +25,9 @@
 #include "cllm/cli/run/room.h"
 #include "cllm/cli/run/run_summary.h"
 #include "cllm/cli/run/starting_point.h"
+#include "cllm/cli/run/training_data.h"
 #include "cllm/corpus/corpus_vectors.h"
 #include "cllm/data/mixed_data.h"
-#include "cllm/data/sequences.h"
 #include "cllm/io/checkpoint.h"
 #include "cllm/io/formats/model_file.h"
 #include "cllm/io/run_directory.h"
@@ -95,38 +95,6 @@ data::PreparedMixture prepare(const Request& request, const fs::path& directory,
                                  [](const std::string& message) { put(stdout, message + "\n"); })
         .serialize();
   }));
-}
-
-/// The sequences of all sources, mixed.
-data::Sequences sequences_of(const data::MixedData& data, const data::Mixture& mixture,
-                             const TrainSettings& s) {
-  std::vector<data::Sequences::Source> sources;
-  for (const data::Dataset& source : data.sources) {
-    const data::TokenView tokens = source.train.tokens;
-    sources.push_back({tokens, data::WindowSampler(s.seed, tokens.size(), s.shape.context)});
-  }
-  return data::Sequences(std::move(sources), mixture);
-}
-
-/// What a start from the corpus reads: of each source its share.
-corpus::TokenSample corpus_sample(const data::Sequences& sequences, std::uint64_t most) {
-  std::vector<corpus::TokenSample::Source> sources;
-  for (std::size_t i = 0; i < sequences.sources().size(); ++i) {
-    sources.push_back({sequences.sources()[i].tokens, sequences.mixture().share(i)});
-  }
-  return corpus::TokenSample(sources, most);
-}
-
-/// What validates: each source's part, by its share, or the one text that does for all.
-std::vector<train::EvaluatedText> validation_of(const data::MixedData& data,
-                                                const data::Mixture& mixture) {
-  std::vector<train::EvaluatedText> texts;
-  for (std::size_t i = 0; i < data.validated(); ++i) {
-    texts.push_back({.name = data.names[i],
-                     .tokens = data.sources[i].validation.tokens,
-                     .weight = data.validated() == 1 ? 1 : mixture.share(i)});
-  }
-  return texts;
 }
 
 /// The state that a run begins with. All ranks call it.
@@ -204,13 +172,15 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   in_agreement(process_group, [&] { data = data::open_mixture(prepared, threads); });
   require_same_data(data, process_group);
   std::optional<Mixing> mixing;
-  std::optional<data::Sequences> sequences;
+  std::optional<TrainingData> training;
   std::string embedding_note;
   in_agreement(process_group, [&] {
     resolve_embedding(start, request.app, data.vocabulary(), s);
     mixing.emplace(find_mixing(start, prepared));
-    sequences.emplace(sequences_of(data, mixing->mixture, s));
-    resolve_epochs(request.app, s, sequences->per_epoch());
+  });
+  training.emplace(training_data(data, mixing->mixture, s, cache_of(directory), process_group));
+  in_agreement(process_group, [&] {
+    resolve_epochs(request.app, s, training->sequences.per_epoch());
     embedding_note = plan_embedding_start(start, request.app, data.training_tokens(), s);
     check_embedding_start(start, s, request.app, data.tokenizer() != nullptr);
   });
@@ -221,8 +191,8 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   if (start.kind == StartingPoint::Kind::kNew && s.embedding_start == EmbeddingStart::kCorpus) {
     const ranks::Doing doing("looking at the corpus");
     study.emplace(
-        process_group, pool, machine.kernels, corpus_sample(*sequences, s.embedding_sample),
-        data.vocabulary(),
+        process_group, pool, machine.kernels,
+        corpus_sample(training->sequences, s.embedding_sample), data.vocabulary(),
         corpus::CorpusOptions{
             .rank = s.shape.embedding_width(), .seed = s.seed, .cache = cache_of(directory)},
         say);
@@ -246,9 +216,8 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     if (speaks) check_agrees(start, s, prepared.sources.front());
     buffers = train::find_optimizer(options.optimizer.name).buffers;
     state.emplace(model->layout(), buffers, threads);
-    trainer.emplace(*model, machine.kernels, options, *sequences, process_group);
-    evaluator.emplace(*model, validation_of(data, mixing->mixture), s.evaluation_sequences, threads,
-                      process_group);
+    trainer.emplace(*model, machine.kernels, options, training->sequences, process_group);
+    evaluator.emplace(*model, training->validation, s.evaluation_sequences, threads, process_group);
   });
 
   {
@@ -260,7 +229,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   const std::string config = config_toml(request.app);
   if (speaks) {
     const RunFacts facts{
-        request, directory, data, *sequences, sites, model->layout().parameter_count(), budget};
+        request, directory, data, *training, sites, model->layout().parameter_count(), budget};
     for (const std::string& line : run_summary(facts)) say(line);
     if (!is_locked) {
       say("note    the file system of this directory cannot lock: see that no other job uses it");
@@ -335,7 +304,8 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     remove_unfinished(directory);
     write_atomically(directory / "config.toml", std::as_bytes(std::span(config)));
     metrics.emplace(directory / kMetricsName, first_step);
-    progress.emplace(s.steps, step_tokens, data.validation_bytes_per_token().value_or(0),
+    progress.emplace(s.steps, step_tokens,
+                     validation_bytes_per_token(data, mixing->mixture, reading_of(s)).value_or(0),
                      train::output_is_terminal());
     const io::RunState run_state{.model = s.shape,
                                  .seed = s.seed,

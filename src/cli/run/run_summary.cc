@@ -31,7 +31,7 @@ std::string part_text(const data::DataPart& part) {
 std::vector<std::string> data_lines(const RunFacts& facts) {
   const TrainSettings& s = facts.request.settings;
   const data::MixedData& data = facts.data;
-  const data::Mixture& mixture = facts.sequences.mixture();
+  const data::Mixture& mixture = facts.training.sequences.mixture();
   std::vector<std::string> lines;
   for (std::size_t i = 0; i < data.sources.size(); ++i) {
     const data::Dataset& source = data.sources[i];
@@ -55,15 +55,15 @@ std::vector<std::string> data_lines(const RunFacts& facts) {
 /// How often a run reads its data.
 std::string epochs_text(const RunFacts& facts) {
   const TrainSettings& s = facts.request.settings;
-  const auto& sources = facts.sequences.sources();
-  const data::Mixture& mixture = facts.sequences.mixture();
+  const auto& sources = facts.training.sequences.sources();
+  const data::Mixture& mixture = facts.training.sequences.mixture();
   const std::uint64_t end = std::max(s.steps * s.batch, mixture.from());
   const std::vector<std::uint64_t> taken = mixture.taken(end);
   std::vector<std::string> times;
   for (std::size_t i = 0; i < sources.size(); ++i) {
-    times.push_back(
-        fmt::format("{:.2f}", static_cast<double>(taken[i]) /
-                                  static_cast<double>(sources[i].sampler.windows_per_epoch())));
+    times.push_back(fmt::format(
+        "{:.2f}",
+        static_cast<double>(taken[i]) / static_cast<double>(sources[i].order->rows_per_epoch())));
   }
   if (times.size() == 1) return fmt::format("the run reads the data {} times", times.front());
   return fmt::format("the run reads the sources {} times", fmt::join(times, ", "));
@@ -119,6 +119,9 @@ std::vector<std::string> run_summary(const RunFacts& facts) {
                   count_text(static_cast<double>(facts.parameters))),
   };
   for (const std::string& line : data_lines(facts)) lines.push_back(line);
+  for (const std::string& line : reading_lines(facts.data, facts.training, reading_of(s))) {
+    lines.push_back(line);
+  }
   lines.push_back(fmt::format("batch   {} x {} tokens in micro-batches of {}{}; {}", s.batch,
                               s.shape.context, s.micro_batch, last_micro_batch_text(s),
                               epochs_text(facts)));
@@ -135,7 +138,8 @@ std::vector<std::string> run_summary(const RunFacts& facts) {
     lines.push_back(fmt::format(
         "note    best possible loss on this corpus: {:.4f}, the entropy of its grammar in nats per "
         "token",
-        data::builtin_entropy_rate() * facts.data.validation_bytes_per_token().value_or(0)));
+        data::builtin_entropy_rate() *
+            facts.data.sources.front().validation.bytes_per_token().value_or(0)));
   }
   for (const std::string& note : sharing_notes(s, facts.sites)) {
     lines.push_back("note    " + note);

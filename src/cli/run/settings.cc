@@ -130,6 +130,10 @@ Format<train::Reduce> reduce_format() {
   return one_of<train::Reduce>({{"exact", train::Reduce::kExact}, {"fp32", train::Reduce::kFp32}});
 }
 
+Format<bool> windows_format() { return one_of<bool>({{"stream", false}, {"documents", true}}); }
+
+Format<bool> loss_format() { return one_of<bool>({{"completions", false}, {"all", true}}); }
+
 Format<std::uint64_t> sequences_format() {
   return count_or<std::uint64_t>("all", "a number of sequences");
 }
@@ -188,6 +192,13 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
   data("--special-tokens", s.special_tokens, special_tokens_format(),
        "special tokens of a new tokenizer: endoftext, <|endoftext|>; chatml, also <|im_start|> and "
        "<|im_end|>");
+
+  data("--windows", s.packs_documents, windows_format(),
+       "what a row is: a window of the stream of tokens, or whole documents, packed");
+  data("--loss-on", s.learns_prompts, loss_format(),
+       "which tokens count: those of completions and assistants, where there are prompts, or all");
+  data("--attention-across-documents", s.attends_across, switch_format(),
+       "whether a document in a row sees those before it; off: positions restart too");
 
   declare_model_options(app, s);
   declare_part_options(app, s);

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "cllm/cli/run/request.h"
+#include "cllm/cli/run/training_data.h"
 #include "cllm/data/mixed_data.h"
-#include "cllm/data/sequences.h"
 #include "cllm/ranks/placement.h"
 #include "cllm/train/trainer.h"
 
@@ -22,7 +22,7 @@ struct RunFacts {
   const Request& request;
   const std::filesystem::path& directory;
   const data::MixedData& data;
-  const data::Sequences& sequences;
+  const TrainingData& training;
   const std::vector<ranks::Site>& sites;
   std::uint64_t parameters;  ///< of the model
   std::string budget;        ///< of memory

@@ -30,7 +30,7 @@ TEST(LoadedModel, ReadsTextByTheRulesOfItsRun) {
   }
   EXPECT_EQ(model_of(R"({"text_rules": 3})").load_part(file, 1).tokens.size(), 7u);
   EXPECT_THAT(error_of([&] { model_of(R"({"text_rules": 5})").load_part(file, 1); }),
-              HasSubstr("step.h5 reads its texts by rules 4"));
+              HasSubstr("step.h5 reads its texts by rules 5"));
   // And with the separator of its run.
   const std::string text = scratch.write("a.txt", "one--two");
   const auto size = [&](const std::string& config) {

@@ -25,6 +25,11 @@ void require_documents(const data::DataPart& part, const std::string& name, cons
       option, name);
 }
 
+std::string count_of(std::uint64_t count, const char* thing) {
+  return fmt::format("{} {}{}", train::count_text(static_cast<double>(count)), thing,
+                     count == 1 ? "" : "s");
+}
+
 /// The table of a part's rows has a name that follows from all that it depends on.
 fs::path table_of(const data::DataPart& part, std::size_t context, const fs::path& cache) {
   const std::string all =
@@ -157,19 +162,20 @@ corpus::TokenSample corpus_sample(const data::Sequences& sequences, std::uint64_
 
 std::vector<std::string> reading_lines(const data::MixedData& data, const TrainingData& training,
                                        const Reading& reading) {
-  using train::count_text;
   std::vector<std::string> lines;
   for (std::size_t i = 0; i < data.sources.size(); ++i) {
     if (const auto& rows = training.rows[i]) {
       const data::PackingFigures& f = rows->figures();
       const double positions = static_cast<double>(f.rows) * static_cast<double>(rows->context());
-      lines.push_back(fmt::format(
-          "rows    {}: {} documents in {} rows, {:.1f} % of them padding{}", data.names[i],
-          count_text(static_cast<double>(f.documents)), count_text(static_cast<double>(f.rows)),
-          100 * static_cast<double>(f.padding) / positions,
-          f.long_ones == 0 ? ""
-                           : fmt::format("; {} are longer than a row, and go on in {} further ones",
-                                         f.long_ones, f.continued)));
+      std::string line =
+          fmt::format("rows    {}: {} in {}, {:.1f} % of them padding", data.names[i],
+                      count_of(f.documents, "document"), count_of(f.rows, "row"),
+                      100 * static_cast<double>(f.padding) / positions);
+      if (f.long_ones > 0) {
+        line += fmt::format("; {} longer than a row go{} on in {} further", f.long_ones,
+                            f.long_ones == 1 ? "es" : "", f.continued);
+      }
+      lines.push_back(line);
     }
     const data::DataPart& part = data.sources[i].train;
     if (reading.learns_prompts || part.mask().empty()) continue;

@@ -154,6 +154,32 @@ TEST_F(CompletionsTest, OfConversationsAssistantsTurnsCount) {
                    static_cast<double>(wanted.bytes) / static_cast<double>(part.counted));
 }
 
+// Where a document is cut, what validates begins in the middle of it, and is learned or not as
+// there.
+TEST_F(CompletionsTest, AreKnownBehindACutWithinADocument) {
+  std::string much, little;
+  for (int i = 0; i < 400; ++i) much += "abc def\n";
+  for (int i = 0; i < 4; ++i) little += "gh\n";
+  const auto prepared = [&](const std::string& prompt, const std::string& completion) {
+    DataOptions options;
+    options.data = scratch_.write(
+        "a.jsonl", Json{{"prompt", prompt}, {"completion", completion}}.dump() + "\n");
+    options.cache = scratch_.path() / "cache";
+    options.known_tokenizer = made_[0];
+    return open_dataset(prepare_data(options));
+  };
+  const Dataset in_prompt = prepared(much, little);
+  EXPECT_EQ(in_prompt.train.counted, 0u);
+  EXPECT_FALSE(in_prompt.train.mask().empty());
+  EXPECT_FALSE(in_prompt.validation.mask()[0]);
+  EXPECT_EQ(in_prompt.validation.counted, bpe().encode(little).size() + 1);
+  EXPECT_EQ(in_prompt.validation.counted_bytes, little.size());
+  const Dataset in_completion = prepared(little, much);
+  EXPECT_TRUE(in_completion.validation.mask().empty());
+  EXPECT_EQ(in_completion.train.tokens.size() - in_completion.train.counted,
+            bpe().encode(little).size());
+}
+
 TEST_F(CompletionsTest, TokenFilesCarryThem) {
   for (int i = 0; i < 200; ++i) {
     add_completion("abc? " + std::string(static_cast<std::size_t>(i % 9), 'd'), "def.");

@@ -64,6 +64,39 @@ CLI::Option* add_text_option(CLI::App& app, const std::string& name,
   return option;
 }
 
+CLI::Option* add_texts_option(CLI::App& app, const std::string& name,
+                              std::function<void(std::size_t, const std::string&)> read,
+                              std::function<std::vector<std::string>()> write,
+                              const std::string& help) {
+  CLI::Option* const option = app.add_option(
+      name,
+      [name, read = std::move(read)](const CLI::results_t& texts) {
+        for (std::size_t i = 0; i < texts.size(); ++i) {
+          try {
+            if (texts[i].find('\n') != std::string::npos) fail("give it without a newline");
+            read(i, texts[i]);
+          } catch (const Error& error) {
+            fail("{} {}: {}", name, texts[i], error.what());
+          }
+        }
+        return true;
+      },
+      help, false,
+      [write = std::move(write)] { return fmt::format("{}", fmt::join(write(), "\n")); });
+  option->expected(1);
+  option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  option->check(
+      [](const std::string& text) {
+        return text.find_first_not_of(" \t\r\n") != std::string::npos ? "" : kNoValue;
+      },
+      "");
+  return option;
+}
+
+bool is_list(const CLI::Option& option) {
+  return option.get_multi_option_policy() == CLI::MultiOptionPolicy::TakeAll;
+}
+
 std::vector<std::string> option_names(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::Option* option : app.get_options()) {

@@ -26,6 +26,16 @@ std::string argument_of(const toml::node& value) {
   fail("takes one text or number");
 }
 
+/// The same of a value that may be an array, where the option is a list.
+std::vector<std::string> arguments_of(const toml::node& value, const CLI::Option* option) {
+  const toml::array* const array = value.as_array();
+  if (array == nullptr || option == nullptr || !is_list(*option)) return {argument_of(value)};
+  std::vector<std::string> arguments;
+  for (const toml::node& each : *array) arguments.push_back(argument_of(each));
+  if (arguments.empty()) fail("has no value; give one, or leave the line out");
+  return arguments;
+}
+
 /// Whether TOML reads the text without quotes as a number or truth value that says the same.
 bool is_bare(std::string_view value) {
   if (value == "true" || value == "false") return true;
@@ -44,6 +54,18 @@ std::string toml_value(std::string_view value) {
   text << toml::toml_formatter(toml::value<std::string>(value),
                                toml::format_flags::quote_dates_and_times);
   return text.str();
+}
+
+/// Lines as an array; one as it is.
+std::string toml_list(std::string_view lines) {
+  if (lines.find('\n') == lines.npos) return toml_value(lines);
+  std::vector<std::string> values;
+  while (!lines.empty()) {
+    const std::string_view line = lines.substr(0, lines.find('\n'));
+    values.push_back(toml_value(line));
+    lines.remove_prefix(std::min(line.size() + 1, lines.size()));
+  }
+  return fmt::format("[{}]", fmt::join(values, ", "));
 }
 
 [[noreturn]] void refuse_key(std::string_view source, std::string_view key, const CLI::App& app) {
@@ -77,9 +99,10 @@ Arguments read_arguments(const std::string& text, std::string_view source, const
     // Of names that mean the same, the first stands for all.
     const std::string name = option == nullptr ? key_name : "--" + option->get_lnames().front();
     try {
-      const std::string argument = argument_of(value);
-      if (argument.empty() && !is_stored) fail("has no value; give one, or leave the line out");
-      if (!argument.empty()) arguments.push_back(fmt::format("{}={}", name, argument));
+      for (const std::string& argument : arguments_of(value, option)) {
+        if (argument.empty() && !is_stored) fail("has no value; give one, or leave the line out");
+        if (!argument.empty()) arguments.push_back(fmt::format("{}={}", name, argument));
+      }
     } catch (const Error& error) {
       fail("{}: line {}: {} {}", source, value.source().begin.line, key.str(), error.what());
     }
@@ -120,7 +143,8 @@ std::string toml_of(const CLI::App& app, const std::vector<std::string>& omitted
     const std::string value = option->get_default_str();
     if (value.empty() || std::ranges::find(omitted, name) != omitted.end()) continue;
     const bool is_comment = std::ranges::find(derived, name) != derived.end();
-    text += fmt::format("{}{} = {}\n", is_comment ? "# " : "", name, toml_value(value));
+    text += fmt::format("{}{} = {}\n", is_comment ? "# " : "", name,
+                        is_list(*option) ? toml_list(value) : toml_value(value));
   }
   return text;
 }

@@ -18,26 +18,48 @@ Json to_json(const PreparedPart& part) {
           {"count", part.count},
           {"source_bytes", part.source_bytes},
           {"token_digest", part.token_digest},
-          {"format", part.format}};
+          {"format", part.format},
+          {"marks_digest", part.marks_digest},
+          {"is_one_document", part.is_one_document},
+          {"counted", part.counted},
+          {"counted_bytes", part.counted_bytes}};
 }
 
 PreparedPart part_from(const Json& json) {
-  return {json.at("path"),         json.at("first"),        json.at("count"),
-          json.at("source_bytes"), json.at("token_digest"), json.at("format")};
+  return {.path = json.at("path"),
+          .first = json.at("first"),
+          .count = json.at("count"),
+          .source_bytes = json.at("source_bytes"),
+          .token_digest = json.at("token_digest"),
+          .format = json.at("format"),
+          .marks_digest = json.at("marks_digest"),
+          .is_one_document = json.at("is_one_document"),
+          .counted = json.at("counted"),
+          .counted_bytes = json.at("counted_bytes")};
 }
 
 DataPart in_memory(const MarkedText& text, const Tokenizer& tokenizer, int threads,
                    const std::string& format) {
   std::vector<std::uint32_t> tokens;
+  TokenMarks marks;
   const std::uint64_t lost = encode_parallel(
-      tokenizer, text, threads, [&](std::span<const std::uint32_t> some, std::size_t) {
+      tokenizer, text, threads,
+      [&](std::span<const std::uint32_t> some, std::size_t) {
         tokens.insert(tokens.end(), some.begin(), some.end());
-      });
+      },
+      &marks);
   const std::uint64_t bytes = bytes_of(text, tokenizer);
-  auto file =
-      std::make_shared<const TokenFile>(TokenFile::in_memory(std::move(tokens), tokenizer, bytes));
-  const TokenView view = file->tokens();
-  return {std::move(file), view, bytes, lost, format};
+  auto file = std::make_shared<const TokenFile>(
+      TokenFile::in_memory(std::move(tokens), tokenizer, bytes, std::move(marks)));
+  DataPart part{.file = file,
+                .tokens = file->tokens(),
+                .source_bytes = bytes,
+                .lost_bytes = lost,
+                .format = format,
+                .is_one_document = text.cuts && count_documents(text) == 1,
+                .counted_bytes = file->info().counted_bytes};
+  if (!part.mask().empty()) part.counted = part.mask().count(0, part.tokens.size());
+  return part;
 }
 
 /// A file whose tokens were read when it was prepared: here that would be a pass too many.
@@ -50,14 +72,19 @@ DataPart part_of(std::shared_ptr<const TokenFile> file, const PreparedPart& part
   const TokenView all = file->tokens();
   const std::string& stored = file->info().token_digest;
   if (part.first > all.size() || part.count > all.size() - part.first ||
-      (!stored.empty() && stored != part.token_digest)) {
+      (!stored.empty() && stored != part.token_digest) ||
+      file->info().marks_digest != part.marks_digest) {
     fail("{} is not the file that was prepared: it changed, or this node sees another file system",
          part.path);
   }
   return {.file = std::move(file),
           .tokens = all.subview(part.first, part.count).bounded(vocabulary),
           .source_bytes = part.source_bytes,
-          .format = part.format};
+          .format = part.format,
+          .first = part.first,
+          .is_one_document = part.is_one_document,
+          .counted = part.counted,
+          .counted_bytes = part.counted_bytes};
 }
 
 DataPart predictable(DataPart part, const std::string& path) {
@@ -102,6 +129,20 @@ PreparedData PreparedData::parse(std::string_view bytes) {
   } catch (const Json::exception& error) {
     fail("the description of the prepared data is corrupt: {}", error.what());
   }
+}
+
+Documents DataPart::documents() const {
+  const std::span<const std::uint64_t> starts = file->document_starts();
+  if (starts.empty() && !is_one_document) return {};
+  return Documents(starts, first, tokens.size());
+}
+
+TokenMask DataPart::mask() const { return TokenMask(file->counted(), first); }
+
+std::optional<double> DataPart::bytes_per_counted_token() const {
+  if (mask().empty()) return bytes_per_token();
+  if (counted_bytes == 0 || counted == 0) return {};
+  return static_cast<double>(counted_bytes) / static_cast<double>(counted);
 }
 
 std::optional<double> DataPart::bytes_per_token() const {
@@ -156,8 +197,15 @@ DataPart load_part(const std::string& path, const Tokenizer* tokenizer, std::uin
   }
   const TokenView tokens = file->tokens();
   tokens.require_below(std::min(vocabulary, info.vocabulary), path);
-  return predictable(
-      {file, tokens, info.source_bytes, info.lost_bytes.value_or(0), format_text(info)}, path);
+  file->require_marks(path);
+  DataPart part{.file = file,
+                .tokens = tokens,
+                .source_bytes = info.source_bytes,
+                .lost_bytes = info.lost_bytes.value_or(0),
+                .format = format_text(info),
+                .counted_bytes = info.counted_bytes};
+  if (!part.mask().empty()) part.counted = part.mask().count(0, tokens.size());
+  return predictable(std::move(part), path);
 }
 
 }  // namespace cllm::data

@@ -17,7 +17,10 @@ using Json = nlohmann::json;
 /// The members of a line, of which errors say where they stand.
 class Line {
  public:
-  Line(std::string place, bool binary) : place_(std::move(place)), binary_(binary) {}
+  Line(std::string place, const TextReading& reading)
+      : place_(std::move(place)),
+        binary_(reading.binary),
+        marks_(reading.rules >= TextRules::kFourth) {}
 
   const std::string& place() const { return place_; }
 
@@ -50,25 +53,43 @@ class Line {
            place_);
     }
     const std::string& content = text(message, "content");
+    const bool is_learned = role == "assistant";
     joiner.mark(Marker::kTurnStart);
     joiner.add(role);
     joiner.add("\n");
+    if (is_learned) mark(Marker::kCompletion, joiner);
     joiner.add(content);
     joiner.mark(Marker::kTurnEnd);
+    if (is_learned) mark(Marker::kPrompt, joiner);
     joiner.add("\n");
+  }
+
+  /// Puts a mark that has no token, where the rules know it.
+  void mark(Marker marker, DocumentJoiner& joiner) const {
+    if (marks_) joiner.mark(marker);
+  }
+
+  void add_completion(const Json& object, DocumentJoiner& joiner) const {
+    const std::string &prompt = text(object, "prompt"), &completion = text(object, "completion");
+    if (prompt.empty() && completion.empty()) return;
+    mark(Marker::kPrompt, joiner);
+    joiner.add(prompt);
+    mark(Marker::kCompletion, joiner);
+    joiner.add(completion);
   }
 
  private:
   static constexpr std::array<std::string_view, 4> kRoles = {"system", "user", "assistant", "tool"};
 
   std::string place_;
-  bool binary_;
+  bool binary_, marks_;
 };
 
 void add_conversation(const Json& messages, const Line& line, DocumentJoiner& joiner) {
   if (!messages.is_array() || messages.empty()) {
     fail("{}: `messages` is no list with a message in it", line.place());
   }
+  line.mark(Marker::kPrompt, joiner);
   for (const Json& message : messages) line.add_message(message, joiner);
 }
 
@@ -80,13 +101,13 @@ bool names_json_lines(const std::filesystem::path& path) {
                              [&](const char* ending) { return name.ends_with(ending); });
 }
 
-void add_json_lines(std::string_view file, const std::string& name, bool binary,
+void add_json_lines(std::string_view file, const std::string& name, const TextReading& reading,
                     DocumentJoiner& joiner, std::string& conversation) {
   for (std::size_t number = 1; !file.empty(); ++number) {
     const std::string_view text = file.substr(0, file.find('\n'));
     file.remove_prefix(std::min(text.size() + 1, file.size()));
     if (text.find_first_not_of(" \t\r") == text.npos) continue;
-    const Line line(fmt::format("{}, line {}", name, number), binary);
+    const Line line(fmt::format("{}, line {}", name, number), reading);
     const Json object = parse_strict_json(text, line.place());
     if (object.contains("text")) {
       joiner.add(line.text(object, "text"));
@@ -94,8 +115,7 @@ void add_json_lines(std::string_view file, const std::string& name, bool binary,
       add_conversation(object.at("messages"), line, joiner);
       if (conversation.empty()) conversation = line.place();
     } else if (object.contains("prompt") && object.contains("completion")) {
-      joiner.add(line.text(object, "prompt"));
-      joiner.add(line.text(object, "completion"));
+      line.add_completion(object, joiner);
     } else {
       fail("{}: it is no object with `text`, `messages`, or `prompt` and `completion`",
            line.place());

@@ -18,7 +18,8 @@ bool names_json_lines(const std::filesystem::path& path);
 /// - `prompt` and `completion`, strings that are one text.
 /// `conversation` becomes the place of the first with `messages`, where it is empty. Throws Error
 /// that names `name` and the line where one is none of these, or holds NUL and is not `binary`.
-void add_json_lines(std::string_view file, const std::string& name, bool binary,
+/// By the fourth rules prompts are marked, and completions and what assistants say.
+void add_json_lines(std::string_view file, const std::string& name, const TextReading& reading,
                     DocumentJoiner& joiner, std::string& conversation);
 
 }  // namespace cllm::data

@@ -38,11 +38,23 @@ void DocumentJoiner::end_document() {
 }
 
 std::optional<std::uint32_t> token_of(const Tokenizer& tokenizer, Marker marker) {
-  if (marker == Marker::kEndOfDocument) return tokenizer.end_of_text();
-  const auto found =
-      tokenizer.specials().find(marker == Marker::kTurnStart ? "<|im_start|>" : "<|im_end|>");
-  if (found == tokenizer.specials().end()) return {};
-  return found->second;
+  const auto special = [&](std::string_view name) -> std::optional<std::uint32_t> {
+    const auto found = tokenizer.specials().find(name);
+    if (found == tokenizer.specials().end()) return {};
+    return found->second;
+  };
+  switch (marker) {
+    case Marker::kEndOfDocument:
+      return tokenizer.end_of_text();
+    case Marker::kTurnStart:
+      return special("<|im_start|>");
+    case Marker::kTurnEnd:
+      return special("<|im_end|>");
+    case Marker::kPrompt:
+    case Marker::kCompletion:
+      break;
+  }
+  return {};
 }
 
 namespace {
@@ -58,25 +70,42 @@ class MarkerTokens {
   const std::optional<std::uint32_t>& operator[](const Mark& mark) const {
     return tokens_[static_cast<std::size_t>(mark.marker)];
   }
+  /// Whether a text is cut there.
+  bool cuts(const Mark& mark, const MarkedText& text) const {
+    return (*this)[mark] || mark.marker == Marker::kPrompt || mark.marker == Marker::kCompletion ||
+           (mark.marker == Marker::kEndOfDocument && text.cuts);
+  }
 
  private:
-  std::array<std::optional<std::uint32_t>, 3> tokens_;
+  std::array<std::optional<std::uint32_t>, 5> tokens_;
 };
 
 /// A stretch of text without marks, and the token behind it.
 struct Piece {
   std::string_view text;
-  std::optional<std::uint32_t> token;
+  std::optional<std::uint32_t> token = {};
+  bool begins_document = false;
+  bool counts = true;
 };
 
-Encoding encode(const Tokenizer& tokenizer, const std::vector<Piece>& pieces) {
-  Encoding all;
+/// The tokens of some pieces, and how many each has.
+struct Encoded {
+  Encoding encoding;
+  std::vector<Piece> pieces;
+  std::vector<std::size_t> tokens;  // of each piece, with the one behind it
+};
+
+Encoded encode(const Tokenizer& tokenizer, std::vector<Piece> pieces) {
+  Encoded all;
+  Encoding& encoding = all.encoding;
   for (const Piece& piece : pieces) {
     const Encoding one = tokenizer.encode_counting(piece.text);
-    all.tokens.insert(all.tokens.end(), one.tokens.begin(), one.tokens.end());
-    all.lost_bytes += one.lost_bytes;
-    if (piece.token) all.tokens.push_back(*piece.token);
+    encoding.tokens.insert(encoding.tokens.end(), one.tokens.begin(), one.tokens.end());
+    encoding.lost_bytes += one.lost_bytes;
+    if (piece.token) encoding.tokens.push_back(*piece.token);
+    all.tokens.push_back(one.tokens.size() + (piece.token ? 1 : 0));
   }
+  all.pieces = std::move(pieces);
   return all;
 }
 
@@ -84,7 +113,7 @@ Encoding encode(const Tokenizer& tokenizer, const std::vector<Piece>& pieces) {
 class Pieces {
  public:
   Pieces(const Tokenizer& tokenizer, const MarkedText& text)
-      : tokenizer_(tokenizer), tokens_(tokenizer), all_(text) {
+      : tokenizer_(tokenizer), tokens_(tokenizer), all_(text), counts_(text.counts) {
     find_mark();
   }
 
@@ -95,40 +124,68 @@ class Pieces {
   /// The next piece, of about `most` bytes at most.
   Piece next(std::size_t most) {
     const bool has_mark = mark_ < all_.marks.size();
-    const std::size_t end = has_mark ? all_.marks[mark_].at - all_.offset : all_.text.size();
+    const std::size_t end = has_mark ? place_of(all_.marks[mark_]) : all_.text.size();
     const std::string_view rest = all_.text.substr(at_, end - at_);
     std::size_t length = 0;
     while (length < rest.size() && length < most) {
       length += tokenizer_.chunk_length(rest.substr(length));
     }
-    Piece piece{rest.substr(0, length), {}};
+    Piece piece{.text = rest.substr(0, length), .begins_document = begins_, .counts = counts_};
+    if (length > 0) begins_ = false;
     at_ += length;
-    if (has_mark && at_ == end) {
-      piece.token = tokens_[all_.marks[mark_]];
-      at_ += all_.marks[mark_].bytes;
-      ++mark_;
-      find_mark();
-    }
+    if (has_mark && at_ == end) pass(all_.marks[mark_], piece);
     return piece;
   }
 
  private:
   void find_mark() {
-    while (mark_ < all_.marks.size() && !tokens_[all_.marks[mark_]]) ++mark_;
+    while (mark_ < all_.marks.size() && !tokens_.cuts(all_.marks[mark_], all_)) ++mark_;
+  }
+  /// Where the text is cut: a newline under a mark that has no token belongs before it.
+  std::size_t place_of(const Mark& mark) const {
+    return (tokens_[mark] ? mark.at : mark.end()) - all_.offset;
+  }
+  /// The mark that ends a piece.
+  void pass(const Mark& mark, Piece& piece) {
+    piece.token = tokens_[mark];
+    if (piece.token) {
+      at_ += mark.bytes;
+      begins_ = false;
+    }
+    if (mark.marker == Marker::kPrompt) counts_ = false;
+    if (mark.marker == Marker::kCompletion) counts_ = true;
+    if (mark.marker == Marker::kEndOfDocument) counts_ = begins_ = true;
+    ++mark_;
+    find_mark();
   }
 
   const Tokenizer& tokenizer_;
   MarkerTokens tokens_;
   MarkedText all_;
   std::size_t at_ = 0, mark_ = 0;
+  bool begins_ = true, counts_;
 };
 
 }  // namespace
 
-bool has_tokens(const MarkedText& text, const Tokenizer& tokenizer) {
+bool leaves_marks(const MarkedText& text, const Tokenizer& tokenizer) {
   const MarkerTokens tokens(tokenizer);
-  return std::ranges::any_of(text.marks,
-                             [&](const Mark& mark) { return tokens[mark].has_value(); });
+  const bool has_tokens =
+      std::ranges::any_of(text.marks, [&](const Mark& mark) { return tokens[mark].has_value(); });
+  return has_tokens || !counts_wholly(text) || (text.cuts && count_documents(text) > 1);
+}
+
+std::size_t count_documents(const MarkedText& text) {
+  const auto ends_inside = [&](const Mark& mark) {
+    return mark.marker == Marker::kEndOfDocument && mark.end() - text.offset < text.text.size();
+  };
+  return 1 + static_cast<std::size_t>(std::ranges::count_if(text.marks, ends_inside));
+}
+
+bool counts_wholly(const MarkedText& text) {
+  return text.counts && std::ranges::none_of(text.marks, [](const Mark& mark) {
+           return mark.marker == Marker::kPrompt;
+         });
 }
 
 std::uint64_t bytes_of(const MarkedText& text, const Tokenizer& tokenizer) {
@@ -194,27 +251,44 @@ TextSplit split_text(const MarkedText& all, TextRules rules) {
   // What begins at the cut belongs behind it, what ends there before it.
   const auto behind = std::ranges::partition_point(all.marks, [&](const Mark& mark) {
     const std::size_t end = mark.end() - all.offset;
-    return end < *cut || (end == *cut && mark.marker != Marker::kTurnStart);
+    const bool begins = mark.marker == Marker::kTurnStart || mark.marker == Marker::kPrompt;
+    return end < *cut || (end == *cut && !begins);
   });
   const auto before = static_cast<std::size_t>(behind - all.marks.begin());
-  return {{text.substr(0, *cut), all.marks.first(before), all.offset},
-          {text.substr(*cut), all.marks.subspan(before), all.offset + *cut}};
+  bool counts = all.counts;  // behind the cut, which may lie within a document
+  for (const Mark& mark : all.marks.first(before)) {
+    if (mark.marker == Marker::kPrompt) counts = false;
+    if (mark.marker == Marker::kCompletion || mark.marker == Marker::kEndOfDocument) counts = true;
+  }
+  return {{text.substr(0, *cut), all.marks.first(before), all.offset, all.counts, all.cuts},
+          {text.substr(*cut), all.marks.subspan(before), all.offset + *cut, counts, all.cuts}};
 }
 
 std::uint64_t encode_parallel(
     const Tokenizer& tokenizer, const MarkedText& text, int threads,
-    const std::function<void(std::span<const std::uint32_t>, std::size_t)>& sink) {
+    const std::function<void(std::span<const std::uint32_t>, std::size_t)>& sink,
+    TokenMarks* marks) {
   constexpr std::size_t kBlock = std::size_t{1} << 20;
   struct Block {
     std::size_t bytes;
-    std::future<Encoding> encoding;
+    std::future<Encoded> encoded;
   };
   std::deque<Block> running;
   std::uint64_t lost = 0;
+  bool begins = false;  // a document, with the next token
   const auto hand_over_first = [&] {
-    const Encoding encoding = running.front().encoding.get();
-    sink(encoding.tokens, running.front().bytes);
-    lost += encoding.lost_bytes;
+    const Encoded encoded = running.front().encoded.get();
+    sink(encoded.encoding.tokens, running.front().bytes);
+    lost += encoded.encoding.lost_bytes;
+    for (std::size_t i = 0; marks != nullptr && i < encoded.pieces.size(); ++i) {
+      const Piece& piece = encoded.pieces[i];
+      begins = begins || piece.begins_document;
+      if (begins && encoded.tokens[i] > 0) {
+        marks->begin_document();
+        begins = false;
+      }
+      marks->add(encoded.tokens[i], piece.text.size(), piece.counts);
+    }
     running.pop_front();
   };
   Pieces pieces(tokenizer, text);
@@ -224,10 +298,11 @@ std::uint64_t encode_parallel(
     while (!pieces.done() && pieces.position() - begin < kBlock) {
       block.push_back(pieces.next(kBlock - (pieces.position() - begin)));
     }
-    running.push_back({pieces.position() - begin,
-                       std::async(std::launch::async, [&tokenizer, block = std::move(block)] {
-                         return encode(tokenizer, block);
-                       })});
+    running.push_back(
+        {pieces.position() - begin,
+         std::async(std::launch::async, [&tokenizer, block = std::move(block)]() mutable {
+           return encode(tokenizer, std::move(block));
+         })});
     if (running.size() >= static_cast<std::size_t>(std::max(1, threads))) hand_over_first();
   }
   while (!running.empty()) hand_over_first();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cllm/data/dataset.h"
+#include "cllm/data/token_marks.h"
 #include "cllm/data/tokenizer.h"
 
 namespace cllm::data {
@@ -18,7 +19,9 @@ namespace cllm::data {
 enum class Marker : std::uint8_t {
   kEndOfDocument,  ///< <|endoftext|>
   kTurnStart,      ///< <|im_start|>, of ChatML
-  kTurnEnd         ///< <|im_end|>
+  kTurnEnd,        ///< <|im_end|>
+  kPrompt,         ///< no token: what follows is not to be learned, up to the document's end
+  kCompletion      ///< no token: what follows is to be learned
 };
 
 /// Note [Marks]. A document is bytes that may spell anything, so what stands between documents and
@@ -26,7 +29,8 @@ enum class Marker : std::uint8_t {
 /// tokenizer that has one. The end of a document is a line's end for a tokenizer that has none: a
 /// document is put on a line of its own, and a newline that had to be added for that lies under the
 /// mark, where the token takes its place. So the text alone is what tokenizers are trained on, and
-/// what those without special tokens read.
+/// what those without special tokens read. A text is cut where it is marked, before it is encoded:
+/// no token belongs to two documents, nor to a prompt and its completion, as when the model writes.
 struct Mark {
   std::uint64_t at = 0;    ///< offset in the text
   std::uint8_t bytes = 0;  ///< of the text under it: 1 where a newline was added, else 0
@@ -41,6 +45,10 @@ struct MarkedText {
   std::string_view text;
   std::span<const Mark> marks = {};
   std::uint64_t offset = 0;  ///< of `text` in that from which the marks count
+  bool counts = true;        ///< whether what it begins with is to be learned
+  /// Documents end also where the tokenizer has no token for it. (By the third rules they left no
+  /// trace then, and the text wasn't cut.)
+  bool cuts = true;
 };
 
 /// Makes a text out of documents.
@@ -71,8 +79,15 @@ class DocumentJoiner {
 /// The token of `marker`; none where the tokenizer has none.
 std::optional<std::uint32_t> token_of(const Tokenizer& tokenizer, Marker marker);
 
-/// Whether a tokenizer has a token for any of the text's marks.
-bool has_tokens(const MarkedText& text, const Tokenizer& tokenizer);
+/// Whether any of the text's marks, but for the end of its only document, is seen in its tokens or
+/// in what is known of them.
+bool leaves_marks(const MarkedText& text, const Tokenizer& tokenizer);
+
+/// How many documents a text has, or parts of such.
+std::size_t count_documents(const MarkedText& text);
+
+/// Whether all of a text is to be learned.
+bool counts_wholly(const MarkedText& text);
 
 /// The bytes that a tokenizer reads: all but those in whose place it puts a token.
 std::uint64_t bytes_of(const MarkedText& text, const Tokenizer& tokenizer);
@@ -91,8 +106,10 @@ struct TextSplit {
 TextSplit split_text(const MarkedText& text, TextRules rules = kTextRules);
 
 /// `encode_parallel` of a text with marks, of which those that the tokenizer has become tokens.
+/// What is known of the tokens beside goes to `marks`.
 std::uint64_t encode_parallel(
     const Tokenizer& tokenizer, const MarkedText& text, int threads,
-    const std::function<void(std::span<const std::uint32_t> tokens, std::size_t bytes)>& sink);
+    const std::function<void(std::span<const std::uint32_t> tokens, std::size_t bytes)>& sink,
+    TokenMarks* marks = nullptr);
 
 }  // namespace cllm::data

@@ -1,12 +1,11 @@
 #include <fmt/format.h>
 
-#include <chrono>
-
 #include "cllm/base/digest.h"
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/data/builtin/builtin_corpus.h"
 #include "cllm/data/dataset.h"
+#include "preparing.h"
 #include "text_source.h"
 #include "token_survey.h"
 
@@ -14,38 +13,6 @@ namespace cllm::data {
 namespace {
 
 namespace fs = std::filesystem;
-
-using TokenizerPtr = std::shared_ptr<const Tokenizer>;
-
-/// Passes messages on, those about how far something is at most once a second.
-class Reporter {
- public:
-  explicit Reporter(const Progress& progress) : progress_(progress) {}
-
-  void say(const std::string& message) const {
-    if (progress_) progress_(message);
-  }
-  void note(const std::string& what) const { say("note    " + what); }
-  /// Says what the tokens of a text don't give back.
-  void loss(std::string_view what, std::uint64_t lost, std::uint64_t all) const {
-    if (lost > 0) note(fmt::format("{}: {}", what, lost_text(lost, all)));
-  }
-  void loss(std::string_view what, const TokenFileInfo& info) const {
-    loss(what, info.lost_bytes.value_or(0), info.source_bytes);
-  }
-  void fraction(std::string_view what, std::size_t done, std::size_t all) {
-    const auto now = std::chrono::steady_clock::now();
-    if (now - last_ < std::chrono::seconds(1)) return;
-    last_ = now;
-    say(fmt::format("{}: {} %", what, 100 * done / all));
-  }
-
- private:
-  const Progress& progress_;
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-};
-
-std::string short_digest(std::string_view hex) { return std::string(hex.substr(0, 16)); }
 
 /// nanoGPT's convention for a data set's directory.
 DataOptions with_nanogpt_directory(DataOptions options) {
@@ -59,30 +26,6 @@ DataOptions with_nanogpt_directory(DataOptions options) {
   return options;
 }
 
-bool is_builtin(const DataOptions& options) { return options.data == "builtin"; }
-
-bool names_token_file(const std::string& path) {
-  std::error_code ignored;
-  return !fs::is_directory(path, ignored) && is_token_file(path);
-}
-
-/// Raw bytes are accepted only where they were asked for, so that a compressed file given by
-/// mistake is not trained on as if it were text.
-bool wants_bytes(const DataOptions& options) {
-  return options.tokenizer && options.tokenizer->kind == TokenizerSpec::Kind::bytes;
-}
-
-TextReading reading_of(const DataOptions& options) {
-  return {wants_bytes(options), options.text_rules, options.document_separator};
-}
-
-TextSource open_text(const DataOptions& options) {
-  if (!is_builtin(options)) {
-    return TextSource(options.data, reading_of(options));
-  }
-  return TextSource(generate_builtin_corpus(options.builtin_seed, options.builtin_bytes).text);
-}
-
 /// Throws Error where a separator was given for what has none.
 void require_separable(const DataOptions& options) {
   if (options.document_separator.empty()) return;
@@ -92,71 +35,24 @@ void require_separable(const DataOptions& options) {
   }
 }
 
-/// The tokenizer for a text. A trained one is kept in the cache, under the digest of what it was
-/// trained on; but nothing of the built-in corpus is.
-TokenizerPtr tokenizer_for_text(const DataOptions& options, std::string_view training_text,
-                                Reporter& reporter) {
-  if (options.known_tokenizer) return options.known_tokenizer;
-  const TokenizerSpec spec = options.tokenizer.value_or(TokenizerSpec{});
-  if (!spec.is_trained()) return build_tokenizer(spec, training_text);
-  const std::string training =
-      fmt::format("training the tokenizer {} on {} bytes of text", to_string(spec),
-                  std::min(training_text.size(), kMaxTrainingText));
-  if (is_builtin(options)) {
-    reporter.say(training);
-    return build_tokenizer(spec, training_text);
-  }
-  const std::string digest = digest_hex(std::as_bytes(std::span(training_text)));
-  const fs::path path =
-      options.cache / fmt::format("{}-{}-{}-{}.model", short_digest(digest),
-                                  spec.kind == TokenizerSpec::Kind::bpe ? "bpe" : "unigram",
-                                  spec.vocabulary,
-                                  spec.specials == SpecialTokens::kChatMl ? "chatml" : "endoftext");
-  if (fs::exists(path)) {
-    try {
-      TokenizerPtr cached = build_tokenizer({.kind = TokenizerSpec::Kind::file, .file = path}, {});
-      if (cached->vocabulary() == spec.vocabulary) {
-        reporter.say(fmt::format("tokenizer {}: cached in {}", to_string(spec), path.string()));
-        return cached;
-      }
-    } catch (const Error&) {
-      // A damaged cache is no reason to stop: what it held can be made again.
-    }
-  }
-  reporter.say(training);
-  TokenizerPtr tokenizer = build_tokenizer(spec, training_text);
-  make_directories(options.cache);
-  const std::string blob = tokenizer->blob();
-  write_atomically(path, std::as_bytes(std::span(blob)));
-  return tokenizer;
-}
-
-/// The same for all that a source has: throws Error where it lacks the tokens of a conversation.
-TokenizerPtr tokenizer_for_source(const DataOptions& options, const TextSource& source,
-                                  const TextSplit& split, Reporter& reporter) {
-  if (!options.known_tokenizer) {
-    source.require_tokens(options.tokenizer.value_or(TokenizerSpec{}));
-  }
-  TokenizerPtr tokenizer = tokenizer_for_text(options, split.train.text, reporter);
-  source.require_tokens(*tokenizer);
-  return tokenizer;
-}
-
 /// Returns the bytes that are lost.
 std::uint64_t encode_to_file(const MarkedText& text, const Tokenizer& tokenizer, int threads,
                              const fs::path& path, std::string_view what, Reporter& reporter) {
   std::optional<std::uint64_t> lost;
+  TokenMarks marks;
   const auto produce = [&](const AppendTokens& append) {
     std::size_t done = 0;
-    lost = encode_parallel(tokenizer, text, threads,
-                           [&](std::span<const std::uint32_t> tokens, std::size_t bytes) {
-                             append(tokens);
-                             done += bytes;
-                             reporter.fraction(what, done, text.text.size());
-                           });
+    lost = encode_parallel(
+        tokenizer, text, threads,
+        [&](std::span<const std::uint32_t> tokens, std::size_t bytes) {
+          append(tokens);
+          done += bytes;
+          reporter.fraction(what, done, text.text.size());
+        },
+        &marks);
     if (lost == 0 && tokenizer.lossless()) lost.reset();  // it never loses any
   };
-  write_token_file(path, tokenizer, bytes_of(text, tokenizer), produce, lost);
+  write_token_file(path, tokenizer, bytes_of(text, tokenizer), produce, lost, marks);
   return lost.value_or(0);
 }
 
@@ -165,7 +61,32 @@ PreparedPart part_of(const TokenFile& file, const fs::path& path, const std::str
           .count = file.tokens().size(),
           .source_bytes = file.info().source_bytes,
           .token_digest = digest,
-          .format = format_text(file.info())};
+          .format = format_text(file.info()),
+          .marks_digest = file.info().marks_digest};
+}
+
+/// What of a part counts, where not all does: tokens, and bytes that they came from.
+void count_targets(const TokenFile& file, std::uint64_t bytes, PreparedPart& part) {
+  const TokenMask mask(file.counted());
+  if (mask.empty()) return;
+  part.counted = mask.count(part.first, part.first + part.count);
+  part.counted_bytes = bytes;
+}
+
+/// Of the tokens of a whole text.
+PreparedPart text_part(const MarkedText& text, const TokenFile& file, const fs::path& path,
+                       const std::string& digest) {
+  PreparedPart part = part_of(file, path, digest);
+  part.is_one_document = text.cuts && count_documents(text) == 1;
+  count_targets(file, file.info().counted_bytes, part);
+  return part;
+}
+
+/// Whether a cached file, perhaps of an earlier version, says of documents what the text has.
+bool tells_documents(const TokenFile& file, const MarkedText& text) {
+  const bool has_many = text.cuts && count_documents(text) > 1;
+  return (file.document_starts().empty() ? !has_many : true) &&
+         (counts_wholly(text) || !file.info().marks_digest.empty());
 }
 
 /// Reads a file's tokens, once, unless what there is to be found is known; and throws Error where
@@ -188,10 +109,10 @@ TokenSurvey look_through(const TokenFile& file, const fs::path& path, const Deco
   return found;
 }
 
-/// Where the cache keeps the tokens of a text. Where marks become tokens, they count; where none
-/// does, so do none.
+/// Where the cache keeps the tokens of a text. Where marks are seen in them, they count; where none
+/// is, so do none.
 fs::path cached_tokens(const MarkedText& text, const Tokenizer& tokenizer, const fs::path& cache) {
-  const bool counts = has_tokens(text, tokenizer);
+  const bool counts = leaves_marks(text, tokenizer);
   const std::string digest =
       counts ? digest_of(text) : digest_hex(std::as_bytes(std::span(text.text)));
   return cache / fmt::format("{}-{}{}.tokens", short_digest(digest),
@@ -207,12 +128,13 @@ PreparedPart prepare_text(const MarkedText& text, const Tokenizer& tokenizer,
       const TokenFile file = TokenFile::open(path, TokenFile::Check::header);
       const bool tells_loss = file.info().lost_bytes || tokenizer.lossless();
       if (file.info().tokenizer_digest == tokenizer.digest() &&
-          file.info().source_bytes == bytes_of(text, tokenizer) && tells_loss) {
+          file.info().source_bytes == bytes_of(text, tokenizer) && tells_loss &&
+          tells_documents(file, text)) {
         const TokenSurvey found = look_through(file, path, {}, options, reporter);
         reporter.say(
             fmt::format("{}: {} tokens, cached in {}", what, file.tokens().size(), path.string()));
         reporter.loss(what, file.info());
-        return part_of(file, path, found.digest);
+        return text_part(text, file, path, found.digest);
       }
     } catch (const Error&) {
       reporter.say(fmt::format("{} is damaged and is made anew", path.string()));
@@ -225,7 +147,7 @@ PreparedPart prepare_text(const MarkedText& text, const Tokenizer& tokenizer,
   reporter.say(
       fmt::format("{}: {} tokens, written to {}", what, file.tokens().size(), path.string()));
   reporter.loss(what, file.info());
-  return part_of(file, path, file.info().token_digest);
+  return text_part(text, file, path, file.info().token_digest);
 }
 
 PreparedPart prepare_builtin(std::string_view text, const Tokenizer& tokenizer, int threads,
@@ -241,37 +163,6 @@ PreparedPart prepare_builtin(std::string_view text, const Tokenizer& tokenizer, 
   part.source_bytes = text.size();
   part.token_digest = digest.hex();
   return part;
-}
-
-/// The tokenizer of a token file: the one it carries, or one given for a file that carries none.
-TokenizerPtr tokenizer_for_tokens(const DataOptions& options, const TokenFileInfo& info) {
-  TokenizerPtr carried, given;
-  if (!info.tokenizer_kind.empty()) {
-    carried = make_tokenizer(info.tokenizer_kind, info.tokenizer_blob);
-    if (carried->vocabulary() != info.vocabulary) {
-      fail("{} is corrupt: its vocabulary is {}, but its tokenizer's {}", options.data,
-           info.vocabulary, carried->vocabulary());
-    }
-  }
-  if (options.known_tokenizer) {
-    if (carried && carried->digest() != options.known_tokenizer->digest()) {
-      fail("{} was made with another tokenizer than the run's: give the text itself", options.data);
-    }
-    return options.known_tokenizer;
-  }
-  if (!options.tokenizer) return carried;
-  if (options.tokenizer->is_trained()) {
-    fail(
-        "{} holds tokens already, so --tokenizer {} cannot be trained on it: leave the option out, "
-        "or give the text",
-        options.data, to_string(*options.tokenizer));
-  }
-  given = build_tokenizer(*options.tokenizer, {});
-  if (carried && carried->digest() != given->digest()) {
-    fail("{} was made with another tokenizer than --tokenizer {}: leave the option out",
-         options.data, to_string(*options.tokenizer));
-  }
-  return given;
 }
 
 /// The validation file of `options`, with the tokens of `tokenizer`.
@@ -306,6 +197,7 @@ PreparedPart prepare_validation(const DataOptions& options, const Tokenizer* tok
   if (found.largest >= vocabulary) file.tokens().require_below(vocabulary, path);
   PreparedPart part = part_of(file, path, found.digest);
   if (part.source_bytes == 0) part.source_bytes = found.bytes_before;
+  count_targets(file, info.counted_bytes, part);
   return part;
 }
 
@@ -361,8 +253,10 @@ PreparedData prepare_from_tokens(const DataOptions& options, Reporter& reporter)
   const std::uint64_t all = file.tokens().size();
   const std::uint64_t train = is_split ? all / 10 * 9 + all % 10 * 9 / 10 : all;
   const bool is_counted = is_split || info.source_bytes == 0;  // a header's are of all tokens
-  const TokenSurvey found = look_through(
-      file, options.data, {is_counted ? tokenizer.get() : nullptr, train}, options, reporter);
+  const TokenSurvey found =
+      look_through(file, options.data,
+                   {is_counted ? tokenizer.get() : nullptr, train, TokenMask(file.counted())},
+                   options, reporter);
   if (found.largest >= prepared.vocabulary) {
     file.tokens().require_below(prepared.vocabulary, options.data);
   }
@@ -373,7 +267,10 @@ PreparedData prepare_from_tokens(const DataOptions& options, Reporter& reporter)
     prepared.validation.source_bytes = found.bytes_after;
     prepared.train.count = prepared.validation.first = train;
     prepared.validation.count = all - train;
+    count_targets(file, found.counted_before, prepared.train);
+    count_targets(file, found.counted_after, prepared.validation);
   } else {
+    count_targets(file, info.counted_bytes, prepared.train);
     prepared.validation =
         prepare_validation(options, tokenizer.get(), prepared.vocabulary, reporter);
   }

@@ -154,7 +154,7 @@ class FileReader {
     if (reading_.rules < TextRules::kThird) {
       join(text, reading_.rules, joined_);
     } else if (is_lines) {
-      add_json_lines(without_byte_order_mark(text), path.string(), reading_.binary, joiner_,
+      add_json_lines(without_byte_order_mark(text), path.string(), reading_, joiner_,
                      conversation_);
     } else {
       add_documents(without_byte_order_mark(text), reading_.separator, joiner_);
@@ -177,7 +177,8 @@ class FileReader {
 
 }  // namespace
 
-TextSource::TextSource(const fs::path& path, const TextReading& reading) {
+TextSource::TextSource(const fs::path& path, const TextReading& reading)
+    : cuts_(reading.rules >= TextRules::kFourth) {
   if (!reading.separator.empty() && reading.rules < TextRules::kThird) {
     fail(
         "--document-separator: this run began with a version that knew no documents, and goes on "

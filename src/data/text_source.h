@@ -28,7 +28,7 @@ class TextSource {
   TextSource& operator=(TextSource&&) = default;
 
   std::string_view text() const;
-  MarkedText marked() const { return {text(), marks_}; }
+  MarkedText marked() const { return {.text = text(), .marks = marks_, .cuts = cuts_}; }
   /// Throws Error, naming the first conversation, where there is one and `tokenizer` lacks the
   /// tokens for it.
   void require_tokens(const Tokenizer& tokenizer) const;
@@ -43,6 +43,7 @@ class TextSource {
   MappedFile file_;
   std::unique_ptr<std::string> joined_;
   std::vector<Mark> marks_;
+  bool cuts_ = true;
   std::string conversation_;  // where the first is; empty without one
   std::string format_ = "text";
   std::vector<std::string> notes_;

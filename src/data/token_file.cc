@@ -23,10 +23,13 @@ constexpr std::array<char, 8> kMagic = {'C', 'L', 'L', 'M', 'T', 'O', 'K', '\n'}
 constexpr std::uint32_t kVersion = 1;
 /// The same, and last of all 8 bytes: those of the text that the tokens don't give back.
 constexpr std::uint32_t kLossyVersion = 2;
+/// Before its end it has where documents begin and what counts, and a Trailer instead of the 8
+/// bytes.
+constexpr std::uint32_t kMarkedVersion = 3;
 constexpr std::size_t kDigestDigits = 32;
 
 /// The first bytes of a token file, as they lie there; then come the tokens, the tokenizer's kind,
-/// its blob, and the lost bytes where the version has them, without gaps.
+/// its blob, and what the version has behind it, without gaps.
 struct Header {
   std::array<char, 8> magic = kMagic;
   std::uint32_t version = kVersion;
@@ -42,20 +45,43 @@ struct Header {
 };
 static_assert(sizeof(Header) == 128 && std::is_trivially_copyable_v<Header>);
 
+/// The last bytes of a file of version 3.
+struct Trailer {
+  std::uint64_t lost_bytes = 0;     ///< kNone where the tokenizer loses none
+  std::uint64_t documents = 0;      ///< numbers of 8 bytes: where they begin
+  std::uint64_t mask_words = 0;     ///< 0, or one for each 64 tokens
+  std::uint64_t counted_bytes = 0;  ///< of the text that the tokens that count came from
+  std::array<char, kDigestDigits> marks_digest{};
+  static constexpr std::uint64_t kNone = ~std::uint64_t{0};
+};
+static_assert(sizeof(Trailer) == 64 && std::is_trivially_copyable_v<Trailer>);
+
+/// Bytes of zero behind `size` bytes, up to a multiple of 8.
+constexpr std::uint64_t padding_of(std::uint64_t size) { return (8 - size % 8) % 8; }
+
 std::array<char, kDigestDigits> digits(const std::string& hex) {
   std::array<char, kDigestDigits> array{};
   std::copy_n(hex.data(), kDigestDigits, array.data());
   return array;
 }
 
-/// The low half of the XXH3-128 of the header while its own digest is 0, and of the lost bytes.
-std::uint64_t digest_of(Header header, const std::optional<std::uint64_t>& lost) {
+/// The low half of the XXH3-128 of the header while its own digest is 0, and of what the version
+/// has at the file's end: the lost bytes, or the trailer.
+std::uint64_t digest_of(Header header, std::span<const std::byte> end) {
   header.header_digest = 0;
   Digest digest;
   digest.update(std::as_bytes(std::span(&header, 1)));
-  if (lost) digest.update(std::as_bytes(std::span(&*lost, 1)));
+  digest.update(end);
   const std::string hex = digest.hex();
   return std::stoull(hex.substr(kDigestDigits / 2), nullptr, 16);
+}
+
+std::string digest_of_marks(std::span<const std::uint64_t> documents,
+                            std::span<const std::uint64_t> counted) {
+  Digest digest;
+  digest.update(std::as_bytes(documents));
+  digest.update(std::as_bytes(counted));
+  return digest.hex();
 }
 
 std::span<const std::byte> first_bytes(const std::filesystem::path& path,
@@ -92,18 +118,36 @@ TokenView view_of(std::span<const std::byte> bytes, std::size_t token_bytes,
 struct Parsed {
   TokenView tokens;
   TokenFileInfo info;
+  std::span<const std::uint64_t> documents = {}, counted = {};
 };
+
+/// Takes what a version 3 has behind its tokenizer off a file's `rest` bytes: its marks. False
+/// where the rest has no room for them.
+bool take_marks(const Header& header, const Trailer& trailer, std::uint64_t& rest) {
+  const std::uint64_t words = (header.tokens + 63) / 64;
+  if (trailer.mask_words != 0 && trailer.mask_words != words) return false;
+  for (const std::uint64_t count : {trailer.documents, trailer.mask_words}) {
+    if (count > rest / 8) return false;
+    rest -= 8 * count;
+  }
+  return true;
+}
+
+std::span<const std::uint64_t> numbers_of(std::span<const std::byte> bytes) {
+  const void* const first = bytes.data();  // the mapping begins on a page, and these at a multiple
+  return {static_cast<const std::uint64_t*>(first), bytes.size() / 8};
+}
 
 Parsed parse_ours(std::span<const std::byte> file, const std::string& name,
                   TokenFile::Check check) {
   Header header;
   if (file.size() < sizeof(header)) fail("{} is a token file that was cut short", name);
   std::memcpy(&header, file.data(), sizeof(header));
-  if (header.version != kVersion && header.version != kLossyVersion) {
+  if (header.version < kVersion || header.version > kMarkedVersion) {
     fail(
-        "{} is a token file of version {}, but this program knows versions {} and {}: make it anew "
+        "{} is a token file of version {}, but this program knows versions {} to {}: make it anew "
         "with `cllm-dist tokenize`",
-        name, header.version, kVersion, kLossyVersion);
+        name, header.version, kVersion, kMarkedVersion);
   }
   const bool two = header.token_bytes == 2;
   if ((!two && header.token_bytes != 4) || header.vocabulary == 0 ||
@@ -117,11 +161,20 @@ Parsed parse_ours(std::span<const std::byte> file, const std::string& name,
   if (fits) rest -= header.tokens * header.token_bytes;
   fits = fits && header.kind_bytes <= rest;
   if (fits) rest -= header.kind_bytes;
-  std::optional<std::uint64_t> lost;
-  if (header.version == kLossyVersion) {
-    fits = fits && rest >= sizeof(std::uint64_t);
-    if (fits) rest -= sizeof(std::uint64_t);
-    lost = 0;
+  const bool is_marked = header.version == kMarkedVersion;
+  const std::size_t end_bytes = is_marked                         ? sizeof(Trailer)
+                                : header.version == kLossyVersion ? sizeof(std::uint64_t)
+                                                                  : 0;
+  fits = fits && rest >= end_bytes;
+  if (fits) rest -= end_bytes;
+  Trailer trailer;
+  if (is_marked && fits) {
+    std::memcpy(&trailer, file.last(sizeof(trailer)).data(), sizeof(trailer));
+    fits = take_marks(header, trailer, rest) && header.blob_bytes <= rest;
+    const std::uint64_t padding =
+        padding_of(header.tokens * header.token_bytes + header.kind_bytes + header.blob_bytes);
+    fits = fits && padding <= rest - header.blob_bytes;
+    if (fits) rest -= padding;
   }
   if (!fits || header.blob_bytes != rest) {
     fail(
@@ -131,10 +184,20 @@ Parsed parse_ours(std::span<const std::byte> file, const std::string& name,
   }
 
   auto contents = file.subspan(sizeof(header));
-  if (lost) {
-    std::memcpy(&*lost, contents.last(sizeof(*lost)).data(), sizeof(*lost));
-    contents = contents.first(contents.size() - sizeof(*lost));
+  const auto end = contents.last(end_bytes);
+  contents = contents.first(contents.size() - end_bytes);
+  std::optional<std::uint64_t> lost;
+  if (header.version == kLossyVersion) {
+    lost = 0;
+    std::memcpy(&*lost, end.data(), sizeof(*lost));
+  } else if (is_marked && trailer.lost_bytes != Trailer::kNone) {
+    lost = trailer.lost_bytes;
   }
+  const auto counted = contents.last(8 * trailer.mask_words);
+  contents = contents.first(contents.size() - counted.size());
+  const auto documents = contents.last(8 * trailer.documents);
+  contents =
+      contents.first(header.tokens * header.token_bytes + header.kind_bytes + header.blob_bytes);
   const auto token_part = contents.first(header.tokens * header.token_bytes);
   const auto text = [](std::span<const std::byte> bytes) {
     return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -150,16 +213,20 @@ Parsed parse_ours(std::span<const std::byte> file, const std::string& name,
       .tokenizer_digest =
           std::string(header.tokenizer_digest.begin(), header.tokenizer_digest.end()),
       .tokenizer_kind = text(kind),
-      .tokenizer_blob = text(blob)};
+      .tokenizer_blob = text(blob),
+      .counted_bytes = trailer.counted_bytes,
+      .marks_digest =
+          is_marked ? std::string(trailer.marks_digest.begin(), trailer.marks_digest.end()) : ""};
   if (check != TokenFile::Check::tokens) {
-    if (header.header_digest != 0 && header.header_digest != digest_of(header, lost)) {
+    if (header.header_digest != 0 && header.header_digest != digest_of(header, end)) {
       fail("{} is corrupt: its header does not have its own digest", name);
     }
     if (tokenizer_digest(info.tokenizer_kind, info.tokenizer_blob) != info.tokenizer_digest) {
       fail("{} is corrupt: its tokenizer does not have the digest of its header", name);
     }
   }
-  return {view_of(token_part, header.token_bytes, name), std::move(info)};
+  return {view_of(token_part, header.token_bytes, name), std::move(info), numbers_of(documents),
+          numbers_of(counted)};
 }
 
 Parsed parse_nanogpt(std::span<const std::byte> file, const std::filesystem::path& path) {
@@ -251,20 +318,43 @@ TokenFile TokenFile::open(const std::filesystem::path& path, Check check) {
     fail("{} is no token file: it begins with no known magic number and is not named *.bin", name);
   }
   result.tokens_ = parsed.tokens;
+  result.document_starts_ = parsed.documents;
+  result.counted_ = parsed.counted;
   result.info_ = std::move(parsed.info);
   const TokenFileInfo& info = result.info_;
   if (check == Check::tokens || (check == Check::digests && info.token_digest.empty())) {
     result.tokens_.require_below(info.vocabulary, name);
+    result.require_marks(name);
   } else if (check == Check::digests) {
     require_whole(survey(result.tokens_), result, name);
   }
   return result;
 }
 
+void TokenFile::require_marks(const std::string& name) const {
+  std::uint64_t before = 0;
+  for (std::size_t i = 0; i < document_starts_.size(); ++i) {
+    const std::uint64_t start = document_starts_[i];
+    if (start < tokens_.size() && (i == 0 || start > before)) {
+      before = start;
+      continue;
+    }
+    fail("{} is corrupt: its document {} begins at token {}, of {}, where another one ends", name,
+         i + 1, start, tokens_.size());
+  }
+  if (!info_.marks_digest.empty() &&
+      digest_of_marks(document_starts_, counted_) != info_.marks_digest) {
+    fail("{} is corrupt: what it says of documents does not have its digest", name);
+  }
+}
+
 TokenFile TokenFile::in_memory(std::vector<std::uint32_t> tokens, const Tokenizer& tokenizer,
-                               std::uint64_t source_bytes) {
+                               std::uint64_t source_bytes, TokenMarks marks) {
   TokenFile result;
   result.memory_ = std::move(tokens);
+  result.memory_marks_ = std::move(marks);
+  result.document_starts_ = result.memory_marks_.documents;
+  result.counted_ = result.memory_marks_.counted;
   result.tokens_ = TokenView(std::span<const std::uint32_t>(result.memory_));
   result.tokens_.require_below(tokenizer.vocabulary(), "the text in memory");
   result.info_ = {.format = "memory",
@@ -272,7 +362,8 @@ TokenFile TokenFile::in_memory(std::vector<std::uint32_t> tokens, const Tokenize
                   .source_bytes = source_bytes,
                   .tokenizer_digest = tokenizer.digest(),
                   .tokenizer_kind = tokenizer.kind(),
-                  .tokenizer_blob = tokenizer.blob()};
+                  .tokenizer_blob = tokenizer.blob(),
+                  .counted_bytes = result.memory_marks_.counted_bytes};
   return result;
 }
 
@@ -289,7 +380,7 @@ bool is_token_file(const std::filesystem::path& path) {
 void write_token_file(const std::filesystem::path& path, const Tokenizer& tokenizer,
                       std::uint64_t source_bytes,
                       const std::function<void(const AppendTokens&)>& produce,
-                      const std::optional<std::uint64_t>& lost_bytes) {
+                      const std::optional<std::uint64_t>& lost_bytes, const TokenMarks& marks) {
   Header header;
   header.token_bytes = tokenizer.vocabulary() <= 1u << 16 ? 2 : 4;
   header.vocabulary = tokenizer.vocabulary();
@@ -321,13 +412,30 @@ void write_token_file(const std::filesystem::path& path, const Tokenizer& tokeni
   });
   write(kind.data(), kind.size());
   write(blob.data(), blob.size());
-  if (lost_bytes) {
+  // One document of which all counts needs no marks.
+  const bool is_marked = marks.documents.size() > 1 || !marks.counted.empty();
+  Trailer trailer;
+  std::span<const std::byte> end;
+  if (is_marked) {
+    header.version = kMarkedVersion;
+    trailer = {.lost_bytes = lost_bytes.value_or(Trailer::kNone),
+               .documents = marks.documents.size(),
+               .mask_words = marks.counted.size(),
+               .counted_bytes = marks.counted.empty() ? 0 : marks.counted_bytes,
+               .marks_digest = digits(digest_of_marks(marks.documents, marks.counted))};
+    const std::uint64_t none = 0;
+    write(&none, padding_of(header.tokens * header.token_bytes + kind.size() + blob.size()));
+    write(marks.documents.data(), 8 * marks.documents.size());
+    write(marks.counted.data(), 8 * marks.counted.size());
+    end = std::as_bytes(std::span(&trailer, 1));
+  } else if (lost_bytes) {
     header.version = kLossyVersion;
-    write(&*lost_bytes, sizeof(*lost_bytes));
+    end = std::as_bytes(std::span(&*lost_bytes, 1));
   }
+  write(end.data(), end.size());
   // Count and digest are known only now.
   header.token_digest = digits(digest.hex());
-  header.header_digest = digest_of(header, lost_bytes);
+  header.header_digest = digest_of(header, end);
   file.seekp(0);
   write(&header, sizeof(header));
   file.flush();

@@ -54,22 +54,25 @@ TokenSurvey survey(TokenView tokens, const Decoding& decoding,
   }
   TokenSurvey found;
   Digest digest;
-  const auto read = [&](std::size_t first, std::size_t end, std::uint64_t& bytes) {
+  const auto read = [&](std::size_t first, std::size_t end, std::uint64_t& bytes,
+                        std::uint64_t& counted) {
     for (std::size_t at = first; at < end; at += kBlock) {
       const TokenView here = tokens.subview(at, std::min(kBlock, end - at));
       digest.update(here.bytes());
       const std::uint32_t largest = here.largest();
       found.largest = std::max(found.largest, largest);
       if (largest < sizes.size()) {
-        here.for_each(0, here.size(),
-                      [&](std::size_t, std::uint32_t token) { bytes += sizes[token]; });
+        here.for_each(0, here.size(), [&](std::size_t i, std::uint32_t token) {
+          bytes += sizes[token];
+          if (decoding.mask[at + i]) counted += sizes[token];
+        });
       }
       if (progress) progress(at + here.size(), tokens.size());
     }
   };
   const std::size_t cut = std::min<std::size_t>(decoding.cut, tokens.size());
-  read(0, cut, found.bytes_before);
-  read(cut, tokens.size(), found.bytes_after);
+  read(0, cut, found.bytes_before, found.counted_before);
+  read(cut, tokens.size(), found.bytes_after, found.counted_after);
   found.digest = digest.hex();
   return found;
 }
@@ -80,6 +83,7 @@ void require_whole(const TokenSurvey& found, const TokenFile& file, const std::s
     fail("{} is corrupt: its tokens do not have the digest of its header", name);
   }
   if (found.largest >= info.vocabulary) file.tokens().require_below(info.vocabulary, name);
+  file.require_marks(name);
 }
 
 KnownFile::KnownFile(const fs::path& cache, const fs::path& file)
@@ -99,7 +103,9 @@ std::optional<TokenSurvey> KnownFile::find(const Decoding& decoding) const {
     return TokenSurvey{.digest = json.at("digest"),
                        .largest = json.at("largest"),
                        .bytes_before = json.at("bytes_before"),
-                       .bytes_after = json.at("bytes_after")};
+                       .bytes_after = json.at("bytes_after"),
+                       .counted_before = json.value("counted_before", std::uint64_t{0}),
+                       .counted_after = json.value("counted_after", std::uint64_t{0})};
   } catch (const std::exception&) {
     return {};  // there is none, or it is damaged; it can be found out again
   }
@@ -113,8 +119,10 @@ void KnownFile::keep(const TokenSurvey& found, const Decoding& decoding) const {
       {"largest", found.largest},
       {"bytes_of", text_of(decoding)},
       {"bytes_before", found.bytes_before},
-      {"bytes_after",
-       found.bytes_after}}.dump(1);
+      {"bytes_after", found.bytes_after},
+      {"counted_before", found.counted_before},
+      {"counted_after",
+       found.counted_after}}.dump(1);
   try {
     make_directories(path_.parent_path());
     write_atomically(path_, std::as_bytes(std::span(text)));

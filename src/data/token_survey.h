@@ -15,6 +15,7 @@ namespace cllm::data {
 struct Decoding {
   const Tokenizer* tokenizer = nullptr;  ///< null: nothing
   std::uint64_t cut = 0;                 ///< tokens of the first part
+  TokenMask mask = {};                   ///< which tokens count as targets
 };
 
 /// What one pass over the tokens of a file finds.
@@ -24,6 +25,7 @@ struct TokenSurvey {
   /// Bytes that the tokens before the cut stand for, and the others; of those that the tokenizer
   /// has.
   std::uint64_t bytes_before = 0, bytes_after = 0;
+  std::uint64_t counted_before = 0, counted_after = 0;  ///< the same of tokens that count
 };
 
 /// Reads all tokens, once. `progress(done, all)` is called now and then.

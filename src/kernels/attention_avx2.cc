@@ -15,11 +15,12 @@ void fill_zero(float* x, std::size_t n) {
 }
 
 [[gnu::flatten]] void causal_softmax(float* scores, float* log_sum_exp, float scale,
-                                     std::size_t visible, std::size_t rows, std::size_t columns,
-                                     std::size_t ld) {
+                                     std::size_t visible, const std::uint32_t* begins,
+                                     std::size_t rows, std::size_t columns, std::size_t ld) {
   for (std::size_t row = 0; row < rows; ++row) {
-    float* x = scores + row * ld;
-    const std::size_t n = visible_keys(visible, row, columns);
+    const std::size_t begin = begins == nullptr ? 0 : begins[row];
+    float* x = scores + row * ld + begin;
+    const std::size_t n = visible_keys(visible, row, columns) - begin;
     const float top = row_max(x, n);
     // The maximum is taken off first: the difference is exact where it matters, however large the
     // scores are.
@@ -31,17 +32,20 @@ void fill_zero(float* x, std::size_t n) {
     const float share = 1 / sum;
     for_each_pack<4>(
         n, [=](std::size_t i, auto part) { part.store(x + i, part.load(x + i) * share); });
-    fill_zero(x + n, columns - n);
+    fill_zero(x - begin, begin);
+    fill_zero(x + n, columns - begin - n);
     log_sum_exp[row] = scale * top + log_any(sum);
   }
 }
 
 [[gnu::flatten]] void causal_probabilities(float* scores, const float* log_sum_exp, float scale,
-                                           std::size_t visible, std::size_t rows,
-                                           std::size_t columns, std::size_t ld) {
+                                           std::size_t visible, const std::uint32_t* begins,
+                                           std::size_t rows, std::size_t columns,
+                                           std::size_t ld) {
   for (std::size_t row = 0; row < rows; ++row) {
-    float* x = scores + row * ld;
-    const std::size_t n = visible_keys(visible, row, columns);
+    const std::size_t begin = begins == nullptr ? 0 : begins[row];
+    float* x = scores + row * ld + begin;
+    const std::size_t n = visible_keys(visible, row, columns) - begin;
     const float total = log_sum_exp[row];
     for_each_pack<4>(n, [=](std::size_t i, auto part) {
       using V = typename decltype(part)::Value;
@@ -49,7 +53,8 @@ void fill_zero(float* x, std::size_t n) {
       // second operand.
       part.store(x + i, exp_or_zero(min(V(0), fma(part.load(x + i), scale, -total))));
     });
-    fill_zero(x + n, columns - n);
+    fill_zero(x - begin, begin);
+    fill_zero(x + n, columns - begin - n);
   }
 }
 

@@ -105,6 +105,10 @@ float loss_of(const RowSum& sum, float target_logit) {
                                     float* losses, std::size_t rows, std::size_t vocabulary) {
   const Chunks chunks(vocabulary);
   for (std::size_t row = 0; row < rows; ++row) {
+    if (targets[row] == kNoTarget) {
+      losses[row] = 0;
+      continue;
+    }
     const float* x = logits + row * vocabulary;
     const RowSum sum = sum_row(Plain{x}, chunks, [](std::size_t, auto, const auto&) {});
     losses[row] = loss_of(sum, x[targets[row]]);
@@ -117,6 +121,11 @@ float loss_of(const RowSum& sum, float target_logit) {
   const Chunks chunks(vocabulary);
   for (std::size_t row = 0; row < rows; ++row) {
     float* x = logits + row * vocabulary;
+    if (targets[row] == kNoTarget) {
+      losses[row] = 0;
+      for_each_pack<4>(vocabulary, [=](std::size_t i, auto part) { part.store(x + i, 0); });
+      continue;
+    }
     const float target_logit = x[targets[row]];
     const RowSum sum = sum_row(Plain{x}, chunks, [=](std::size_t i, auto part, const auto& power) {
       part.store(x + i, power);
@@ -147,6 +156,11 @@ float loss_of(const RowSum& sum, float target_logit) {
   const Chunks chunks(vocabulary);
   for (std::size_t row = 0; row < rows; ++row) {
     float* x = logits + row * vocabulary;
+    if (targets[row] == kNoTarget) {
+      losses[row] = 0;
+      for_each_pack<4>(vocabulary, [=](std::size_t i, auto part) { part.store(x + i, 0); });
+      continue;
+    }
     const RowSum sum = sum_row(Capped{x, cap}, chunks, [](std::size_t, auto, const auto&) {});
     const float target_tanh = x[targets[row]];
     losses[row] = loss_of(sum, target_tanh * cap);

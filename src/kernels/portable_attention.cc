@@ -13,15 +13,18 @@ using portable::wide;
 // --- Attention -----------------------------------------------------------------------------------
 
 void causal_softmax(float* scores, float* log_sum_exp, float scale, std::size_t visible,
-                    std::size_t rows, std::size_t columns, std::size_t ld) {
+                    const std::uint32_t* begins, std::size_t rows, std::size_t columns,
+                    std::size_t ld) {
   for (std::size_t row = 0; row < rows; ++row, scores += ld) {
+    const std::size_t begin = begins == nullptr ? 0 : begins[row];
     const std::size_t n = std::min(columns, visible + row);
-    const double max = max_of(scores, n);
+    const double max = max_of(scores + begin, n - begin);
     double sum = 0;
-    for (std::size_t i = 0; i < n; ++i) {
+    std::fill(scores, scores + begin, 0.0f);
+    for (std::size_t i = begin; i < n; ++i) {
       sum += std::exp(wide(scale) * (wide(scores[i]) - max));
     }
-    for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t i = begin; i < n; ++i) {
       scores[i] = narrow(std::exp(wide(scale) * (wide(scores[i]) - max)) / sum);
     }
     std::fill(scores + n, scores + columns, 0.0f);
@@ -30,10 +33,13 @@ void causal_softmax(float* scores, float* log_sum_exp, float scale, std::size_t 
 }
 
 void causal_probabilities(float* scores, const float* log_sum_exp, float scale, std::size_t visible,
-                          std::size_t rows, std::size_t columns, std::size_t ld) {
+                          const std::uint32_t* begins, std::size_t rows, std::size_t columns,
+                          std::size_t ld) {
   for (std::size_t row = 0; row < rows; ++row, scores += ld) {
+    const std::size_t begin = begins == nullptr ? 0 : begins[row];
     const std::size_t n = std::min(columns, visible + row);
-    for (std::size_t i = 0; i < n; ++i) {
+    std::fill(scores, scores + begin, 0.0f);
+    for (std::size_t i = begin; i < n; ++i) {
       const double exponent = wide(scale) * wide(scores[i]) - wide(log_sum_exp[row]);
       scores[i] = narrow(std::exp(exponent > 0 ? 0 : exponent));  // NaN stays
     }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include "portable.h"
@@ -30,6 +31,10 @@ LogSumExp log_sum_exp_of(const float* x, std::size_t n) {
 void cross_entropy(const float* logits, const std::uint32_t* targets, float* losses,
                    std::size_t rows, std::size_t vocabulary) {
   for (std::size_t row = 0; row < rows; ++row, logits += vocabulary) {
+    if (targets[row] == kNoTarget) {
+      losses[row] = 0;
+      continue;
+    }
     const auto [max, log_sum] = log_sum_exp_of(logits, vocabulary);
     losses[row] = narrow((max - wide(logits[targets[row]])) + log_sum);
   }
@@ -38,6 +43,11 @@ void cross_entropy(const float* logits, const std::uint32_t* targets, float* los
 void cross_entropy_backward(float* logits, const std::uint32_t* targets, float* losses, float scale,
                             std::size_t rows, std::size_t vocabulary) {
   for (std::size_t row = 0; row < rows; ++row, logits += vocabulary) {
+    if (targets[row] == kNoTarget) {
+      losses[row] = 0;
+      std::fill_n(logits, vocabulary, 0.0f);
+      continue;
+    }
     const auto [max, log_sum] = log_sum_exp_of(logits, vocabulary);
     losses[row] = narrow((max - wide(logits[targets[row]])) + log_sum);
     for (std::size_t i = 0; i < vocabulary; ++i) {
@@ -61,6 +71,11 @@ void capped_cross_entropy_backward(float* logits, const std::uint32_t* targets, 
                                    float cap, float scale, std::size_t rows,
                                    std::size_t vocabulary) {
   for (std::size_t row = 0; row < rows; ++row, logits += vocabulary) {
+    if (targets[row] == kNoTarget) {
+      losses[row] = 0;
+      std::fill_n(logits, vocabulary, 0.0f);
+      continue;
+    }
     const double max = capped(narrow(max_of(logits, vocabulary)), cap);
     double sum = 0;
     for (std::size_t i = 0; i < vocabulary; ++i) {

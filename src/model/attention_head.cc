@@ -16,6 +16,11 @@ float score_scale(const AttentionHead& head) {
   return 1.0f / std::sqrt(static_cast<float>(head.q.columns));
 }
 
+/// Of the queries from `first` on.
+const std::uint32_t* begins_from(const AttentionHead& head, std::size_t first) {
+  return head.begins == nullptr ? nullptr : head.begins + first;
+}
+
 }  // namespace
 
 void attention_forward(const kernels::Kernels& kernels, const AttentionHead& head, View out,
@@ -27,7 +32,7 @@ void attention_forward(const kernels::Kernels& kernels, const AttentionHead& hea
     sgemm(kNo, kYes, queries, keys, d, 1.0f, head.q.row(first), head.q.stride, head.k.data,
           head.k.stride, 0.0f, scores, keys);
     kernels.causal_softmax(scores, log_sum_exp + first, score_scale(head), head.past + first + 1,
-                           queries, keys, keys);
+                           begins_from(head, first), queries, keys, keys);
     sgemm(kNo, kNo, queries, d, keys, 1.0f, scores, keys, head.v.data, head.v.stride, 0.0f,
           out.row(first), out.stride);
   }
@@ -49,7 +54,7 @@ void attention_backward(const kernels::Kernels& kernels, const AttentionHead& he
     sgemm(kNo, kYes, queries, keys, d, 1.0f, q, head.q.stride, head.k.data, head.k.stride, 0.0f,
           scores, keys);
     kernels.causal_probabilities(scores, g.log_sum_exp + first, score_scale(head), first + 1,
-                                 queries, keys, keys);
+                                 begins_from(head, first), queries, keys, keys);
     sgemm(kYes, kNo, keys, d, queries, 1.0f, scores, keys, dout, g.dout.stride, beta, g.dv.data,
           g.dv.stride);
     sgemm(kNo, kYes, queries, keys, d, 1.0f, dout, g.dout.stride, head.v.data, head.v.stride, 0.0f,

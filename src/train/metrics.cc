@@ -74,6 +74,7 @@ void MetricsLog::step(std::uint64_t state_step, std::uint64_t tokens_seen,
                                      {"communication", r.communication_seconds},
                                      {"hidden_communication", r.hidden_communication_seconds},
                                      {"update", r.update_seconds}}}};
+  if (r.targets) object["targets"] = *r.targets;
   if (!r.overflowed.empty()) object["overflowed"] = r.overflowed;
   if (r.outcome == Outcome::kClipped) object["spike"] = "clipped";
   if (r.outcome == Outcome::kSkipped) object["spike"] = "skipped";
@@ -82,11 +83,15 @@ void MetricsLog::step(std::uint64_t state_step, std::uint64_t tokens_seen,
 
 void MetricsLog::evaluation(std::uint64_t state_step, std::uint64_t tokens_seen,
                             const Evaluation& evaluation) {
-  const nlohmann::ordered_json object = {{"step", state_step},
-                                         {"val_loss", evaluation.loss},
-                                         {"val_tokens", evaluation.positions},
-                                         {"tokens", tokens_seen},
-                                         {"seconds", {{"evaluation", evaluation.seconds}}}};
+  nlohmann::ordered_json object = {{"step", state_step},
+                                   {"val_loss", evaluation.loss},
+                                   {"val_tokens", evaluation.positions},
+                                   {"tokens", tokens_seen},
+                                   {"seconds", {{"evaluation", evaluation.seconds}}}};
+  for (const TextEvaluation& text : evaluation.texts) {
+    object["sources"].push_back(nlohmann::ordered_json{
+        {"data", text.name}, {"val_loss", text.loss}, {"val_tokens", text.positions}});
+  }
   write(object.dump());
 }
 

@@ -60,7 +60,10 @@ void Progress::step(std::uint64_t state_step, const StepReport& r) {
         "was taken again with a wider one",
         state_step, names_text(r.overflowed)));
   }
-  if (r.outcome != Outcome::kUpdated) {
+  if (r.outcome == Outcome::kEmpty) {
+    line(fmt::format("step {}: no target of the batch counts, and the weights are as before",
+                     state_step));
+  } else if (r.outcome != Outcome::kUpdated) {
     line(fmt::format("step {}: loss {:.4f}, gradient norm {:.4g}: {}", state_step, r.loss,
                      r.gradient_norm,
                      r.outcome == Outcome::kClipped
@@ -92,6 +95,9 @@ void Progress::evaluation(std::uint64_t state_step, const Evaluation& e) {
     text += fmt::format("  {:.3f} bits/byte", e.loss / bytes_per_token_ / std::numbers::ln2);
   }
   line(text);
+  for (const TextEvaluation& each : e.texts) {
+    line(fmt::format("  of {}: validation loss {:.4f}", each.name, each.loss));
+  }
 }
 
 void Progress::checkpoint(const SavedCheckpoint& saved) {

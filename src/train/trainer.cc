@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "cllm/base/error.h"
 #include "cllm/base/fail_point.h"
@@ -10,6 +11,9 @@
 
 namespace cllm::train {
 namespace {
+
+/// So that their number fits beside the batch's tokens.
+constexpr std::size_t kMostTargets = std::numeric_limits<std::int32_t>::max();
 
 model::MicroBatchShape micro_batch_shape(const model::ModelConfig& config,
                                          const TrainerOptions& options) {
@@ -51,19 +55,21 @@ GradientAccumulator::Shape sums_shape(const model::ModelConfig& config,
 
 }  // namespace
 
-Trainer::TeamData::TeamData(int size, const model::Network& network, const TrainerOptions& options)
+Trainer::TeamData::TeamData(int size, const model::Network& network, const TrainerOptions& options,
+                            bool has_begins)
     : threads(size),
       workspace(network, micro_batch_shape(network.layout.config(), options),
                 model::Purpose::kTraining),
       inputs(workspace.rows()),
-      targets(workspace.rows()) {}
+      targets(workspace.rows()),
+      begins(has_begins ? workspace.rows() : 0) {}
 
 Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
-                 const TrainerOptions& options, data::TokenView tokens,
-                 const data::WindowSampler& sampler, ranks::ProcessGroup& process_group)
+                 const TrainerOptions& options, const data::Sequences& sequences,
+                 ranks::ProcessGroup& process_group)
     : model_(model),
       options_(options),
-      reader_(tokens, sampler, model.layout().config().context),
+      reader_(sequences),
       process_group_(process_group),
       micro_batches_(micro_batches_of(options, process_group)),
       pool_(options.threads, options.trace_events),
@@ -76,9 +82,15 @@ Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
       optimizer_(
           find_optimizer(options.optimizer.name)
               .make({model.layout(), rows_, kernels, pool_, process_group}, options.optimizer)),
-      batch_tokens_(model.layout().config().vocabulary),
+      counts_all_(sequences.counts_all()),
+      batch_tokens_(model.layout().config().vocabulary + 1),
       totals_(LossSum().values().size() + model.tiling().tiles().size()) {
   if (options.reduce == Reduce::kExact) check_ranks(process_group.size());
+  if (!counts_all_ && options.batch > kMostTargets / sequences.context()) {
+    fail("--batch {}: a step of documents or completions has at most {} tokens; give a smaller one",
+         options.batch, kMostTargets);
+  }
+  const bool has_begins = sequences.has_begins();
   const model::ModelConfig& config = model.layout().config();
   std::vector<std::pair<std::size_t, int>> places;  // team and index of each thread
   const std::vector<int> sizes = teams_of(config, options, micro_batches_.count);
@@ -98,7 +110,8 @@ Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
           team, index,
           model::Scratch(config.context, model.tiling().largest(), model::Purpose::kTraining)});
       if (index == 0)
-        teams_[team] = std::make_unique<TeamData>(sizes[team], model.network(), options);
+        teams_[team] =
+            std::make_unique<TeamData>(sizes[team], model.network(), options, has_begins);
     } catch (const std::bad_alloc&) {  // an exception must not leave the thread that threw it
       short_of_memory = true;
     }
@@ -109,7 +122,9 @@ Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
 StepReport Trainer::step(State& state) {
   StepReport report{};
   Stopwatch clock;
-  mark_tokens(state.sequences);
+  look_ahead(state.sequences);
+  if (!counts_all_) report.targets = targets_;
+  if (targets_ == 0) return pass_over(state, report);
   scales_before_.assign(state.scale_exponents.begin(), state.scale_exponents.end());
   report.compute_seconds += clock.lap();
   const bool summed = find_scales(state, report) && sum_gradient(state, report);
@@ -134,6 +149,15 @@ StepReport Trainer::step(State& state) {
   }
   report.update_seconds += clock.lap();
   if (report.outcome != Outcome::kRefused) count(report, state);
+  return report;
+}
+
+/// A step whose batch has nothing to learn from.
+StepReport Trainer::pass_over(State& state, StepReport report) const {
+  report.loss = std::nan("");
+  report.learning_rate = options_.schedule.at(state.step);
+  report.outcome = Outcome::kEmpty;
+  advance(state);
   return report;
 }
 
@@ -163,6 +187,10 @@ void Trainer::count(const StepReport& report, State& state) const {
   const bool finite = std::isfinite(report.loss) && std::isfinite(report.gradient_norm);
   if (finite) SpikeDetector::remember(report.gradient_norm, state.gradient_norms);
   state.not_finite_in_a_row = finite ? 0 : state.not_finite_in_a_row + 1;
+  advance(state);
+}
+
+void Trainer::advance(State& state) const {
   state.step += 1;
   state.sequences += options_.batch;
   state.tokens_seen += options_.batch * model_.layout().config().context;
@@ -175,7 +203,7 @@ bool Trainer::sum_gradient(State& state, StepReport& report) {
   bool fits = false;
   while (!fits) {
     Stopwatch clock;
-    sums_.begin(batch_tokens_.span(), state.scale_exponents);
+    sums_.begin(batch_tokens(), state.scale_exponents);
     reducer_.start();
     forward_backward(state);
     report.compute_seconds += clock.lap();
@@ -239,27 +267,31 @@ void Trainer::forward_backward(const State& state) noexcept {
 void Trainer::take_micro_batches(TeamData& team, Seat& seat, Recorder& recorder,
                                  const State& state) {
   const Member me{team.threads, seat.index, recorder};
-  const float scale = 1.0f / static_cast<float>(options_.batch * model_.layout().config().context);
+  const float scale = 1.0f / static_cast<float>(targets_);
   for (std::size_t turn = 0;; ++turn) {
     me.wait();  // until nobody needs the last micro-batch
     if (me.index == 0) {
       team.micro_batch = next_micro_batch(seat.team, turn);
       if (team.micro_batch < micro_batches_.count) {
         const Share sequences = sequences_of_micro_batch(team.micro_batch);
-        reader_.read(state.sequences + sequences.first, sequences.count, team.inputs.data(),
-                     team.targets.data());
+        reader_.read(state.sequences + sequences.first, sequences.count,
+                     {team.inputs.data(), team.targets.data(), team.begins.data()});
       }
     }
     me.wait();
     if (team.micro_batch >= micro_batches_.count) return;
     fail_point("micro-batch.begins");
-    const model::MicroBatch micro_batch{team.inputs.data(), team.targets.data(),
+    const model::MicroBatch micro_batch{team.inputs.data(),
+                                        team.targets.data(),
                                         sequences_of_micro_batch(team.micro_batch).count,
-                                        model_.layout().config().context};
+                                        model_.layout().config().context,
+                                        0,
+                                        team.begins.data()};
     GradientAccumulator::MicroBatchSink sink(sums_, team.micro_batch);
     const double loss = model_.loss_and_gradient(state.parameters.data(), micro_batch, scale,
                                                  team.workspace, seat.scratch, sink, me);
-    if (me.index == 0) team.loss.add(loss, micro_batch.rows());
+    if (me.index == 0)
+      team.loss.add(loss, counts_all_ ? micro_batch.rows() : micro_batch.counted());
   }
 }
 
@@ -275,15 +307,20 @@ Share Trainer::sequences_of_micro_batch(std::size_t micro_batch) const {
   return sequences_of(micro_batches_.first + micro_batch, options_.batch, options_.micro_batch);
 }
 
-/// Which tokens the global batch that begins with sequence `begin` has as inputs. Each rank reads
-/// its own part.
-void Trainer::mark_tokens(std::uint64_t begin) {
+/// Which tokens the global batch that begins with sequence `begin` has as inputs, and how many of
+/// its targets count. Each rank reads its own part.
+void Trainer::look_ahead(std::uint64_t begin) {
   batch_tokens_.fill(0);
+  std::int32_t& counted = batch_tokens_[batch_tokens_.size() - 1];
   for (std::size_t micro_batch = 0; micro_batch < micro_batches_.count; ++micro_batch) {
     const Share sequences = sequences_of_micro_batch(micro_batch);
     reader_.mark(begin + sequences.first, sequences.count, batch_tokens_.span());
+    if (counts_all_) continue;
+    counted += static_cast<std::int32_t>(reader_.counted(begin + sequences.first, sequences.count));
   }
   if (process_group_.size() > 1) process_group_.all_reduce(batch_tokens_.span());
+  targets_ = counts_all_ ? options_.batch * model_.layout().config().context
+                         : static_cast<std::uint64_t>(counted);
 }
 
 /// The losses of all ranks; returns for each tile the size that its contributions come to.

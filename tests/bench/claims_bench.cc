@@ -39,8 +39,7 @@ void step_with_new_buffers(benchmark::State& state) {
   const train::TrainerOptions options = options_with(static_cast<int>(state.range(0)));
   support::TrainingBench bench(support::random_tokens(20'000, 1, kMini), options, alone, kMini);
   for (auto _ : state) {
-    train::Trainer trainer(bench.model, kernels::select_kernels(), options, bench.view,
-                           bench.sampler, alone);
+    train::Trainer trainer(bench.model, kernels::select_kernels(), options, bench.sequences, alone);
     trainer.step(bench.state);
   }
 }

@@ -29,8 +29,8 @@ TEST(LoadedModel, ReadsTextByTheRulesOfItsRun) {
     EXPECT_EQ(model_of(old).load_part(file, 1).tokens.size(), lines.size()) << old;
   }
   EXPECT_EQ(model_of(R"({"text_rules": 3})").load_part(file, 1).tokens.size(), 7u);
-  EXPECT_THAT(error_of([&] { model_of(R"({"text_rules": 4})").load_part(file, 1); }),
-              HasSubstr("step.h5 reads its texts by rules 4"));
+  EXPECT_THAT(error_of([&] { model_of(R"({"text_rules": 5})").load_part(file, 1); }),
+              HasSubstr("step.h5 reads its texts by rules 5"));
   // And with the separator of its run.
   const std::string text = scratch.write("a.txt", "one--two");
   const auto size = [&](const std::string& config) {

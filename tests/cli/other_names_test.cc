@@ -27,14 +27,16 @@ TEST(NearestTest, ALongNameMayHaveMoreErrors) {
   EXPECT_EQ(nearest("abcd", {"wxyd"}), "");
 }
 
-const std::vector<std::string> kTraining = {
-    "batch",  "micro-batch",      "lr",     "steps",    "context",
-    "layers", "checkpoint-every", "resume", "init-from"};
+const std::vector<std::string> kTraining = {"batch",   "micro-batch", "lr",     "steps",
+                                            "context", "windows",     "layers", "checkpoint-every",
+                                            "resume",  "init-from",   "loss-on"};
 
 TEST(OtherNamesTest, WhatOtherProgramsCallAnOptionHasItsNameHere) {
   const auto advice = [](std::string_view name) { return option_advice(name, kTraining, "--"); };
   EXPECT_EQ(advice("batch_size"), "; it is called --batch here");
   EXPECT_EQ(advice("learning-rate"), "; it is called --lr here");
+  EXPECT_EQ(advice("packing"), "; it is called --windows here");
+  EXPECT_EQ(advice("train_on_inputs"), "; it is called --loss-on here");
   EXPECT_EQ(advice("Block_Size"), "; it is called --context here");
   EXPECT_EQ(advice("n_layer"), "; it is called --layers here");
   EXPECT_EQ(advice("max_iters"), "; it is called --steps here");

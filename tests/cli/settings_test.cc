@@ -215,11 +215,11 @@ TEST(ResolveTest, PathsBecomeAbsoluteAndWordsStay) {
   const std::string here = std::filesystem::current_path().string();
   const TrainSettings s =
       settings_of({"--data=a.txt", "--validation-data=b/c.txt", "--tokenizer=d.model"});
-  EXPECT_EQ(s.data, here + "/a.txt");
+  EXPECT_EQ(s.data.front().path, here + "/a.txt");
   EXPECT_EQ(s.validation_data, here + "/b/c.txt");
   EXPECT_EQ(s.tokenizer, here + "/d.model");
   const TrainSettings words = settings_of({"--tokenizer=bpe:512"});
-  EXPECT_EQ(words.data, "builtin");
+  EXPECT_EQ(words.data.front().path, "builtin");
   EXPECT_EQ(words.validation_data, "");
   EXPECT_EQ(words.tokenizer, "bpe:512");
 }
@@ -266,7 +266,7 @@ TEST(ConfigTest, SaysAllThatTheRunNeedsAndNothingOfThisStart) {
   EXPECT_EQ(a.learning_rate, b.learning_rate);
   EXPECT_EQ(a.min_learning_rate, b.min_learning_rate);
   EXPECT_EQ(a.optimizer.beta2, b.optimizer.beta2);
-  EXPECT_EQ(a.data, b.data);
+  EXPECT_EQ(a.data.front().path, b.data.front().path);
   EXPECT_EQ(a.seed, b.seed);
   EXPECT_EQ(config_toml(again.app), text);
 }

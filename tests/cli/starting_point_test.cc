@@ -19,7 +19,7 @@ TEST(TextRules, AreThoseThatTheRunBeganWith) {
   EXPECT_EQ(text_rules_of(start), data::TextRules::kSecond);
   start.state = R"({"text_rules": 3})";
   EXPECT_EQ(text_rules_of(start), data::TextRules::kThird);
-  start.state = R"({"text_rules": 4})";
+  start.state = R"({"text_rules": 5})";
   EXPECT_THAT(support::error_of([&] { text_rules_of(start); }), testing::HasSubstr("step.h5"));
   // A new run from old weights is a new one.
   start.kind = StartingPoint::Kind::kInitial;

@@ -136,6 +136,31 @@ TEST(CooccurrenceTest, SamplesTakeWhatTheyMay) {
   EXPECT_EQ(TokenSample(data::TokenView(), 5).size(), 0u);
 }
 
+TEST(CooccurrenceTest, ASampleOfSourcesHasTheirShares) {
+  std::vector<std::uint32_t> a(200'000), b(50'000);
+  for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<std::uint32_t>(i);
+  for (std::size_t i = 0; i < b.size(); ++i) b[i] = static_cast<std::uint32_t>(1'000'000 + i);
+  const data::TokenView in_a{std::span<const std::uint32_t>(a)};
+  const data::TokenView in_b{std::span<const std::uint32_t>(b)};
+  const TokenSample sample({{in_a, 0.25}, {in_b, 0.75}}, 40'000);
+  EXPECT_EQ(sample.corpus_size(), 250'000u);
+  std::size_t of_a = 0, of_b = 0, next = 0;
+  sample.for_each(0, sample.size(), [&](std::size_t place, std::uint32_t token) {
+    ASSERT_EQ(place, next++);
+    ++(token < 1'000'000 ? of_a : of_b);
+  });
+  EXPECT_EQ(of_a, 12'000u);  // 2.5 of 10 stretches, rounded
+  EXPECT_EQ(of_b, 32'000u);
+  // No neighbours across a border of stretches, and so none across sources.
+  std::vector<std::uint32_t> around(9);
+  const auto [before, after] = sample.around(of_a, 4, around.data());
+  EXPECT_EQ(before, 0u);
+  EXPECT_EQ(around[0], 1'000'000u);
+  EXPECT_EQ(around[after], 1'000'000u + after);
+  // A source that has less gives what it has.
+  EXPECT_EQ(TokenSample({{in_a, 0.1}, {in_b, 0.9}}, 250'000).size(), 75'000u);
+}
+
 TEST(CooccurrenceTest, WeightsAreInverseDistances) {
   const WindowWeights weights(4);
   EXPECT_EQ(weights.window(), 4u);

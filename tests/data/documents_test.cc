@@ -130,9 +130,17 @@ TEST_F(Documents, JsonLinesAreRead) {
       "{\"id\": 7, \"prompt\": \"How? \", \"completion\": \"So.\"}\n"
       "{\"text\":\"<|endoftext|>\"}";
   const Strings documents = {"one \u00E9\n\"two\" \U0001F600", "How? So.", "<|endoftext|>"};
+  // A prompt and its completion are encoded apart.
+  Tokens wanted = expected(bpe_, {documents[0]});
+  const auto add = [&](const Tokens& more) {
+    wanted.insert(wanted.end(), more.begin(), more.end());
+  };
+  add(bpe_.encode("How? "));
+  add(expected(bpe_, {"So.", documents[2]}));
   const std::string file = scratch_.write("a.jsonl", lines);
+  EXPECT_EQ(tokens_of(read(file, bpe_, {.rules = TextRules::kThird})), expected(bpe_, documents));
   const DataPart part = read(file, bpe_);
-  EXPECT_EQ(tokens_of(part), expected(bpe_, documents));
+  EXPECT_EQ(tokens_of(part), wanted);
   EXPECT_EQ(part.format, "JSON lines, 3 documents");
   EXPECT_EQ(part.source_bytes, documents[0].size() + documents[1].size() + documents[2].size());
   EXPECT_EQ(read_bytes(file), documents[0] + "\n" + documents[1] + "\n" + documents[2]);
@@ -149,12 +157,11 @@ TEST_F(Documents, JsonLinesAreRead) {
   zstd.resize(ZSTD_compress(zstd.data(), zstd.size(), lines.data(), lines.size(), 3));
   scratch_.write("d/2.jsonl.zst", zstd);
   scratch_.write("d/3.txt", "a<|endoftext|>b");
-  Strings all = documents;
-  all.insert(all.end(), documents.begin(), documents.end());
-  all.insert(all.end(), {"a", "b"});
-  EXPECT_EQ(tokens_of(read(directory(), bpe_, {.separator = "<|endoftext|>"})),
-            expected(bpe_, all));
-  EXPECT_EQ(tokens_of(read(packed, bpe_, {.binary = true})), expected(bpe_, documents));
+  Tokens all = wanted;
+  all.insert(all.end(), wanted.begin(), wanted.end());
+  for (const std::uint32_t token : expected(bpe_, {"a", "b"})) all.push_back(token);
+  EXPECT_EQ(tokens_of(read(directory(), bpe_, {.separator = "<|endoftext|>"})), all);
+  EXPECT_EQ(tokens_of(read(packed, bpe_, {.binary = true})), wanted);
 }
 
 TEST_F(Documents, ConversationsAreChatMl) {

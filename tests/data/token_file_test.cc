@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "cllm/base/digest.h"
@@ -151,6 +152,72 @@ TEST_F(TokenFileTest, SaysHowManyBytesOfTheTextAreLost) {
               HasSubstr("header"));
 }
 
+TEST_F(TokenFileTest, CarriesDocumentsAndWhatCounts) {
+  for (const std::uint32_t vocabulary : {300u, 70000u}) {
+    const Tokens tokens = random_tokens(1001, vocabulary);
+    TokenMarks marks;
+    marks.documents = {0, 5, 900};
+    marks.add(400, 800, true);
+    marks.add(501, 100, false);
+    marks.add(100, 50, true);
+    for (const auto lost : {std::optional<std::uint64_t>(), std::optional<std::uint64_t>(7)}) {
+      write_token_file(
+          path("x.tokens"), NumberTokenizer(vocabulary), 950,
+          [&](const AppendTokens& append) { append(tokens); }, lost, marks);
+      const TokenFile file = TokenFile::open(path("x.tokens"), TokenFile::Check::digests);
+      EXPECT_EQ(all_of(file.tokens()), tokens);
+      EXPECT_EQ(file.info().lost_bytes, lost);
+      EXPECT_EQ(file.info().tokenizer_blob, std::string("a\0b", 3));
+      EXPECT_EQ(file.info().counted_bytes, 850u);
+      EXPECT_THAT(file.document_starts(), testing::ElementsAre(0, 5, 900));
+      EXPECT_TRUE(std::ranges::equal(file.counted(), marks.counted));
+    }
+    // Documents alone take no room for a mask, and one document takes none at all.
+    marks.counted.clear();
+    const auto size_with = [&](const TokenMarks& some) {
+      write_token_file(
+          path("x.tokens"), NumberTokenizer(vocabulary), 950,
+          [&](const AppendTokens& append) { append(tokens); }, {}, some);
+      return std::filesystem::file_size(path("x.tokens"));
+    };
+    const std::uintmax_t plain = size_with({});
+    EXPECT_EQ(size_with(marks), (plain + 7) / 8 * 8 + 3 * 8 + 64);
+    marks.documents = {0};
+    EXPECT_EQ(size_with(marks), plain);
+    EXPECT_TRUE(TokenFile::open(path("x.tokens")).document_starts().empty());
+  }
+}
+
+TEST_F(TokenFileTest, RefusesDamagedMarks) {
+  TokenMarks marks;
+  marks.documents = {0, 5, 90};
+  marks.add(40, 80, true);
+  marks.add(60, 10, false);
+  write_token_file(
+      path("x.tokens"), NumberTokenizer(300), 950,
+      [&](const AppendTokens& append) { append(random_tokens(100, 300)); }, {}, marks);
+  const std::string whole = read_file(path("x.tokens"));
+  const auto refused = [&](std::size_t from_end, std::uint64_t number,
+                           TokenFile::Check check = TokenFile::Check::tokens) {
+    std::string bytes = whole;
+    std::memcpy(bytes.data() + bytes.size() - from_end, &number, sizeof(number));
+    return open_error(scratch_.write("bad.tokens", bytes), check);
+  };
+  // The trailer's numbers, and then what they count: 3 documents and 2 words of a mask.
+  for (const std::uint64_t number : {4ULL, 1ULL << 61, ~0ULL}) {
+    EXPECT_THAT(refused(64 - 8, number), HasSubstr("length"));
+    EXPECT_THAT(refused(64 - 16, number), HasSubstr("length"));
+  }
+  EXPECT_THAT(refused(64, 5, TokenFile::Check::header), HasSubstr("header"));
+  EXPECT_THAT(refused(64 + 16 + 8, 100), HasSubstr("document 3 begins at token 100"));
+  EXPECT_THAT(refused(64 + 16 + 8, 5), HasSubstr("document 3"));
+  EXPECT_THAT(refused(64 + 16 + 8, 91), HasSubstr("digest"));
+  EXPECT_THAT(refused(64 + 16, 0), HasSubstr("digest"));
+  for (std::size_t size = 0; size < whole.size(); size += 3) {
+    open_error(scratch_.write("bad.tokens", whole.substr(0, size)));
+  }
+}
+
 TEST_F(TokenFileTest, ViewsCopyAndCut) {
   const Tokens tokens = random_tokens(1000, 70000);
   std::vector<std::uint16_t> narrow;
@@ -184,7 +251,7 @@ TEST_F(TokenFileTest, MovesKeepTokensInPlace) {
 TEST_F(TokenFileTest, RefusesADamagedFile) {
   EXPECT_NO_THROW(TokenFile::open(altered(0, "CLLM"), TokenFile::Check::digests));
   EXPECT_THAT(open_error(altered(0, "XLLM")), HasSubstr("no token file"));
-  EXPECT_THAT(open_error(altered(8, "\3")), HasSubstr("version 3"));
+  EXPECT_THAT(open_error(altered(8, "\4")), HasSubstr("version 4"));
   EXPECT_THAT(open_error(altered(12, "\3")), HasSubstr("header"));
   EXPECT_THAT(open_error(altered(16, "\6")), HasSubstr("cut short"));
   EXPECT_THAT(open_error(altered(16, std::string(8, '\xFF'))), HasSubstr("cut short"));

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 
 #include "cllm/base/file.h"
@@ -80,6 +81,25 @@ TEST_F(TokenFuzzTest, Ours) {
     file.tokens().copy(0, found.size(), found.data());
     return found == tokens && file.info().tokenizer_kind == "bytes" &&
            file.info().vocabulary == 256 && file.info().source_bytes == tokens.size();
+  });
+}
+
+TEST_F(TokenFuzzTest, OursWithDocuments) {
+  const auto tokenizer = data::make_tokenizer("bytes", "");
+  const std::vector<std::uint32_t> tokens(5000, 7);
+  data::TokenMarks marks;
+  RandomStream random(2, 0);
+  while (marks.tokens < tokens.size()) {
+    marks.begin_document();
+    marks.add(std::min<std::uint64_t>(1 + random.below(40), tokens.size() - marks.tokens), 1,
+              random.below(2) == 0);
+  }
+  data::write_token_file(
+      path_, *tokenizer, tokens.size(), [&](const data::AppendTokens& append) { append(tokens); },
+      {}, marks);
+  fuzz_bytes(8, read_file(path_), [&](const TokenFile& file) {
+    return std::ranges::equal(file.document_starts(), marks.documents) &&
+           std::ranges::equal(file.counted(), marks.counted);
   });
 }
 

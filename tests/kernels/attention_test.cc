@@ -87,15 +87,15 @@ void check_softmax(const Array& dense, float scale, const Block& block) {
                                 .arrays = {scores, Array(block.rows)},
                                 .tolerances = {allowed.p, allowed.log_sum_exp},
                                 .call = [=](const Kernels& k, float* const* p) {
-                                  k.causal_softmax(p[0], p[1], scale, block.visible, block.rows,
-                                                   block.columns, block.ld);
+                                  k.causal_softmax(p[0], p[1], scale, block.visible, nullptr,
+                                                   block.rows, block.columns, block.ld);
                                 }});
 
   // The second kernel is given the first's log-sum-exp, and both implementations the same one.
   Array p = scores;
   Array log_sum_exp(block.rows);
-  portable_kernels().causal_softmax(p.data(), log_sum_exp.data(), scale, block.visible, block.rows,
-                                    block.columns, block.ld);
+  portable_kernels().causal_softmax(p.data(), log_sum_exp.data(), scale, block.visible, nullptr,
+                                    block.rows, block.columns, block.ld);
   std::vector<double> again(scores.size(), 0.0);
   for (std::size_t row = 0; row < block.rows; ++row) {
     const std::size_t n = std::min(block.columns, block.visible + row);
@@ -112,7 +112,7 @@ void check_softmax(const Array& dense, float scale, const Block& block) {
                                 .arrays = {scores, log_sum_exp},
                                 .tolerances = {again, {}},
                                 .call = [=](const Kernels& k, float* const* q) {
-                                  k.causal_probabilities(q[0], q[1], scale, block.visible,
+                                  k.causal_probabilities(q[0], q[1], scale, block.visible, nullptr,
                                                          block.rows, block.columns, block.ld);
                                 }});
 }
@@ -140,12 +140,43 @@ TEST(AttentionTest, SoftmaxOfExtremes) {
   }
 }
 
+/// A query whose document begins later sees what one would that has only these keys.
+TEST(AttentionTest, AQuerySeesItsDocumentAlone) {
+  constexpr std::size_t kRows = 5, kVisible = 40, kColumns = 44, kLd = 47;
+  const std::vector<std::uint32_t> begins = {0, 1, 17, 42, 43};
+  for (const Kernels* kernels : all_kernels()) {
+    const Array dense = normal_array(kRows * kLd, 3, 1);
+    Array p = dense, log_sum_exp(kRows);
+    kernels->causal_softmax(p.data(), log_sum_exp.data(), 0.5f, kVisible, begins.data(), kRows,
+                            kColumns, kLd);
+    Array again = dense;
+    kernels->causal_probabilities(again.data(), log_sum_exp.data(), 0.5f, kVisible, begins.data(),
+                                  kRows, kColumns, kLd);
+    for (std::size_t row = 0; row < kRows; ++row) {
+      const float* const scores = dense.data() + row * kLd;
+      const std::size_t begin = begins[row], end = kVisible + row;
+      Array own(scores + begin, scores + end), own_again = own, own_sum(1);
+      kernels->causal_softmax(own.data(), own_sum.data(), 0.5f, end - begin, nullptr, 1,
+                              end - begin, end - begin);
+      kernels->causal_probabilities(own_again.data(), own_sum.data(), 0.5f, end - begin, nullptr, 1,
+                                    end - begin, end - begin);
+      EXPECT_EQ(log_sum_exp[row], own_sum[0]);
+      for (std::size_t i = 0; i < kLd; ++i) {
+        const bool is_seen = i >= begin && i < end;
+        const float untouched = i < kColumns ? 0 : scores[i];
+        EXPECT_EQ(p[row * kLd + i], is_seen ? own[i - begin] : untouched) << row << " " << i;
+        EXPECT_EQ(again[row * kLd + i], is_seen ? own_again[i - begin] : untouched);
+      }
+    }
+  }
+}
+
 TEST(AttentionTest, SoftmaxSpreadsNaN) {
   for (const Kernels* kernels : all_kernels()) {
     Array scores = normal_array(40, 1, 1);
     scores[17] = std::numeric_limits<float>::quiet_NaN();
     float log_sum_exp = 0;
-    kernels->causal_softmax(scores.data(), &log_sum_exp, 1, 40, 1, 40, 40);
+    kernels->causal_softmax(scores.data(), &log_sum_exp, 1, 40, nullptr, 1, 40, 40);
     EXPECT_TRUE(std::isnan(log_sum_exp)) << kernels->name;
     EXPECT_TRUE(std::all_of(scores.begin(), scores.end(), [](float p) { return std::isnan(p); }))
         << kernels->name;
@@ -157,7 +188,7 @@ TEST(AttentionTest, ProbabilitiesSumToOne) {
     for (const std::size_t n : {1U, 7U, 64U, 1000U}) {
       Array scores = normal_array(n, 20, 1);
       float log_sum_exp = 0;
-      kernels->causal_softmax(scores.data(), &log_sum_exp, 0.5f, n, 1, n, n);
+      kernels->causal_softmax(scores.data(), &log_sum_exp, 0.5f, n, nullptr, 1, n, n);
       double sum = 0;
       for (const float p : scores) {
         sum += static_cast<double>(p);

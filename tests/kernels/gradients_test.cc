@@ -368,11 +368,11 @@ TEST_P(GradientTest, CausalSoftmax) {
   };
   Array p = scores;
   Array log_sum_exp(kRows);
-  kernels().causal_softmax(p.data(), log_sum_exp.data(), scale, kVisible, kRows, kColumns,
+  kernels().causal_softmax(p.data(), log_sum_exp.data(), scale, kVisible, nullptr, kRows, kColumns,
                            kColumns);
   Array again = scores;
-  kernels().causal_probabilities(again.data(), log_sum_exp.data(), scale, kVisible, kRows, kColumns,
-                                 kColumns);
+  kernels().causal_probabilities(again.data(), log_sum_exp.data(), scale, kVisible, nullptr, kRows,
+                                 kColumns, kColumns);
   Array delta(kRows);
   kernels().row_dots(p.data(), dp.data(), delta.data(), kRows, kColumns, kColumns, kColumns);
   const Doubles expected = central_differences(loss, to_double(scores));

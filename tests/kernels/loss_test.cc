@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 #include "kernels/implementations.h"
@@ -119,6 +120,43 @@ TEST(LossTest, BothKernelsGiveTheSameBits) {
       kernels->cross_entropy_backward(logits.data(), targets.data(), backward.data(), 1, 2,
                                       vocabulary);
       EXPECT_EQ(forward, backward) << kernels->name << " " << vocabulary;
+    }
+  }
+}
+
+TEST(LossTest, TargetsThatDoNotCountHaveNoLossAndNoGradient) {
+  for (const Kernels* kernels : all_kernels()) {
+    for (const std::size_t vocabulary : {1U, 7U, 300U, 3001U}) {
+      constexpr std::size_t kRows = 4;
+      std::vector<std::uint32_t> targets = targets_for(kRows, vocabulary);
+      const std::vector<std::uint32_t> all = targets;
+      targets[1] = targets[3] = kNoTarget;
+      const Array logits = normal_array(kRows * vocabulary, 3, 1);
+      Array spoilt = logits;  // nobody looks at what doesn't count
+      spoilt[vocabulary] = spoilt[4 * vocabulary - 1] = std::numeric_limits<float>::quiet_NaN();
+      using Backward = std::function<void(float*, const std::uint32_t*, float*)>;
+      const Backward plain = [&](float* x, const std::uint32_t* t, float* losses) {
+        kernels->cross_entropy_backward(x, t, losses, 0.25f, kRows, vocabulary);
+      };
+      const Backward capped = [&](float* x, const std::uint32_t* t, float* losses) {
+        kernels->capped_cross_entropy_backward(x, t, losses, 5, 0.25f, kRows, vocabulary);
+      };
+      for (const Backward& backward : {plain, capped}) {
+        Array whole = logits, some = spoilt, whole_losses(kRows), losses(kRows, 9.0f);
+        backward(whole.data(), all.data(), whole_losses.data());
+        backward(some.data(), targets.data(), losses.data());
+        for (std::size_t row = 0; row < kRows; ++row) {
+          const bool counts = row % 2 == 0;
+          EXPECT_EQ(losses[row], counts ? whole_losses[row] : 0);
+          for (std::size_t i = row * vocabulary; i < (row + 1) * vocabulary; ++i) {
+            EXPECT_EQ(some[i], counts ? whole[i] : 0);
+          }
+        }
+      }
+      Array losses(kRows, 9.0f), whole_losses(kRows);
+      kernels->cross_entropy(spoilt.data(), targets.data(), losses.data(), kRows, vocabulary);
+      kernels->cross_entropy(logits.data(), all.data(), whole_losses.data(), kRows, vocabulary);
+      EXPECT_EQ(losses, (Array{whole_losses[0], 0, whole_losses[2], 0}));
     }
   }
 }

@@ -86,14 +86,12 @@ inline double rounding_growth(const model::ModelConfig& given, std::size_t seque
 
 /// κ: how many times its own relative size a random movement of the parameters moves the gradient
 /// of the tensor that moves most, in root mean squares with `gradients_agree`'s floor.
-inline double gradient_condition(const Example& example) {
+/// `gradients_at` gives a flat buffer for one of parameters.
+template <typename Gradients>
+double gradient_condition(const Example& example, const Gradients& gradients_at) {
   constexpr double kMovement = 1e-8;
   constexpr std::uint64_t kDraws = 3;
   const model::Layout& layout = example.layout;
-  const auto gradients_at = [&](std::span<const double> parameters) {
-    return reference_gradients<double>(layout, parameters, example.inputs, example.targets,
-                                       example.sequences, example.positions);
-  };
   const std::vector<double> parameters = example.exact_parameters();
   const std::vector<double> gradients = gradients_at(parameters);
   const double floor = gradient_floor(layout, gradients);
@@ -113,6 +111,13 @@ inline double gradient_condition(const Example& example) {
     }
   }
   return condition;
+}
+
+inline double gradient_condition(const Example& example) {
+  return gradient_condition(example, [&](std::span<const double> parameters) {
+    return reference_gradients<double>(example.layout, parameters, example.inputs, example.targets,
+                                       example.sequences, example.positions);
+  });
 }
 
 /// ε of Note [Tolerance of gradients], for `gradients_agree`. Costs four backward passes of the

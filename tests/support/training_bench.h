@@ -48,16 +48,16 @@ struct TrainingBench {
                 ranks::ProcessGroup& process_group, const model::ModelConfig& config = kSmallModel)
       : tokens(std::move(text)),
         view(std::span<const std::uint32_t>(tokens)),
-        sampler(1, tokens.size(), config.context),
+        sequences(view, data::WindowSampler(1, tokens.size(), config.context)),
         model(config, kernels::select_kernels()),
         state(model.layout(), train::find_optimizer(options.optimizer.name).buffers),
-        trainer(model, kernels::select_kernels(), options, view, sampler, process_group) {
+        trainer(model, kernels::select_kernels(), options, sequences, process_group) {
     kernels::prepare_blas(options.threads);
     model::initialize(model.layout(), 1, state.parameters.span(), 2);
   }
   std::vector<std::uint32_t> tokens;
   data::TokenView view;
-  data::WindowSampler sampler;
+  data::Sequences sequences;
   model::Model model;
   train::State state;
   train::Trainer trainer;

@@ -164,12 +164,12 @@ TEST(Allocation, OfATrainerFitsInItsMemoryBudget) {
       ranks::SingleProcess alone;
       const std::vector<std::uint32_t> tokens = support::random_tokens(2000, 3);
       const data::TokenView view{std::span<const std::uint32_t>(tokens)};
-      const data::WindowSampler sampler(1, tokens.size(), variant.config.context);
+      const data::Sequences sequences(
+          view, data::WindowSampler(1, tokens.size(), variant.config.context));
       const model::Model model(variant.config, kernels::select_kernels());
       const MemoryBudget budget = memory_budget(variant.config, options, false, 0, alone);
-      const std::size_t bytes = buffer_bytes_of([&] {
-        Trainer trainer(model, kernels::select_kernels(), options, view, sampler, alone);
-      });
+      const std::size_t bytes = buffer_bytes_of(
+          [&] { Trainer trainer(model, kernels::select_kernels(), options, sequences, alone); });
       EXPECT_LE(bytes, budget.sums + budget.threads);
       // And the activations are in it.
       EXPECT_GT(bytes, Trainer::thread_bytes(model.network(), options, alone));

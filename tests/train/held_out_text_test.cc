@@ -68,14 +68,15 @@ void expect_better_than_counting(const std::string& text) {
   model::initialize(model.layout(), 1, state.parameters.span(), 2);
   const data::TokenView train_view{std::span<const std::uint32_t>(training)};
   const data::TokenView validation_view{std::span<const std::uint32_t>(validation)};
-  const data::WindowSampler sampler(1, training.size(), config.context);
+  const data::Sequences sequences(train_view,
+                                  data::WindowSampler(1, training.size(), config.context));
   const TrainerOptions options{
       .optimizer = {},
       .schedule = {.learning_rate = 3e-3, .min_learning_rate = 3e-4, .warmup = 20, .steps = 500},
       .batch = 12,
       .micro_batch = 3,
       .threads = kThreads};
-  Trainer trainer(model, kernels::select_kernels(), options, train_view, sampler, solo);
+  Trainer trainer(model, kernels::select_kernels(), options, sequences, solo);
   Evaluator evaluator(model, validation_view, 0, kThreads, solo);
   // The test must be able to fail: untrained, the model is worse than counting.
   EXPECT_GT(evaluator.evaluate(state.parameters.data()).loss, unigram);

@@ -152,6 +152,25 @@ TEST_F(EvaluatorTest, MeanIsTheSameForAnySplit) {
   }
 }
 
+TEST_F(EvaluatorTest, TextsAreEvaluatedEachAndByTheirWeights) {
+  ranks::SingleProcess solo;
+  const data::TokenView first = view.subview(0, 700), second = view.subview(700, 303);
+  const auto loss_of = [&](const data::TokenView& text) {
+    return Evaluator(model, text, 0, 1, solo).evaluate(state.parameters.data());
+  };
+  const std::vector<EvaluatedText> texts = {{"a", {first}, 3}, {"b", {second}, 1}};
+  support::ThreadRanks(3).run([&](ranks::ProcessGroup& process_group) {
+    const Evaluation all =
+        Evaluator(model, texts, 0, 2, process_group).evaluate(state.parameters.data());
+    ASSERT_EQ(all.texts.size(), 2u);
+    EXPECT_EQ(all.texts[0].loss, loss_of(first).loss);
+    EXPECT_EQ(all.texts[1].loss, loss_of(second).loss);
+    EXPECT_EQ(all.texts[1].positions, 302u);
+    EXPECT_EQ(all.positions, 1001u);
+    EXPECT_DOUBLE_EQ(all.loss, (3 * all.texts[0].loss + all.texts[1].loss) / 4);
+  });
+}
+
 TEST_F(EvaluatorTest, ClassesOfTargetsAreThePartsOfTheWhole) {
   const float* parameters = state.parameters.data();
   // The first class is one token; the last, none.

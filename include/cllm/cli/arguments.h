@@ -30,6 +30,16 @@ CLI::Option* add_text_option(CLI::App& app, const std::string& name,
                              std::function<std::string()> write, const std::string& help,
                              Blank blank);
 
+/// The same for one that may be given several times: `read` takes the i-th text. Texts hold no
+/// newline.
+CLI::Option* add_texts_option(CLI::App& app, const std::string& name,
+                              std::function<void(std::size_t i, const std::string&)> read,
+                              std::function<std::vector<std::string>()> write,
+                              const std::string& help);
+
+/// Whether an option may be given several times.
+bool is_list(const CLI::Option& option);
+
 /// Adds an option for a text or number.
 template <typename T>
 CLI::Option* add_option(CLI::App& app, const std::string& name, T& variable,
@@ -60,6 +70,26 @@ CLI::Option* add_option(CLI::App& app, const std::string& name, T& variable,
     return option->count() > 0 ? option->results().back() : write(variable);
   });
   return option->type_name(format.values)->capture_default_str();
+}
+
+/// Adds an option that may be given several times: a list of what `format` reads, in that order.
+/// Its TOML is one text, or an array of them.
+template <typename T>
+CLI::Option* add_list_option(CLI::App& app, const std::string& name, std::vector<T>& variable,
+                             const Format<T>& format, const std::string& help) {
+  return add_texts_option(
+             app, name,
+             [&variable, read = format.read](std::size_t i, const std::string& text) {
+               if (i == 0) variable.clear();
+               variable.push_back(read(text));
+             },
+             [&variable, write = format.write] {
+               std::vector<std::string> texts;
+               for (const T& value : variable) texts.push_back(write(value));
+               return texts;
+             },
+             help)
+      ->type_name(format.values);
 }
 
 /// Reads the TOML that a run needs, lines of `key = value` and comments, as if each key were an

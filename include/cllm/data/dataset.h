@@ -20,9 +20,10 @@ namespace cllm::data {
 enum class TextRules : int {
   kFirst = 1,   ///< files joined as `cat` would; cut after the next line, however far
   kSecond = 2,  ///< a file without its byte order mark and on a line of its own; cut close by
-  kThird = 3    ///< that, and documents, which end with <|endoftext|>; JSON lines are read as such
+  kThird = 3,   ///< that, and documents, which end with <|endoftext|>; JSON lines are read as such
+  kFourth = 4   ///< that, and prompts and completions, between which the text is cut
 };
-inline constexpr TextRules kTextRules = TextRules::kThird;
+inline constexpr TextRules kTextRules = TextRules::kFourth;
 
 /// How a text is read.
 struct TextReading {
@@ -57,9 +58,13 @@ struct PreparedPart {
   std::string path;  ///< empty: of the built-in corpus, which is in no file
   std::uint64_t first = 0;
   std::uint64_t count = 0;
-  std::uint64_t source_bytes = 0;  ///< of the text they came from; 0 where unknown
-  std::string token_digest;        ///< of the whole file's tokens
-  std::string format;              ///< what the data was recognised as, for people
+  std::uint64_t source_bytes = 0;   ///< of the text they came from; 0 where unknown
+  std::string token_digest;         ///< of the whole file's tokens
+  std::string format;               ///< what the data was recognised as, for people
+  std::string marks_digest = {};    ///< of where documents begin and what counts; empty without
+  bool is_one_document = false;     ///< a text that is known to be one
+  std::uint64_t counted = 0;        ///< tokens that count as targets; 0: all
+  std::uint64_t counted_bytes = 0;  ///< of the text they came from; 0 where unknown
 };
 
 /// All that a rank must know to open the data that one rank prepared.
@@ -107,12 +112,24 @@ Detokenized detokenize(const std::string& path, const std::optional<TokenizerSpe
 
 /// Tokens to train or evaluate on, and the file that holds them.
 struct DataPart {
+  /// Where its documents begin; nothing known of token files of before.
+  Documents documents() const;
+  /// Which of its tokens count as targets.
+  TokenMask mask() const;
+
   std::shared_ptr<const TokenFile> file;
   TokenView tokens;
   std::uint64_t source_bytes = 0;
-  std::uint64_t lost_bytes = 0;  ///< of that, not given back by the tokens; 0 where unknown
-  std::string format;            ///< what the data was recognised as, for people
+  std::uint64_t lost_bytes = 0;     ///< of that, not given back by the tokens; 0 where unknown
+  std::string format;               ///< what the data was recognised as, for people
+  std::uint64_t first = 0;          ///< of `tokens` in the file's
+  bool is_one_document = false;     ///< a text that is known to be one
+  std::uint64_t counted = 0;        ///< tokens that count as targets; 0: all
+  std::uint64_t counted_bytes = 0;  ///< of the text they came from; 0 where unknown
 
+  /// Bytes of text per token that counts by the mask, or per token without one. As
+  /// `bytes_per_token` below.
+  std::optional<double> bytes_per_counted_token() const;
   /// Bytes of text per token; a loss in nats per token is loss / ln 2 / bytes_per_token bits per
   /// byte. None where the text's size is unknown.
   std::optional<double> bytes_per_token() const;

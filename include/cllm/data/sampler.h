@@ -4,6 +4,41 @@
 
 namespace cllm::data {
 
+/// Pseudo-random permutations of the numbers below `size`, one for each epoch: a Feistel network
+/// over the next power of four with philox as its round function, and cycle walking (Black and
+/// Rogaway: "Ciphers with Arbitrary Finite Domains", CT-RSA 2002). Immutable and thread-safe.
+class Permutation {
+ public:
+  /// size >= 1.
+  Permutation(std::uint64_t key, std::uint64_t size);
+  /// Where `index` < size goes. O(1).
+  std::uint64_t at(std::uint64_t epoch, std::uint64_t index) const;
+
+ private:
+  std::uint64_t key_;
+  std::uint64_t size_;
+  std::uint32_t half_bits_;  // the network permutes 2 * half_bits_ bits
+};
+
+/// A row of training or evaluation: `count` consecutive tokens of a part, T+1 at most.
+struct Row {
+  std::uint64_t first = 0;
+  std::uint64_t count = 0;
+};
+
+/// The order in which training reads the rows of a part. Immutable and thread-safe.
+class RowOrder {
+ public:
+  virtual ~RowOrder() = default;
+  /// The row of a sequence, by its number among the part's sequences over the whole run.
+  virtual Row row(std::uint64_t sequence_index) const = 0;
+  virtual std::uint64_t rows_per_epoch() const = 0;
+  /// Whether every row has T+1 tokens.
+  virtual bool has_whole_rows() const = 0;
+  /// T.
+  virtual std::uint64_t context() const = 0;
+};
+
 /// The order in which training reads windows of T+1 tokens: a pure function of the seed and of the
 /// sequence index, step*G + i for sequence i of the global batch of G, and so the same for any
 /// number of ranks. Nothing is stored and every call is O(1), so resuming needs no replay.
@@ -15,10 +50,8 @@ namespace cllm::data {
 /// that window borders shift; W leaves room for any shift, and so is the same in every epoch, which
 /// is what keeps the epoch of a sequence a division. What the shift leaves out at either end, less
 /// than two windows in all, is left out of that epoch alone. An epoch reads each of its windows
-/// once, in the order of a pseudo-random permutation: a Feistel network over the next power of four
-/// with philox as its round function, and cycle walking (Black and Rogaway: "Ciphers with Arbitrary
-/// Finite Domains", CT-RSA 2002).
-class WindowSampler {
+/// once, in the order of a `Permutation`.
+class WindowSampler final : public RowOrder {
  public:
   /// Throws Error unless 1 <= context and context + 1 <= tokens.
   WindowSampler(std::uint64_t seed, std::uint64_t tokens, std::uint64_t context);
@@ -29,15 +62,23 @@ class WindowSampler {
   /// W.
   std::uint64_t windows_per_epoch() const { return windows_; }
 
- private:
-  std::uint64_t permute(std::uint64_t epoch, std::uint64_t index) const;
+  Row row(std::uint64_t sequence_index) const override {
+    return {start(sequence_index), context_ + 1};
+  }
+  std::uint64_t rows_per_epoch() const override { return windows_; }
+  bool has_whole_rows() const override { return true; }
+  std::uint64_t context() const override { return context_; }
 
+ private:
   std::uint64_t key_;
   std::uint64_t context_;
   std::uint64_t windows_;
-  std::uint64_t offsets_;    // number of places where an epoch's windows may begin
-  std::uint32_t half_bits_;  // the Feistel network permutes 2 * half_bits_ bits
+  std::uint64_t offsets_;  // number of places where an epoch's windows may begin
+  Permutation permutation_;
 };
+
+/// The key of the random numbers of a run's order, of its seed.
+std::uint64_t order_key(std::uint64_t seed);
 
 /// One window of an evaluation: inputs are tokens [start, start + targets), targets the same range
 /// one further.

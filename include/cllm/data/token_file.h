@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cllm/base/file.h"
+#include "cllm/data/token_marks.h"
 #include "cllm/data/tokenizer.h"
 
 namespace cllm::data {
@@ -68,6 +69,9 @@ struct TokenFileInfo {
   std::string tokenizer_digest = {};  ///< Tokenizer::digest(); empty where unknown
   std::string tokenizer_kind = {};    ///< for make_tokenizer; empty where unknown
   std::string tokenizer_blob = {};
+  /// Bytes of the text that the tokens that count came from; where not all do.
+  std::uint64_t counted_bytes = 0;
+  std::string marks_digest = {};  ///< of where documents begin and what counts; empty without
 };
 
 /// What a file was recognised as, for people: "token file", "nanoGPT's raw 16-bit tokens, …".
@@ -79,7 +83,8 @@ class TokenFile {
  public:
   enum class Check {
     header,  ///< that header and length agree, and header and tokenizer have their digests: no pass
-    tokens,  ///< that header and length agree, and that every token is below the vocabulary
+    tokens,  ///< that header and length agree, that every token is below the vocabulary, and that
+             ///< documents begin one after the other
     digests  ///< all of that, and that the tokens have their digest: one pass
   };
 
@@ -89,17 +94,26 @@ class TokenFile {
   static TokenFile open(const std::filesystem::path& path, Check check = Check::tokens);
   /// Tokens that are at hand.
   static TokenFile in_memory(std::vector<std::uint32_t> tokens, const Tokenizer& tokenizer,
-                             std::uint64_t source_bytes);
+                             std::uint64_t source_bytes, TokenMarks marks = {});
 
   const TokenFileInfo& info() const { return info_; }
   TokenView tokens() const { return tokens_; }
+  /// Where documents begin, ascending; empty where the file doesn't say.
+  std::span<const std::uint64_t> document_starts() const { return document_starts_; }
+  /// The words of a TokenMask; empty where all tokens count.
+  std::span<const std::uint64_t> counted() const { return counted_; }
+  /// Throws Error that names the file where its marks make no sense or don't have their digest: one
+  /// pass over them.
+  void require_marks(const std::string& name) const;
   /// The digest of the tokens: of the header, else computed.
   std::string token_digest() const;
 
  private:
   MappedFile file_;
   std::vector<std::uint32_t> memory_;
+  TokenMarks memory_marks_;
   TokenView tokens_;
+  std::span<const std::uint64_t> document_starts_, counted_;
   TokenFileInfo info_;
 };
 
@@ -111,10 +125,12 @@ using AppendTokens = std::function<void(std::span<const std::uint32_t>)>;
 
 /// Writes a token file, whole or not at all. `produce` is called once and appends the tokens, in as
 /// many pieces as it likes. `lost_bytes`, where it has a value after that, says how many bytes of
-/// the text the tokens don't give back. Throws Error that names the file.
+/// the text the tokens don't give back, and `marks`, where it has any then, goes with them. Throws
+/// Error that names the file.
 void write_token_file(const std::filesystem::path& path, const Tokenizer& tokenizer,
                       std::uint64_t source_bytes,
                       const std::function<void(const AppendTokens& append)>& produce,
-                      const std::optional<std::uint64_t>& lost_bytes = {});
+                      const std::optional<std::uint64_t>& lost_bytes = {},
+                      const TokenMarks& marks = {});
 
 }  // namespace cllm::data

@@ -18,6 +18,9 @@ struct AdamWStep {
   float gradient_scale;    ///< multiplies the gradient first: clipping by global norm
 };
 
+/// A target that doesn't count: of what is predicted there, nothing is wanted.
+inline constexpr std::uint32_t kNoTarget = 0xFFFFFFFF;
+
 /// What `Kernels::integer_norm` finds.
 struct IntegerNorm {
   double squares;         ///< the sum of x[i]^2
@@ -150,18 +153,21 @@ struct Kernels {
                  std::size_t size);
 
   // --- Attention: a block of R queries against keys 0..columns-1
-  // Query i of the block sees the first visible + i keys; the others are masked.
-  /// scores (R, columns), stride ld, in place: row i, with n = min(columns, visible + i) entries,
-  /// becomes p = softmax(scale * scores[0..n)), followed by zeros up to `columns`;
+  // Query i of the block sees keys from begins[i] on, before key visible + i; the others are masked.
+  // begins (R), each below what follows it, or nullptr for 0: where a query's document begins.
+  /// scores (R, columns), stride ld, in place: row i, with n = min(columns, visible + i) and
+  /// b = begins[i], becomes p = softmax(scale * scores[b..n)), with zeros before b and up to
+  /// `columns`;
   /// log_sum_exp (R) = log(sum(exp(scale * scores))). visible >= 1, scale >= 0. What is masked is
   /// written without being read. Here and in the loss, a probability below about 2^-100 of the
   /// row's largest may become 0, so that products with it aren't subnormal, which is slow.
   void (*causal_softmax)(float* scores, float* log_sum_exp, float scale, std::size_t visible,
-                         std::size_t rows, std::size_t columns, std::size_t ld);
+                         const std::uint32_t* begins, std::size_t rows, std::size_t columns,
+                         std::size_t ld);
   /// The same probabilities again, from scores and the log_sum_exp that causal_softmax gave.
   void (*causal_probabilities)(float* scores, const float* log_sum_exp, float scale,
-                               std::size_t visible, std::size_t rows, std::size_t columns,
-                               std::size_t ld);
+                               std::size_t visible, const std::uint32_t* begins,
+                               std::size_t rows, std::size_t columns, std::size_t ld);
   /// In place in dp (R, columns): ds = scale * p * (dp - delta[i]). p and dp have stride ld.
   void (*softmax_backward)(const float* p, float* dp, const float* delta, float scale,
                            std::size_t rows, std::size_t columns, std::size_t ld);
@@ -170,8 +176,10 @@ struct Kernels {
                    std::size_t columns, std::size_t lda, std::size_t ldb);
 
   // --- Loss
+  // Every target < V, or kNoTarget: then the row's loss is 0, and so is its gradient, whatever its
+  // logits are.
   /// losses[i] = log_sum_exp(logits[i]) - logits[i, target[i]]; logits (R, V) is left alone.
-  /// Every target < V, and V > 0.
+  /// V > 0.
   void (*cross_entropy)(const float* logits, const std::uint32_t* targets, float* losses,
                         std::size_t rows, std::size_t vocabulary);
   /// The same losses, and in place logits -> scale * (softmax(logits) - onehot(target)).

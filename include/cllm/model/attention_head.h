@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/view.h"
@@ -23,6 +24,8 @@ struct AttentionHead {
   ConstView k, v;         ///< (past + T, d)
   std::size_t positions;  ///< T, or the number of new positions
   std::size_t past;       ///< keys and values that come before the first query's own
+  /// (T): the first key that each query sees; nullptr: 0.
+  const std::uint32_t* begins = nullptr;
 };
 
 /// out (T, d) = softmax(q kᵀ / sqrt(d)) v; log_sum_exp (T). scores has room for

@@ -2,7 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "cllm/data/token_file.h"
@@ -14,13 +16,26 @@
 
 namespace cllm::train {
 
-/// Mean loss over fixed windows of a text: the same bits on any number of ranks and threads.
+/// A text that is evaluated on.
+struct EvaluatedText {
+  std::string name;  ///< for people
+  data::RowSource rows;
+  double weight = 1;  ///< of its loss in that of all texts
+  /// Where it is evaluated by rows of documents.
+  std::shared_ptr<const data::DocumentRows> documents = nullptr;
+};
+
+/// Mean loss over the targets that count of fixed windows of texts: the same bits on any number of
+/// ranks and threads.
 class Evaluator {
  public:
   /// All ranks alike; `threads` of this rank. The references and the tokens must outlive it.
-  /// `sequences` as in data::EvaluationWindows.
+  /// `sequences` of each text, as in data::EvaluationWindows.
+  Evaluator(const model::Model& model, const std::vector<EvaluatedText>& texts,
+            std::uint64_t sequences, int threads, ranks::ProcessGroup& process_group);
   Evaluator(const model::Model& model, data::TokenView tokens, std::uint64_t sequences, int threads,
-            ranks::ProcessGroup& process_group);
+            ranks::ProcessGroup& process_group)
+      : Evaluator(model, {{.name = "", .rows = {tokens}}}, sequences, threads, process_group) {}
 
   /// All ranks together. `parameters`, a flat buffer of the layout, is the same on all. Takes
   /// memory for as long as it goes on. Throws ReplicatedError.
@@ -43,12 +58,14 @@ class Evaluator {
   };
 
   /// Takes this rank's micro-batches through the model, and gives all ranks the sums over all ranks
-  /// of what add(sums, micro-batch, losses of its rows, their sum) adds for each.
+  /// of what add(sums, text, micro-batch, losses of its rows, their sum) adds for each.
   template <typename Add>
   std::vector<Evaluation> evaluate(const float* parameters, std::size_t sums, const Add& add);
 
   const model::Model& model_;
-  WindowMicroBatches micro_batches_;
+  std::vector<EvaluatedText> texts_;
+  std::vector<WindowMicroBatches> micro_batches_;  // of each text
+  std::vector<std::size_t> first_;                 // of each text's, and how many there are
   ranks::ProcessGroup& process_group_;
   std::size_t threads_;
 };

@@ -3,16 +3,25 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "cllm/train/checkpoint_writer.h"
 #include "cllm/train/trainer.h"
 
 namespace cllm::train {
 
-struct Evaluation {
+/// The evaluation of one of several texts.
+struct TextEvaluation {
+  std::string name;
   double loss;              ///< mean over all targets, nats per token
   std::uint64_t positions;  ///< targets
+};
+
+struct Evaluation {
+  double loss;  ///< mean over all targets, nats per token; of several texts, by their weights
+  std::uint64_t positions;  ///< targets
   double seconds;
+  std::vector<TextEvaluation> texts = {};  ///< none where there is one text
 };
 
 /// metrics.jsonl of a run: one object per step, evaluation, checkpoint or event, written out at

@@ -4,14 +4,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "cllm/base/aligned_buffer.h"
 #include "cllm/base/thread_pool.h"
-#include "cllm/data/sampler.h"
-#include "cllm/data/token_file.h"
+#include "cllm/data/sequences.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/model.h"
 #include "cllm/ranks/process_group.h"
@@ -49,11 +49,14 @@ enum class Outcome {
   kClipped,  ///< updated with a gradient that was far too large, scaled down to a usual size
   kSkipped,  ///< counted, but for a gradient that can't be used the parameters stay
   kRefused,  ///< such a gradient; the state is what it was, and the caller has to decide
+  kEmpty,    ///< counted, but no target of the batch counts, so there is no gradient
 };
 
 /// What a step did, the same on every rank but for the seconds.
 struct StepReport {
-  double loss;  ///< mean over the global batch before the update, nats per token; may be NaN
+  /// Mean over the targets of the global batch that count, before the update, nats per token; may
+  /// be NaN.
+  double loss;
   double learning_rate;
   double gradient_norm;  ///< before clipping; may be infinite or NaN
   double compute_seconds;
@@ -63,6 +66,8 @@ struct StepReport {
   Outcome outcome = Outcome::kUpdated;
   /// Names of tensors whose gradient was too large for its scale, so that the step was taken again.
   std::vector<std::string> overflowed = {};
+  /// Targets that counted, where not all did.
+  std::optional<std::uint64_t> targets = {};
 
   double seconds() const { return compute_seconds + communication_seconds + update_seconds; }
 };
@@ -74,8 +79,7 @@ class Trainer {
   /// The references must outlive the trainer. Allocates everything that a step needs.
   /// Throws Error for options that make no sense, std::bad_alloc.
   Trainer(const model::Model& model, const kernels::Kernels& kernels, const TrainerOptions& options,
-          data::TokenView tokens, const data::WindowSampler& sampler,
-          ranks::ProcessGroup& process_group);
+          const data::Sequences& sequences, ranks::ProcessGroup& process_group);
 
   /// One step on all ranks.
   StepReport step(State& state);
@@ -102,12 +106,14 @@ class Trainer {
  private:
   /// Threads that take micro-batches together, and what they share.
   struct TeamData {
-    TeamData(int size, const model::Network& network, const TrainerOptions& options);
+    TeamData(int size, const model::Network& network, const TrainerOptions& options,
+             bool has_begins);
 
     Team threads;
     model::Workspace workspace;
     AlignedBuffer<std::uint32_t> inputs;   // (micro_batch, T)
     AlignedBuffer<std::uint32_t> targets;  // (micro_batch, T)
+    AlignedBuffer<std::uint32_t> begins;   // (micro_batch, T), where attention keeps to documents
     std::size_t micro_batch = 0;           // of this rank, that is being taken
     LossSum loss;
   };
@@ -118,13 +124,19 @@ class Trainer {
     model::Scratch scratch;
   };
 
-  void mark_tokens(std::uint64_t begin);
+  void look_ahead(std::uint64_t begin);
   bool sum_gradient(State& state, StepReport& report);
   void fold_tokens();
   bool find_scales(State& state, StepReport& report);
   Outcome outcome_of(const StepReport& report, const State& state) const;
+  StepReport pass_over(State& state, StepReport report) const;
+  /// (V) of the global batch: not 0 where it has the token as an input.
+  std::span<const std::int32_t> batch_tokens() const {
+    return batch_tokens_.span().first(batch_tokens_.size() - 1);
+  }
   double scale_of(const StepReport& report, const State& state) const;
   void count(const StepReport& report, State& state) const;
+  void advance(State& state) const;
   void forward_backward(const State& state) noexcept;
   void take_micro_batches(TeamData& team, Seat& seat, Recorder& recorder, const State& state);
   std::size_t next_micro_batch(std::size_t team, std::size_t turn);
@@ -147,7 +159,9 @@ class Trainer {
   RowChunks rows_;
   GradientNorm norm_;
   std::unique_ptr<Optimizer> optimizer_;
-  AlignedBuffer<std::int32_t> batch_tokens_;  // (V): not 0 where the global batch has the token
+  bool counts_all_;                           // every target of every sequence
+  std::uint64_t targets_ = 0;                 // of the global batch, that count
+  AlignedBuffer<std::int32_t> batch_tokens_;  // (V + 1), see batch_tokens(); then what counts
   AlignedBuffer<std::int64_t> totals_;        // losses, then sizes of contributions to each tile
 };
 

@@ -2,8 +2,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "cllm/base/aligned_buffer.h"
+#include "cllm/data/document_rows.h"
+#include "cllm/data/row_source.h"
 #include "cllm/data/sampler.h"
 #include "cllm/data/token_file.h"
 #include "cllm/model/workspace.h"
@@ -19,10 +22,15 @@ class WindowMicroBatches {
   struct Tokens {
     AlignedBuffer<std::uint32_t> inputs;   ///< (sequences, T)
     AlignedBuffer<std::uint32_t> targets;  ///< (sequences, T)
+    AlignedBuffer<std::uint32_t> begins;   ///< the same, where attention keeps to documents
   };
 
   /// `sequences` as in data::EvaluationWindows, whose errors it throws.
-  WindowMicroBatches(data::TokenView tokens, std::size_t context, std::uint64_t sequences);
+  WindowMicroBatches(data::TokenView tokens, std::size_t context, std::uint64_t sequences)
+      : WindowMicroBatches(data::RowSource{tokens}, nullptr, context, sequences) {}
+  /// The same of rows of documents, where there are `rows`: so many of them, evenly spaced.
+  WindowMicroBatches(const data::RowSource& source, std::shared_ptr<const data::DocumentRows> rows,
+                     std::size_t context, std::uint64_t sequences);
 
   /// How many micro-batches there are.
   std::size_t size() const;
@@ -35,10 +43,14 @@ class WindowMicroBatches {
   static model::MicroBatchShape shape_of(std::size_t context);
 
  private:
-  data::TokenView tokens_;
+  data::Row row(std::size_t i) const;
+
+  data::RowSource source_;
+  std::shared_ptr<const data::DocumentRows> rows_;  // null: windows
   std::size_t context_;
   data::EvaluationWindows windows_;
-  std::size_t full_windows_;  // all but a shorter last one
+  std::size_t size_;       // of windows or rows
+  std::size_t full_size_;  // all but a shorter last window
 };
 
 }  // namespace cllm::train

@@ -11,6 +11,7 @@
 #include "cllm/cli/commands/commands.h"
 #include "cllm/cli/machine/machine.h"
 #include "cllm/cli/run/checkpoints.h"
+#include "cllm/cli/run/training_data.h"
 #include "cllm/corpus/token_counts.h"
 #include "cllm/data/dataset.h"
 #include "cllm/ranks/agreement.h"
@@ -84,6 +85,7 @@ void eval_command(const EvalSettings& settings, ranks::ProcessGroup& process_gro
   std::vector<std::uint8_t> class_of;
   std::vector<std::string> notes;
   std::string counted_in;
+  Reading reading;
   CheckpointHead head = read_head(settings.checkpoint, process_group);
   ranks::in_agreement(process_group, [&] {
     loaded.emplace(std::move(head));
@@ -104,7 +106,15 @@ void eval_command(const EvalSettings& settings, ranks::ProcessGroup& process_gro
       class_of = frequency_classes(
           corpus::count_tokens(counted.tokens, loaded->run.model.vocabulary, pool));
     }
-    evaluator.emplace(loaded->model, part.tokens, settings.sequences, threads, process_group);
+    reading = reading_in(loaded->run.config);
+    const std::size_t context = loaded->run.model.context;
+    evaluator.emplace(
+        loaded->model,
+        std::vector<train::EvaluatedText>{
+            {.name = settings.data,
+             .rows = row_source(part, settings.data, reading),
+             .documents = rows_of_part(part, settings.data, reading, context, {}, true)}},
+        settings.sequences, threads, process_group);
   });
   train::read_parameters(loaded->path, loaded->model.layout(), loaded->parameters.span(),
                          process_group);
@@ -119,7 +129,9 @@ void eval_command(const EvalSettings& settings, ranks::ProcessGroup& process_gro
   fmt::print("tokens         {}\n", result.positions);
   fmt::print("loss           {:.6f} nats per token\n", result.loss);
   fmt::print("perplexity     {:.4f}\n", std::exp(result.loss));
-  if (const auto bytes = part.bytes_per_token()) {
+  const auto bytes =
+      reading.learns_prompts ? part.bytes_per_token() : part.bytes_per_counted_token();
+  if (bytes) {
     fmt::print("bits per byte  {:.4f}\n", result.loss / *bytes / std::numbers::ln2);
   }
   fmt::print("data           {} ({})\n", settings.data, part.format);

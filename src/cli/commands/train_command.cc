@@ -20,12 +20,14 @@
 #include "cllm/cli/program.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/cli/run/embedding.h"
+#include "cllm/cli/run/mixing.h"
 #include "cllm/cli/run/request.h"
 #include "cllm/cli/run/room.h"
 #include "cllm/cli/run/run_summary.h"
 #include "cllm/cli/run/starting_point.h"
+#include "cllm/cli/run/training_data.h"
 #include "cllm/corpus/corpus_vectors.h"
-#include "cllm/data/dataset.h"
+#include "cllm/data/mixed_data.h"
 #include "cllm/io/checkpoint.h"
 #include "cllm/io/formats/model_file.h"
 #include "cllm/io/run_directory.h"
@@ -72,17 +74,16 @@ fs::path cache_of(const fs::path& directory) {
   return is_ours ? beside : fs::absolute(directory) / kCacheName;
 }
 
-data::PreparedData prepare(const Request& request, const fs::path& directory, int threads,
-                           ProcessGroup& process_group) {
+data::PreparedMixture prepare(const Request& request, const fs::path& directory, int threads,
+                              ProcessGroup& process_group) {
   const ranks::Doing doing("preparing the data");
-  return data::PreparedData::parse(on_rank_0(process_group, [&] {
+  return data::PreparedMixture::parse(on_rank_0(process_group, [&] {
     const TrainSettings& s = request.settings;
     data::DataOptions options;
     if (request.keeps_tokenizer) {
       options.known_tokenizer =
           tokenizer_of(io::read_model_head(request.start.checkpoint).run, request.start.checkpoint);
     }
-    options.data = s.data;
     options.validation = s.validation_data;
     options.tokenizer = tokenizer_spec(s.tokenizer, s.special_tokens);
     options.cache = cache_of(directory);
@@ -90,8 +91,8 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
     options.threads = threads;
     options.text_rules = text_rules_of(request.start);
     options.document_separator = s.document_separator;
-    return data::prepare_data(options,
-                              [](const std::string& message) { put(stdout, message + "\n"); })
+    return data::prepare_mixture(s.data, options,
+                                 [](const std::string& message) { put(stdout, message + "\n"); })
         .serialize();
   }));
 }
@@ -166,18 +167,22 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   const RunDirectory run_directory(where, is_new, std::move(request.lock));
   const fs::path& directory = run_directory.path();
   require_seen_by_all(directory, process_group);
-  const data::PreparedData prepared = prepare(request, directory, threads, process_group);
-  data::Dataset data;
-  in_agreement(process_group, [&] { data = data::open_dataset(prepared, threads); });
+  const data::PreparedMixture prepared = prepare(request, directory, threads, process_group);
+  data::MixedData data;
+  in_agreement(process_group, [&] { data = data::open_mixture(prepared, threads); });
   require_same_data(data, process_group);
-  std::optional<data::WindowSampler> sampler;
+  std::optional<Mixing> mixing;
+  std::optional<TrainingData> training;
   std::string embedding_note;
   in_agreement(process_group, [&] {
-    resolve_embedding(start, request.app, data.vocabulary, s);
-    sampler.emplace(s.seed, data.train.tokens.size(), s.shape.context);
-    resolve_epochs(request.app, s, sampler->windows_per_epoch());
-    embedding_note = plan_embedding_start(start, request.app, data.train.tokens.size(), s);
-    check_embedding_start(start, s, request.app, data.tokenizer != nullptr);
+    resolve_embedding(start, request.app, data.vocabulary(), s);
+    mixing.emplace(find_mixing(start, prepared));
+  });
+  training.emplace(training_data(data, mixing->mixture, s, cache_of(directory), process_group));
+  in_agreement(process_group, [&] {
+    resolve_epochs(request.app, s, training->sequences.per_epoch());
+    embedding_note = plan_embedding_start(start, request.app, data.training_tokens(), s);
+    check_embedding_start(start, s, request.app, data.tokenizer() != nullptr);
   });
 
   // What the corpus says of its tokens: as far as it tells how much memory that takes.
@@ -187,7 +192,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     const ranks::Doing doing("looking at the corpus");
     study.emplace(
         process_group, pool, machine.kernels,
-        corpus::TokenSample(data.train.tokens, s.embedding_sample), data.vocabulary,
+        corpus_sample(training->sequences, s.embedding_sample), data.vocabulary(),
         corpus::CorpusOptions{
             .rank = s.shape.embedding_width(), .seed = s.seed, .cache = cache_of(directory)},
         say);
@@ -208,12 +213,11 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     check_memory(wanted, sites, process_group.rank());
     budget = wanted.text();
     model.emplace(s.shape, machine.kernels);
-    if (speaks) check_agrees(start, s, prepared);
+    if (speaks) check_agrees(start, s, prepared.sources.front());
     buffers = train::find_optimizer(options.optimizer.name).buffers;
     state.emplace(model->layout(), buffers, threads);
-    trainer.emplace(*model, machine.kernels, options, data.train.tokens, *sampler, process_group);
-    evaluator.emplace(*model, data.validation.tokens, s.evaluation_sequences, threads,
-                      process_group);
+    trainer.emplace(*model, machine.kernels, options, training->sequences, process_group);
+    evaluator.emplace(*model, training->validation, s.evaluation_sequences, threads, process_group);
   });
 
   {
@@ -225,7 +229,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   const std::string config = config_toml(request.app);
   if (speaks) {
     const RunFacts facts{
-        request, directory, data, *sampler, sites, model->layout().parameter_count(), budget};
+        request, directory, data, *training, sites, model->layout().parameter_count(), budget};
     for (const std::string& line : run_summary(facts)) say(line);
     if (!is_locked) {
       say("note    the file system of this directory cannot lock: see that no other job uses it");
@@ -241,6 +245,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     for (const auto& line : changes_since(start, config, request.app, prepared.digest(), sites)) {
       say(line);
     }
+    for (const std::string& line : mixing->lines) say(line);
     std::vector<std::string> warnings = ranks::placement_warnings(sites);
     warnings.push_back(ranks::mixture_warning(sites));
     for (const std::string& warning : warnings) {
@@ -275,9 +280,9 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   EmbeddingHistory embedding;
   if (start.kind == StartingPoint::Kind::kNew) {
     const ranks::Doing doing("starting the token embedding");
-    embedding = start_embedding(
-        {s, data, machine.kernels, model->layout(), pool, study ? &*study : nullptr, say},
-        process_group, state->parameters.span());
+    embedding = start_embedding({s, data.tokenizer(), machine.kernels, model->layout(), pool,
+                                 study ? &*study : nullptr, say},
+                                process_group, state->parameters.span());
     study.reset();
   } else {
     in_agreement(process_group, [&] {
@@ -299,17 +304,18 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     remove_unfinished(directory);
     write_atomically(directory / "config.toml", std::as_bytes(std::span(config)));
     metrics.emplace(directory / kMetricsName, first_step);
-    progress.emplace(s.steps, step_tokens, data.validation.bytes_per_token().value_or(0),
+    progress.emplace(s.steps, step_tokens,
+                     validation_bytes_per_token(data, mixing->mixture, reading_of(s)).value_or(0),
                      train::output_is_terminal());
-    const io::RunState run_state{
-        .model = s.shape,
-        .seed = s.seed,
-        .config = config,
-        .state = run_facts(start, first_step, s, sites, prepared.digest(), embedding.facts),
-        .tokenizer_kind = prepared.tokenizer_kind,
-        .tokenizer_blob = prepared.tokenizer_blob,
-        .program_version = std::string(version()),
-        .lattice = embedding.lattice};
+    const io::RunState run_state{.model = s.shape,
+                                 .seed = s.seed,
+                                 .config = config,
+                                 .state = run_facts(start, first_step, s, sites, prepared.digest(),
+                                                    mixing->facts, embedding.facts),
+                                 .tokenizer_kind = prepared.sources.front().tokenizer_kind,
+                                 .tokenizer_blob = prepared.sources.front().tokenizer_blob,
+                                 .program_version = std::string(version()),
+                                 .lattice = embedding.lattice};
     checkpoints.emplace(
         train::CheckpointOptions{
             .directory = directory,

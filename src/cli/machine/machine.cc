@@ -158,10 +158,13 @@ void require_seen_by_all(const fs::path& directory, ranks::ProcessGroup& process
       hosts.front()));
 }
 
-void require_same_data(const data::Dataset& data, ranks::ProcessGroup& process_group) {
+void require_same_data(const data::MixedData& data, ranks::ProcessGroup& process_group) {
   if (process_group.size() == 1) return;
-  const std::vector<std::string> samples = process_group.all_gather(
-      sample_digest(data.train.tokens) + sample_digest(data.validation.tokens));
+  std::string mine;
+  for (const data::Dataset& source : data.sources) {
+    mine += sample_digest(source.train.tokens) + sample_digest(source.validation.tokens);
+  }
+  const std::vector<std::string> samples = process_group.all_gather(mine);
   const std::vector<std::size_t> others = ranks::unlike_rank_0(samples);
   if (others.empty()) return;
   const std::vector<std::string> hosts = process_group.all_gather(host_name());

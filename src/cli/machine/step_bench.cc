@@ -102,9 +102,9 @@ StepBench::StepBench(const TrainSettings& s, const Machine& machine,
     model_.emplace(s.shape, machine.kernels);
     state_.emplace(model_->layout(), train::find_optimizer(s.optimizer.name).buffers);
     model::initialize(model_->layout(), 1, state_->parameters.span(), machine.threads);
-    sampler_.emplace(1, text_.size(), s.shape.context);
-    trainer_.emplace(*model_, machine.kernels, trainer_options(s, machine.threads),
-                     data::TokenView(std::span<const std::uint32_t>(text_)), *sampler_,
+    sequences_.emplace(data::TokenView(std::span<const std::uint32_t>(text_)),
+                       data::WindowSampler(1, text_.size(), s.shape.context));
+    trainer_.emplace(*model_, machine.kernels, trainer_options(s, machine.threads), *sequences_,
                      process_group);
   });
 }

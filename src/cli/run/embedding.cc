@@ -121,7 +121,7 @@ EmbeddingHistory start_embedding(const EmbeddingSources& from, ranks::ProcessGro
   const auto parts = embedding_of(from.layout, parameters);
   const std::string bytes = ranks::on_rank_0(process_group, [&] {
     std::optional<corpus::Signatures> signatures;
-    if (from.data.tokenizer) signatures.emplace(*from.data.tokenizer, from.kernels);
+    if (from.tokenizer != nullptr) signatures.emplace(*from.tokenizer, from.kernels);
     const corpus::StartedEmbedding started =
         corpus::start_from_corpus(vectors, signatures ? &*signatures : nullptr,
                                   {.lattice = s.embedding_basis == EmbeddingBasis::kLattice,

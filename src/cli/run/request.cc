@@ -67,6 +67,9 @@ void read_request(const Arguments& command_line, ProcessGroup& process_group, Re
     if (request.app.count("--steps") + request.app.count("--epochs") > 0) {
       std::erase_if(earlier, is_length);
     }
+    if (request.app.count("--data") > 0) {  // a list: the later one stands for all of it
+      std::erase_if(earlier, [](const std::string& text) { return text.starts_with("--data="); });
+    }
     arguments.insert(arguments.begin(), earlier.begin(), earlier.end());
     parse(request.app, arguments);
   };
@@ -135,7 +138,7 @@ fs::path directory_of_run(Request& request, bool& is_new) {
     return directory;
   }
   const fs::path out = s.out;
-  require_outside(s.out, "--data", s.data);
+  for (const data::DataSource& source : s.data) require_outside(s.out, "--data", source.path);
   require_outside(s.out, "--validation-data", s.validation_data);
   is_new = !fs::exists(out);
   make_directories(out);

@@ -27,6 +27,48 @@ std::string part_text(const data::DataPart& part) {
   return text;
 }
 
+/// What a run reads, a line for each source.
+std::vector<std::string> data_lines(const RunFacts& facts) {
+  const TrainSettings& s = facts.request.settings;
+  const data::MixedData& data = facts.data;
+  const data::Mixture& mixture = facts.training.sequences.mixture();
+  std::vector<std::string> lines;
+  for (std::size_t i = 0; i < data.sources.size(); ++i) {
+    const data::Dataset& source = data.sources[i];
+    std::string line = fmt::format("data    {} ({}): train {}", data.names[i], source.train.format,
+                                   part_text(source.train));
+    if (i < data.validated()) {
+      line += ", validation ";
+      if (!s.validation_data.empty()) {
+        line += fmt::format("{} ({}) ", s.validation_data, source.validation.format);
+      }
+      line += part_text(source.validation);
+    }
+    if (data.sources.size() > 1) {
+      line += fmt::format("; {:.3g} % of the sequences", 100 * mixture.share(i));
+    }
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+/// How often a run reads its data.
+std::string epochs_text(const RunFacts& facts) {
+  const TrainSettings& s = facts.request.settings;
+  const auto& sources = facts.training.sequences.sources();
+  const data::Mixture& mixture = facts.training.sequences.mixture();
+  const std::uint64_t end = std::max(s.steps * s.batch, mixture.from());
+  const std::vector<std::uint64_t> taken = mixture.taken(end);
+  std::vector<std::string> times;
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    times.push_back(fmt::format(
+        "{:.2f}",
+        static_cast<double>(taken[i]) / static_cast<double>(sources[i].order->rows_per_epoch())));
+  }
+  if (times.size() == 1) return fmt::format("the run reads the data {} times", times.front());
+  return fmt::format("the run reads the sources {} times", fmt::join(times, ", "));
+}
+
 /// Where the last micro-batch of a batch is smaller.
 std::string last_micro_batch_text(const TrainSettings& s) {
   const std::size_t left = s.batch % s.micro_batch;
@@ -71,22 +113,19 @@ std::vector<std::string> sharing_notes(const TrainSettings& s,
 
 std::vector<std::string> run_summary(const RunFacts& facts) {
   const TrainSettings& s = facts.request.settings;
-  const double epochs = static_cast<double>(s.steps * s.batch) /
-                        static_cast<double>(facts.sampler.windows_per_epoch());
   std::vector<std::string> lines = {
       fmt::format("cllm-dist {}: {} steps into {}", version(), s.steps, facts.directory.string()),
       fmt::format("model   {}: {}; {} parameters", s.preset, model::shape_text(s.shape),
                   count_text(static_cast<double>(facts.parameters))),
-      fmt::format("data    {} ({}): train {}, validation {}{}", s.data, facts.data.train.format,
-                  part_text(facts.data.train),
-                  s.validation_data.empty()
-                      ? ""
-                      : fmt::format("{} ({}) ", s.validation_data, facts.data.validation.format),
-                  part_text(facts.data.validation)),
-      fmt::format(
-          "batch   {} x {} tokens in micro-batches of {}{}; the run reads the data {:.2f} times",
-          s.batch, s.shape.context, s.micro_batch, last_micro_batch_text(s), epochs),
-      fmt::format("memory  {}", facts.budget)};
+  };
+  for (const std::string& line : data_lines(facts)) lines.push_back(line);
+  for (const std::string& line : reading_lines(facts.data, facts.training, reading_of(s))) {
+    lines.push_back(line);
+  }
+  lines.push_back(fmt::format("batch   {} x {} tokens in micro-batches of {}{}; {}", s.batch,
+                              s.shape.context, s.micro_batch, last_micro_batch_text(s),
+                              epochs_text(facts)));
+  lines.push_back(fmt::format("memory  {}", facts.budget));
   const char* label = "hosts   ";
   for (const std::string& line : ranks::site_table(facts.sites)) {
     lines.push_back(std::exchange(label, "        ") + line);
@@ -94,22 +133,28 @@ std::vector<std::string> run_summary(const RunFacts& facts) {
   for (const std::string& note : ranks::placement_notes(facts.sites)) {
     lines.push_back("note    " + note);
   }
-  if (s.data == "builtin" && s.validation_data.empty()) {
+  const bool is_builtin = s.data.size() == 1 && s.data.front().path == "builtin";
+  if (is_builtin && s.validation_data.empty()) {
     lines.push_back(fmt::format(
         "note    best possible loss on this corpus: {:.4f}, the entropy of its grammar in nats per "
         "token",
-        data::builtin_entropy_rate() * facts.data.validation.bytes_per_token().value_or(0)));
+        data::builtin_entropy_rate() *
+            facts.data.sources.front().validation.bytes_per_token().value_or(0)));
   }
   for (const std::string& note : sharing_notes(s, facts.sites)) {
     lines.push_back("note    " + note);
   }
-  if (facts.data.validation.tokens.size() < kFewToValidate) {
+  std::size_t to_validate = 0;
+  for (std::size_t i = 0; i < facts.data.validated(); ++i) {
+    to_validate += facts.data.sources[i].validation.tokens.size();
+  }
+  if (to_validate < kFewToValidate) {
     lines.push_back(
         fmt::format("note    only {} tokens validate: their loss, by which the best checkpoint is "
                     "kept, says little; give more data, or --validation-data",
-                    facts.data.validation.tokens.size()));
+                    to_validate));
   }
-  if (facts.data.tokenizer && !facts.data.tokenizer->lossless()) {
+  if (facts.data.tokenizer() != nullptr && !facts.data.tokenizer()->lossless()) {
     lines.emplace_back(
         "note    the tokenizer normalises text or lacks byte tokens: not every text comes back as "
         "it was");

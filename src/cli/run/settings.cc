@@ -101,6 +101,12 @@ Format<StepRange> step_range_format() {
               }};
 }
 
+Format<data::DataSource> source_format() {
+  return {.values = "PATH[:WEIGHT]",
+          .read = [](const std::string& text) { return data::parse_data_source(text); },
+          .write = [](const data::DataSource& source) { return data::to_string(source); }};
+}
+
 bool is_file_path(const std::string& value, std::initializer_list<std::string_view> words) {
   return !value.empty() && std::ranges::find(words, std::string_view(value)) == words.end();
 }
@@ -124,6 +130,10 @@ bool is_given(const CLI::App& app, const char* option) {
 Format<train::Reduce> reduce_format() {
   return one_of<train::Reduce>({{"exact", train::Reduce::kExact}, {"fp32", train::Reduce::kFp32}});
 }
+
+Format<bool> windows_format() { return one_of<bool>({{"stream", false}, {"documents", true}}); }
+
+Format<bool> loss_format() { return one_of<bool>({{"completions", false}, {"all", true}}); }
 
 Format<std::uint64_t> sequences_format() {
   return count_or<std::uint64_t>("all", "a number of sequences");
@@ -175,8 +185,10 @@ void declare_machine_options(CLI::App& app, TrainSettings& s) {
 
 void declare_train_options(CLI::App& app, TrainSettings& s) {
   const auto data = group(app, "Data");
-  data("--data", s.data, "FILE of text or JSON lines, DIR of them, token FILE, or builtin")
-      ->type_name("PATH")
+  add_list_option(app, "--data", s.data, source_format(),
+                  "FILE of text or JSON lines, DIR of them, token FILE, or builtin; several times, "
+                  "with weights, for a mixture")
+      ->group("Data")
       ->capture_default_str();
   data("--validation-data", s.validation_data,
        "text or token FILE to validate on [the last tenth of --data]")
@@ -193,6 +205,13 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
   data("--special-tokens", s.special_tokens, special_tokens_format(),
        "special tokens of a new tokenizer: endoftext, <|endoftext|>; chatml, also <|im_start|> and "
        "<|im_end|>");
+
+  data("--windows", s.packs_documents, windows_format(),
+       "what a row is: a window of the stream of tokens, or whole documents, packed");
+  data("--loss-on", s.learns_prompts, loss_format(),
+       "which tokens count: those of completions and assistants, where there are prompts, or all");
+  data("--attention-across-documents", s.attends_across, switch_format(),
+       "whether a document in a row sees those before it; off: positions restart too");
 
   declare_model_options(app, s);
   declare_part_options(app, s);
@@ -353,7 +372,9 @@ void resolve(const CLI::App& app, TrainSettings& s, const std::optional<model::M
   train::SpikeDetector(s.spike_factor);
 
   while (s.out.size() > 1 && s.out.ends_with('/')) s.out.pop_back();
-  if (is_file_path(s.data, {"builtin"})) make_absolute(s.data);
+  for (data::DataSource& source : s.data) {
+    if (is_file_path(source.path, {"builtin"})) make_absolute(source.path);
+  }
   if (is_file_path(s.validation_data, {})) make_absolute(s.validation_data);
   if (data::names_tokenizer_file(s.tokenizer)) make_absolute(s.tokenizer);
 }

@@ -110,7 +110,8 @@ std::map<std::string, std::string> values_of(const std::string& config, const st
   std::map<std::string, std::string> values;
   for (const std::string& argument : stored_arguments(config, start, app)) {
     const std::size_t equals = argument.find('=');
-    values[argument.substr(0, equals)] = argument.substr(equals + 1);
+    std::string& value = values[argument.substr(0, equals)];
+    value += (value.empty() ? "" : ", ") + argument.substr(equals + 1);  // of a list, all
   }
   return values;
 }
@@ -351,7 +352,8 @@ std::vector<std::string> changes_since(const StartingPoint& start, const std::st
 
 std::string run_facts(const StartingPoint& start, std::uint64_t first_step,
                       const TrainSettings& settings, const std::vector<ranks::Site>& sites,
-                      const std::string& data_digest, const std::string& embedding) {
+                      const std::string& data_digest, const std::string& mixture,
+                      const std::string& embedding) {
   nlohmann::json entry = machine_of(sites);
   entry["program"] = version();
   entry["from_step"] = first_step;
@@ -362,11 +364,12 @@ std::string run_facts(const StartingPoint& start, std::uint64_t first_step,
                                               : "init from " + start.checkpoint;
   nlohmann::json history = start.resumes() ? history_of(start) : nlohmann::json::array();
   history.push_back(std::move(entry));
-  return nlohmann::json{{"data", data_digest},
-                        {"text_rules", static_cast<int>(text_rules_of(start))},
-                        {"history", std::move(history)},
-                        {"embedding", nlohmann::json::parse(embedding)}}
-      .dump();
+  nlohmann::json facts = {{"data", data_digest},
+                          {"text_rules", static_cast<int>(text_rules_of(start))},
+                          {"history", std::move(history)},
+                          {"embedding", nlohmann::json::parse(embedding)}};
+  if (!mixture.empty()) facts["mixture"] = nlohmann::json::parse(mixture);
+  return facts.dump();
 }
 
 std::vector<std::string> set_newer_aside(const fs::path& directory, std::uint64_t step) {

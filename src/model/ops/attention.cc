@@ -34,7 +34,8 @@ AttentionHead Attention::head_of(const Context& context, std::size_t sequence,
           .k = read_only(keys(qk, key_head(head))),
           .v = read_only(values(qkv, key_head(head))),
           .positions = batch.positions - batch.past,
-          .past = batch.past};
+          .past = batch.past,
+          .begins = batch.begins == nullptr ? nullptr : batch.begins + first + batch.past};
 }
 
 void Attention::forward(const Context& context, const Rows&) const {

@@ -20,7 +20,7 @@ void Embedding::forward(const Context& context, const Rows& rows) const {
   if (!t_.positions) return;
   const ConstView positions = context.matrix(*t_.positions);
   for (std::size_t row = rows.first; row < rows.first + rows.count; ++row) {
-    context.kernels.add(positions.row(row % batch.positions), x.row(row), x.columns);
+    context.kernels.add(positions.row(batch.position(row)), x.row(row), x.columns);
   }
 }
 
@@ -100,14 +100,13 @@ void Embedding::give_positions(const Context& context, GradientSink& sink) const
   for (std::size_t i = tiling.first_of(*t_.positions); i < tiling.end_of(*t_.positions); ++i) {
     if (!context.member.takes(i)) continue;
     const Tile& tile = tiling[i];
-    for (std::size_t row = 0; row < tile.rows; ++row) {
-      float* const sum = context.scratch.tile + row * tile.columns;
-      std::fill_n(sum, tile.columns, 0.0f);
-      const std::size_t position = tile.row + row;
-      for (std::size_t s = 0; s < batch.sequences && position < batch.positions; ++s) {
-        context.kernels.add(dx.row(s * batch.positions + position) + tile.column, sum,
-                            tile.columns);
-      }
+    std::fill_n(context.scratch.tile, tile.rows * tile.columns, 0.0f);
+    for (std::size_t row = 0; row < batch.rows(); ++row) {
+      const std::size_t position = batch.position(row);
+      if (position < tile.row || position >= tile.row + tile.rows) continue;
+      context.kernels.add(dx.row(row) + tile.column,
+                          context.scratch.tile + (position - tile.row) * tile.columns,
+                          tile.columns);
     }
     sink.add(i, 0, context.scratch.tile, tile.columns, context.member.recorder);
   }

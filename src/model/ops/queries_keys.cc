@@ -58,10 +58,15 @@ void QueriesKeys::backward(const Context& context, const Rows& rows) const {
 void QueriesKeys::rotate(const Context& context, const View& heads, std::size_t first,
                          std::size_t count, float direction) const {
   if (!angles_) return;
-  const std::size_t positions = context.micro_batch.positions;
-  while (count > 0) {  // as many rows as follow each other in a sequence
-    const std::size_t position = first % positions;
-    const std::size_t rows = std::min(count, positions - position);
+  const MicroBatch& batch = context.micro_batch;
+  while (count > 0) {  // as many rows as follow each other in a document of a sequence
+    const std::size_t position = batch.position(first);
+    std::size_t rows = std::min(count, batch.positions - first % batch.positions);
+    if (batch.begins != nullptr) {
+      const std::uint32_t* const begin = batch.begins + first;
+      rows = static_cast<std::size_t>(
+          std::find_if(begin, begin + rows, [&](std::uint32_t b) { return b != *begin; }) - begin);
+    }
     context.kernels.rotate(heads.row(first), heads.stride, angles_->cosines(position),
                            angles_->sines(position), direction, heads.row(first), heads.stride,
                            rows, heads_.queries + heads_.keys, heads_.size);

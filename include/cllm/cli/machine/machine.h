@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "cllm/data/dataset.h"
+#include "cllm/data/mixed_data.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/ranks/placement.h"
 #include "cllm/ranks/process_group.h"
@@ -38,6 +38,6 @@ void require_seen_by_all(const std::filesystem::path& directory,
 
 /// Throws ReplicatedError unless all ranks have the same tokens, as far as some hundred places in
 /// each part tell: files may be copies, one of them old or damaged. All ranks call it alike.
-void require_same_data(const data::Dataset& data, ranks::ProcessGroup& process_group);
+void require_same_data(const data::MixedData& data, ranks::ProcessGroup& process_group);
 
 }  // namespace cllm::cli

@@ -11,7 +11,7 @@
 #include "cllm/base/thread_pool.h"
 #include "cllm/cli/machine/machine.h"
 #include "cllm/cli/run/settings.h"
-#include "cllm/data/sampler.h"
+#include "cllm/data/sequences.h"
 #include "cllm/kernels/products.h"
 #include "cllm/model/model.h"
 #include "cllm/ranks/process_group.h"
@@ -63,7 +63,7 @@ class StepBench {
   std::vector<std::uint32_t> text_;
   std::optional<model::Model> model_;
   std::optional<train::State> state_;
-  std::optional<data::WindowSampler> sampler_;
+  std::optional<data::Sequences> sequences_;
   std::optional<train::Trainer> trainer_;
 };
 

@@ -9,7 +9,7 @@
 #include "cllm/cli/run/settings.h"
 #include "cllm/cli/run/starting_point.h"
 #include "cllm/corpus/corpus_vectors.h"
-#include "cllm/data/dataset.h"
+#include "cllm/data/tokenizer.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/lattice/certificates/certificate.h"
 #include "cllm/model/layout.h"
@@ -45,7 +45,7 @@ std::uint64_t usual_statistics(const model::ModelConfig& shape, int ranks, int t
 /// What a new token embedding is made from.
 struct EmbeddingSources {
   const TrainSettings& settings;
-  const data::Dataset& data;
+  const data::Tokenizer* tokenizer;  ///< null where unknown
   const kernels::Kernels& kernels;
   const model::Layout& layout;
   ThreadPool& pool;

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "cllm/cli/run/request.h"
-#include "cllm/data/dataset.h"
-#include "cllm/data/sampler.h"
+#include "cllm/cli/run/training_data.h"
+#include "cllm/data/mixed_data.h"
 #include "cllm/ranks/placement.h"
 #include "cllm/train/trainer.h"
 
@@ -21,8 +21,8 @@ std::vector<std::string> sharing_notes(const TrainSettings& settings,
 struct RunFacts {
   const Request& request;
   const std::filesystem::path& directory;
-  const data::Dataset& data;
-  const data::WindowSampler& sampler;
+  const data::MixedData& data;
+  const TrainingData& training;
   const std::vector<ranks::Site>& sites;
   std::uint64_t parameters;  ///< of the model
   std::string budget;        ///< of memory

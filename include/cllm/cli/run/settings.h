@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cllm/cli/arguments.h"
+#include "cllm/data/mixture.h"
 #include "cllm/data/tokenizer.h"
 #include "cllm/model/config.h"
 #include "cllm/ranks/heartbeat.h"
@@ -43,11 +44,14 @@ inline constexpr ranks::Allreduce kUsualAllreduce = ranks::Allreduce::kRing;
 struct TrainSettings {
   std::string config;
 
-  std::string data = "builtin";
+  std::vector<data::DataSource> data = {{.path = "builtin"}};
   std::string validation_data;
   std::string document_separator;  ///< empty: a file of plain text is one document
   std::string tokenizer;           ///< empty: bytes, or what a token file carries
   data::SpecialTokens special_tokens = data::SpecialTokens::kEndOfText;
+  bool packs_documents = false;  ///< rows begin with documents; else they are windows
+  bool learns_prompts = false;   ///< every token counts; else completions do, where there are any
+  bool attends_across = true;    ///< attention sees all of a row; else a document sees itself
 
   std::string preset = "mini";
   std::string family;                             ///< empty: the preset's
@@ -148,6 +152,10 @@ train::TrainerOptions trainer_options(const TrainSettings& settings, int threads
 /// The settings as TOML that --config reads, with what was derived as comments; without what
 /// belongs to this start of the run alone.
 std::string config_toml(const CLI::App& app);
+
+/// How --windows and --loss-on are written.
+Format<bool> windows_format();
+Format<bool> loss_format();
 
 /// "on" and "off".
 Format<bool> switch_format();

@@ -79,11 +79,13 @@ std::vector<std::string> changes_since(const StartingPoint& start, const std::st
                                        const std::vector<ranks::Site>& sites);
 
 /// What checkpoints say of how the run came about: a JSON object with "data", "text_rules",
-/// "embedding" (`embedding`, an object: how the token embedding came about) and "history", a list:
-/// that of the starting point, and one object for this start.
+/// "embedding" (`embedding`, an object: how the token embedding came about), "history", a list:
+/// that of the starting point, and one object for this start; and "mixture" (Mixing::facts), unless
+/// it is empty.
 std::string run_facts(const StartingPoint& start, std::uint64_t first_step,
                       const TrainSettings& settings, const std::vector<ranks::Site>& sites,
-                      const std::string& data_digest, const std::string& embedding);
+                      const std::string& data_digest, const std::string& mixture,
+                      const std::string& embedding);
 
 /// The name of a run's log.
 inline constexpr const char* kMetricsName = "metrics.jsonl";

@@ -20,6 +20,7 @@ constexpr const char* kConfig = "/run/config";
 constexpr const char* kState = "/run/state";
 constexpr const char* kTokenizer = "/run/tokenizer";
 constexpr const char* kFamily = "family";
+constexpr const char* kFreeze = "freeze";
 
 /// The value of an attribute, as `text` has it.
 template <typename Value>
@@ -115,6 +116,19 @@ model::ModelConfig read_model(const Hdf5Reader& file, std::uint64_t most_weights
   return config;
 }
 
+/// Which tensors a run doesn't train. Throws Error where that makes no sense for its model.
+std::string read_freeze(const Hdf5Reader& file, const model::ModelConfig& config) {
+  const std::string text = file.text_attribute(kRun, kFreeze);
+  try {
+    const model::Freeze freeze(text);
+    const model::Layout layout(config, freeze);
+    return freeze.text();
+  } catch (const Error&) {
+    fail("{} says that its run doesn't train {:?}, which makes no sense; use another checkpoint",
+         file.path().string(), text);
+  }
+}
+
 }  // namespace
 
 std::string tensor_path(std::string_view group, const model::Tensor& tensor) {
@@ -137,6 +151,7 @@ void write_run_state(Hdf5Writer& file, const char* attribute, std::uint64_t vers
   write_model(file, run.model);
   file.write_attribute(kRun, "program_version", run.program_version);
   file.write_attribute(kRun, "tokenizer_kind", run.tokenizer_kind);
+  if (!run.freeze.empty()) file.write_attribute(kRun, kFreeze, run.freeze);
   file.write_text(kConfig, run.config);
   file.write_text(kState, run.state);
   file.write_bytes(kTokenizer, run.tokenizer_blob);
@@ -161,6 +176,7 @@ RunState read_run_state(const Hdf5Reader& file, const char* attribute, std::uint
   run.seed = file.integer_attribute(kRun, "seed");
   run.program_version = file.text_attribute(kRun, "program_version");
   run.tokenizer_kind = file.text_attribute(kRun, "tokenizer_kind");
+  if (file.has_attribute(kRun, kFreeze)) run.freeze = read_freeze(file, run.model);
   run.config = file.read_text(kConfig);
   run.state = file.read_text(kState);
   run.tokenizer_blob = file.read_bytes(kTokenizer);

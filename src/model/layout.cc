@@ -12,7 +12,8 @@ constexpr std::size_t kAlign = 16;
 
 }  // namespace
 
-Layout::Layout(const ModelConfig& config) : config_(with_usual_sizes(config)) {
+Layout::Layout(const ModelConfig& config, const Freeze& freeze)
+    : config_(with_usual_sizes(config)), freeze_(freeze) {
   validate(config);
   const std::size_t c = config_.channels;
   const bool tied = config_.parts.tied;
@@ -29,8 +30,7 @@ Layout::Layout(const ModelConfig& config) : config_(with_usual_sizes(config)) {
     wpe_ = table("wpe.weight", config_.context, c, Initial::kNormal);
   }
   if (config_.parts.embedding_norm) embedding_norm_ = add_norm("ln_e");
-  const std::size_t first_of_layers = tensors_.size();
-  std::vector<std::size_t> ends;  // of layers
+  std::vector<std::size_t> ends = {tensors_.size()};  // of the embeddings, and of each layer
   for (std::size_t l = 0; l < config_.layers; ++l) {
     layers_.push_back(add_layer(l));
     ends.push_back(tensors_.size());
@@ -40,16 +40,31 @@ Layout::Layout(const ModelConfig& config) : config_(with_usual_sizes(config)) {
   lm_head_ = tied ? embedding()
                   : add("lm_head.weight", config_.vocabulary, c, Role::kHead, Initial::kZero);
 
-  if (!tied) place(embedding());
-  begin_group("head");
-  place(lm_head_);
-  place(ends.back(), end_of_norm);
-  for (std::size_t l = config_.layers; l-- > 0;) {
-    begin_group(fmt::format("h.{}", l));
-    place(l > 0 ? ends[l - 1] : first_of_layers, ends[l]);
+  freeze_.mark(tensors_, config_.layers);
+  place_all(true, ends, end_of_norm);
+  trained_size_ = flat_size_;
+  place_all(false, ends, end_of_norm);
+  for (const Tensor& tensor : tensors_) {
+    parameter_count_ += tensor.size();
+    if (tensor.is_trained) trained_count_ += tensor.size();
   }
-  begin_group("embeddings");
-  place(embedding() + 1, first_of_layers);
+}
+
+void Layout::place_all(bool trained, std::span<const std::size_t> layer_ends,
+                       std::size_t end_of_norm) {
+  const auto group = [&](std::string name) {
+    if (trained) begin_group(std::move(name));
+  };
+  if (lm_head_ != embedding()) place(trained, embedding(), embedding() + 1);
+  group("head");
+  place(trained, lm_head_, lm_head_ + 1);
+  place(trained, layer_ends.back(), end_of_norm);
+  for (std::size_t l = config_.layers; l-- > 0;) {
+    group(fmt::format("h.{}", l));
+    place(trained, layer_ends[l], layer_ends[l + 1]);
+  }
+  group("embeddings");
+  place(trained, embedding() + 1, layer_ends.front());
 }
 
 NormTensors Layout::add_norm(const std::string& name) {
@@ -105,7 +120,6 @@ LayerTensors Layout::add_layer(std::size_t l) {
 std::size_t Layout::add(std::string name, std::size_t rows, std::size_t columns, Role role,
                         Initial initial) {
   tensors_.push_back({std::move(name), {}, rows, columns, role, initial, 0});
-  parameter_count_ += rows * columns;
   return tensors_.size() - 1;
 }
 
@@ -114,11 +128,15 @@ void Layout::begin_group(std::string name) { groups_.push_back({std::move(name),
 void Layout::place(std::size_t tensor) {
   tensors_[tensor].offset = flat_size_;
   flat_size_ += (tensors_[tensor].size() + kAlign - 1) / kAlign * kAlign;
-  if (!groups_.empty()) groups_.back().size = flat_size_ - groups_.back().offset;
+  if (tensors_[tensor].is_trained && !groups_.empty()) {
+    groups_.back().size = flat_size_ - groups_.back().offset;
+  }
 }
 
-void Layout::place(std::size_t first, std::size_t end) {
-  for (std::size_t tensor = first; tensor < end; ++tensor) place(tensor);
+void Layout::place(bool trained, std::size_t first, std::size_t end) {
+  for (std::size_t tensor = first; tensor < end; ++tensor) {
+    if (tensors_[tensor].is_trained == trained) place(tensor);
+  }
 }
 
 }  // namespace cllm::model

@@ -278,6 +278,8 @@ Share Trainer::sequences_of_micro_batch(std::size_t micro_batch) const {
 /// Which tokens the global batch that begins with sequence `begin` has as inputs. Each rank reads
 /// its own part.
 void Trainer::mark_tokens(std::uint64_t begin) {
+  const model::Layout& layout = model_.layout();
+  if (!layout[layout.embedding()].is_trained) return;  // nobody asks
   batch_tokens_.fill(0);
   for (std::size_t micro_batch = 0; micro_batch < micro_batches_.count; ++micro_batch) {
     const Share sequences = sequences_of_micro_batch(micro_batch);

@@ -166,7 +166,7 @@ TEST(Allocation, OfATrainerFitsInItsMemoryBudget) {
       const data::TokenView view{std::span<const std::uint32_t>(tokens)};
       const data::WindowSampler sampler(1, tokens.size(), variant.config.context);
       const model::Model model(variant.config, kernels::select_kernels());
-      const MemoryBudget budget = memory_budget(variant.config, options, false, 0, alone);
+      const MemoryBudget budget = memory_budget(model.layout(), options, false, 0, alone);
       const std::size_t bytes = buffer_bytes_of([&] {
         Trainer trainer(model, kernels::select_kernels(), options, view, sampler, alone);
       });

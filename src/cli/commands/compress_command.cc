@@ -196,6 +196,7 @@ void compress_command(const CompressSettings& settings, ranks::ProcessGroup& pro
     loaded.run.compression =
         describe(settings, result, loaded.path.string(), std::string(version()));
     loaded.run.program_version = version();
+    loaded.run.freeze.clear();  // there is nothing that an optimizer keeps
     io::write_compressed_model(settings.out, loaded.run, layout, result.matrices,
                                loaded.parameters.span());
     print_sizes(result, layout, settings.out);

@@ -203,11 +203,12 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   in_agreement(process_group, [&] {
     model::validate(s.shape);
     const train::TrainerOptions options = trainer_options(s, threads);
-    const train::MemoryBudget wanted = train::memory_budget(
-        s.shape, options, s.saves_in_background, study ? study->bytes() : 0, process_group);
+    const train::MemoryBudget wanted =
+        train::memory_budget(model::Layout(s.shape, s.freeze), options, s.saves_in_background,
+                             study ? study->bytes() : 0, process_group);
     check_memory(wanted, sites, process_group.rank());
     budget = wanted.text();
-    model.emplace(s.shape, machine.kernels);
+    model.emplace(s.shape, machine.kernels, s.freeze);
     if (speaks) check_agrees(start, s, prepared);
     buffers = train::find_optimizer(options.optimizer.name).buffers;
     state.emplace(model->layout(), buffers, threads);
@@ -224,8 +225,14 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   // What is told before the first step.
   const std::string config = config_toml(request.app);
   if (speaks) {
-    const RunFacts facts{
-        request, directory, data, *sampler, sites, model->layout().parameter_count(), budget};
+    const RunFacts facts{request,
+                         directory,
+                         data,
+                         *sampler,
+                         sites,
+                         model->layout().parameter_count(),
+                         model->layout().trained_count(),
+                         budget};
     for (const std::string& line : run_summary(facts)) say(line);
     if (!is_locked) {
       say("note    the file system of this directory cannot lock: see that no other job uses it");
@@ -241,6 +248,8 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     for (const auto& line : changes_since(start, config, request.app, prepared.digest(), sites)) {
       say(line);
     }
+    const std::string thawed = thawed_note(start, model->layout());
+    if (!thawed.empty()) say(thawed);
     std::vector<std::string> warnings = ranks::placement_warnings(sites);
     warnings.push_back(ranks::mixture_warning(sites));
     for (const std::string& warning : warnings) {
@@ -309,6 +318,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
         .tokenizer_kind = prepared.tokenizer_kind,
         .tokenizer_blob = prepared.tokenizer_blob,
         .program_version = std::string(version()),
+        .freeze = s.freeze.text(),
         .lattice = embedding.lattice};
     checkpoints.emplace(
         train::CheckpointOptions{

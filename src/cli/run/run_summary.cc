@@ -70,13 +70,14 @@ std::vector<std::string> sharing_notes(const TrainSettings& s,
 }
 
 std::vector<std::string> run_summary(const RunFacts& facts) {
+  const auto count = [](std::uint64_t n) { return count_text(static_cast<double>(n)); };
   const TrainSettings& s = facts.request.settings;
   const double epochs = static_cast<double>(s.steps * s.batch) /
                         static_cast<double>(facts.sampler.windows_per_epoch());
   std::vector<std::string> lines = {
       fmt::format("cllm-dist {}: {} steps into {}", version(), s.steps, facts.directory.string()),
       fmt::format("model   {}: {}; {} parameters", s.preset, model::shape_text(s.shape),
-                  count_text(static_cast<double>(facts.parameters))),
+                  count(facts.parameters)),
       fmt::format("data    {} ({}): train {}, validation {}{}", s.data, facts.data.train.format,
                   part_text(facts.data.train),
                   s.validation_data.empty()
@@ -87,6 +88,11 @@ std::vector<std::string> run_summary(const RunFacts& facts) {
           "batch   {} x {} tokens in micro-batches of {}{}; the run reads the data {:.2f} times",
           s.batch, s.shape.context, s.micro_batch, last_micro_batch_text(s), epochs),
       fmt::format("memory  {}", facts.budget)};
+  if (facts.trained < facts.parameters) {
+    lines.insert(lines.begin() + 2,
+                 fmt::format("frozen  {}; trains {} of {} parameters", s.freeze.text(),
+                             count(facts.trained), count(facts.parameters)));
+  }
   const char* label = "hosts   ";
   for (const std::string& line : ranks::site_table(facts.sites)) {
     lines.push_back(std::exchange(label, "        ") + line);

@@ -219,6 +219,7 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
            "weight decay of matrices; biases and norms have none")
       ->capture_default_str();
   declare_optimizer_options(app, s);
+  declare_freeze_options(app, s);
   training("--beta1", s.optimizer.beta1, "how slowly AdamW's mean of gradients changes")
       ->capture_default_str();
   training("--beta2", s.optimizer.beta2, "how slowly its mean of squared gradients changes")

@@ -49,9 +49,9 @@ void Linear::forward(const Context& context, const Rows& rows) const {
 
 void Linear::backward(const Context& context, const Rows& rows) const {
   multiply_back(context, b_.dy, weight_, b_.dx, rows);
-  if (!bias_) return;
+  float* const sum = begin_bias_sum(context, bias_, rows);
+  if (sum == nullptr) return;
   const View dy = context[b_.dy];
-  float* const sum = begin_vector_sum(context, *bias_, rows);
   for_chunks(rows, [&](std::size_t first, std::size_t count) {
     context.kernels.add_column_sums(dy.row(first), sum, count, dy.columns);
   });

@@ -11,6 +11,7 @@
 #include "cllm/cli/arguments.h"
 #include "cllm/data/tokenizer.h"
 #include "cllm/model/config.h"
+#include "cllm/model/freeze.h"
 #include "cllm/ranks/heartbeat.h"
 #include "cllm/ranks/process_group.h"
 #include "cllm/train/replicas.h"
@@ -70,6 +71,7 @@ struct TrainSettings {
   std::optional<train::Decay> decay;
   double decay_part = train::Schedule().decay_part;
   train::OptimizerOptions optimizer = {.name = ""};
+  model::Freeze freeze;
 
   int threads = 0;              ///< 0: the processors of this rank
   int team = 0;                 ///< 0: what ends soonest
@@ -107,6 +109,9 @@ void declare_machine_options(CLI::App& app, TrainSettings& settings);
 
 /// The part of them that says how the learning rate goes.
 void declare_schedule_options(CLI::App& app, TrainSettings& settings);
+
+/// The part of them that says which tensors are trained.
+void declare_freeze_options(CLI::App& app, TrainSettings& settings);
 
 /// The part of them that says which optimizer takes the steps.
 void declare_optimizer_options(CLI::App& app, TrainSettings& settings);

@@ -21,6 +21,7 @@ constexpr const char* kState = "/run/state";
 constexpr const char* kTokenizer = "/run/tokenizer";
 constexpr const char* kFamily = "family";
 constexpr const char* kFreeze = "freeze";
+constexpr const char* kLoraTargets = "lora_targets";
 
 /// The value of an attribute, as `text` has it.
 template <typename Value>
@@ -62,6 +63,14 @@ void read_parts(const Hdf5Reader& file, model::ModelConfig& config) {
     }
   };
   model::for_each_part(read_part, config);
+  if (!file.has_attribute(kRun, kLoraTargets)) return;
+  model::for_each_lora_number(read_part, config);
+  const std::string targets = file.text_attribute(kRun, kLoraTargets);
+  try {
+    config.lora.targets = model::projections_of(targets, true);
+  } catch (const Error&) {
+    refuse(kLoraTargets, targets);
+  }
 }
 
 void write_model(Hdf5Writer& file, const model::ModelConfig& given) {
@@ -81,6 +90,9 @@ void write_model(Hdf5Writer& file, const model::ModelConfig& given) {
     }
   };
   model::for_each_part(write_part, config);
+  if (config.lora.rank == 0) return;
+  model::for_each_lora_number(write_part, config);
+  file.write_attribute(kRun, kLoraTargets, model::text_of(config.lora.targets));
 }
 
 model::ModelConfig read_model(const Hdf5Reader& file, std::uint64_t most_weights) {
@@ -110,7 +122,8 @@ model::ModelConfig read_model(const Hdf5Reader& file, std::uint64_t most_weights
       config.embedding_width() * config.vocabulary > most_weights ||
       (config.parts.positions == model::PositionKind::kLearned &&
        config.channels * config.context > most_weights) ||
-      config.channels * std::max(config.query_width(), config.mlp_width) > most_weights) {
+      config.channels * std::max(config.query_width(), config.mlp_width) > most_weights ||
+      config.lora.rank * config.channels > most_weights) {
     refuse("the file is too small for it");
   }
   return config;

@@ -35,6 +35,7 @@ constexpr Word kWords[] = {
     {"mlp", [](std::string_view name) { return is_in_layers(name) && has(name, ".mlp."); }},
     {"norms", is_norm},
     {"biases", [](std::string_view name) { return name.ends_with(".bias") && !is_norm(name); }},
+    {"base", [](std::string_view name) { return !has(name, ".lora_"); }},
     {"head", [](std::string_view name) { return name.starts_with("lm_head."); }},
 };
 

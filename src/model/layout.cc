@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace cllm::model {
@@ -33,6 +34,7 @@ Layout::Layout(const ModelConfig& config, const Freeze& freeze)
   std::vector<std::size_t> ends = {tensors_.size()};  // of the embeddings, and of each layer
   for (std::size_t l = 0; l < config_.layers; ++l) {
     layers_.push_back(add_layer(l));
+    if (config_.lora.rank > 0) add_adapters(l, layers_.back());
     ends.push_back(tensors_.size());
   }
   ln_f_ = add_norm("ln_f");
@@ -115,6 +117,36 @@ LayerTensors Layout::add_layer(std::size_t l) {
   t.mlp_proj_weight = matrix("mlp.c_proj.weight", c, config_.mlp_width, projection);
   t.mlp_proj_bias = bias("mlp.c_proj.bias", c);
   return t;
+}
+
+void Layout::add_adapters(std::size_t l, const LayerTensors& t) {
+  const std::size_t q = config_.query_width(), kv = config_.kv_width();
+  const bool has_gates = config_.parts.mlp == MlpKind::kSwiglu;
+  const auto adapter = [&](Projection target, std::size_t matrix, std::size_t first_row,
+                           std::size_t rows) {
+    if (!config_.lora.targets.has(target)) return;
+    const bool is_attention = matrix == t.c_attn_weight || matrix == t.attn_proj_weight;
+    const std::string name =
+        fmt::format("h.{}.{}.{}.lora_", l, is_attention ? "attn" : "mlp", name_of(target));
+    const std::size_t rank = config_.lora.rank, columns = tensors_[matrix].columns;
+    const std::size_t a = add(name + "A", rank, columns, Role::kHidden, Initial::kAdapter);
+    const std::size_t b = add(name + "B", rows, rank, Role::kHidden, Initial::kZero);
+    for (const std::size_t tensor : {a, b}) tensors_[tensor].is_adapter = true;
+    adapters_.push_back({target, matrix, first_row, rows, a, b});
+  };
+  using enum Projection;
+  adapter(kQ, t.c_attn_weight, 0, q);
+  adapter(kK, t.c_attn_weight, q, kv);
+  adapter(kV, t.c_attn_weight, q + kv, kv);
+  adapter(kO, t.attn_proj_weight, 0, tensors_[t.attn_proj_weight].rows);
+  if (has_gates) adapter(kGate, t.c_fc_weight, 0, config_.mlp_width);
+  adapter(kUp, t.c_fc_weight, has_gates ? config_.mlp_width : 0, config_.mlp_width);
+  adapter(kDown, t.mlp_proj_weight, 0, tensors_[t.mlp_proj_weight].rows);
+}
+
+std::span<const AdapterTensors> Layout::adapters_of(std::size_t matrix) const {
+  const auto some = std::ranges::equal_range(adapters_, matrix, {}, &AdapterTensors::matrix);
+  return {some.begin(), some.end()};
 }
 
 std::size_t Layout::add(std::string name, std::size_t rows, std::size_t columns, Role role,

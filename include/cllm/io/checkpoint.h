@@ -24,7 +24,8 @@ namespace cllm::io {
 //   /run               attributes: format_version, layers, heads, channels, context, vocabulary,
 //                      embedding_rank, step, tokens_seen, seed (uint64); program_version,
 //                      tokenizer_kind (text); the model's family and parts: config_fields.h;
-//                      freeze (text), where not all tensors are trained
+//                      freeze (text), where not all tensors are trained; lora_rank (uint64),
+//                      lora_alpha and lora_targets (text), where it has adapters
 // clang-format on
 //   /run/config        text: the configuration of the run, TOML
 //   /run/state         text: whatever else resuming needs, JSON
@@ -41,7 +42,7 @@ namespace cllm::io {
 // One thread at a time may call them; any number of processes may read one file.
 
 /// The version of the format above. Readers refuse later ones. Version 4 is the same without
-/// freeze, so that all tensors are trained. Version 3 is the same without family
+/// freeze and adapters, so that all tensors are trained. Version 3 is the same without family
 /// and parts, which are GPT-2's then, version 2 also without embedding rank and lattice, version 1
 /// also without the digest of the root.
 inline constexpr std::uint64_t kFormatVersion = 5;

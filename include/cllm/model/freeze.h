@@ -18,8 +18,8 @@ class Freeze {
 
   /// From words with commas between them: "embeddings" (of tokens and positions), "layers:3",
   /// "layers:0-5", "attention" and "mlp" (of all layers), "norms" (gains and shifts, wherever they
-  /// are), "biases", "head" (an output layer of its own), or "none", as an
-  /// empty text is.
+  /// are), "biases", "head" (an output layer of its own), "base" (all but adapters); or "none", as
+  /// an empty text is.
   /// Throws Error that goes on from "--freeze WORDS: ".
   explicit Freeze(std::string_view words);
 

@@ -12,7 +12,17 @@
 namespace cllm::model {
 
 /// How a tensor starts: Note [Initial weights] in initialize.h.
-enum class Initial { kZero, kOne, kNormal, kResidualNormal, kUniform, kEmbedding, kCodes, kBasis };
+enum class Initial {
+  kZero,
+  kOne,
+  kNormal,
+  kResidualNormal,
+  kUniform,
+  kEmbedding,
+  kCodes,
+  kBasis,
+  kAdapter
+};
 
 /// What a tensor is for, by which optimizers treat it: a table or basis of the embeddings (one that
 /// is the output layer too is an embedding), an output layer of its own, a matrix between
@@ -31,6 +41,7 @@ struct Tensor {
   Initial initial;
   std::size_t offset;  ///< of the first element, in floats; a multiple of 16
   bool is_trained = true;
+  bool is_adapter = false;  ///< A or B of one
 
   std::size_t size() const { return rows * columns; }
   bool is_matrix() const { return role != Role::kVector; }
@@ -46,6 +57,15 @@ struct Group {
 /// Indices into `Layout::tensors` of a norm's gains and shifts, where it has them.
 struct NormTensors {
   std::optional<std::size_t> gain, shift;
+};
+
+/// An adapter, by indices into `Layout::tensors`, and the rows of the matrix that it is for.
+struct AdapterTensors {
+  Projection target;
+  std::size_t matrix;
+  std::size_t first_row, rows;
+  std::size_t a;  // (r, in): "h.0.attn.q_proj.lora_A"
+  std::size_t b;  // (rows, r): "h.0.attn.q_proj.lora_B"
 };
 
 /// The same of one transformer layer. D is heads times head size, K that of keys, M what the MLP's
@@ -91,6 +111,9 @@ class Layout {
   const NormTensors& embedding_norm() const { return embedding_norm_; }  // (C)
   const LayerTensors& layer(std::size_t l) const { return layers_[l]; }
   const NormTensors& ln_f() const { return ln_f_; }  // (C)
+  /// Those of a matrix: of c_attn up to three, for queries, keys and values, and of SwiGLU's c_fc
+  /// up to two, in the order of their rows.
+  std::span<const AdapterTensors> adapters_of(std::size_t matrix) const;
 
   /// The groups in the order in which backward completes them: the head (its matrix and the last
   /// norm), the layers from the last to the first, the embeddings (of positions, the basis, the
@@ -113,6 +136,7 @@ class Layout {
                   Initial initial);
   NormTensors add_norm(const std::string& name);
   LayerTensors add_layer(std::size_t l);
+  void add_adapters(std::size_t l, const LayerTensors& t);
   /// Gives all tensors that are trained, or all others, their places behind those that have some.
   void place_all(bool trained, std::span<const std::size_t> layer_ends, std::size_t end_of_norm);
   void begin_group(std::string name);
@@ -128,6 +152,7 @@ class Layout {
   std::optional<std::size_t> wpe_;
   NormTensors embedding_norm_, ln_f_;
   std::vector<LayerTensors> layers_;
+  std::vector<AdapterTensors> adapters_;  // by matrix
   std::vector<Group> groups_;
   std::size_t flat_size_ = 0, trained_size_ = 0;
   std::size_t parameter_count_ = 0, trained_count_ = 0;

@@ -173,6 +173,10 @@ void compress_command(const CompressSettings& settings, ranks::ProcessGroup& pro
       fail("{} is compressed already; give the checkpoint that it was made of",
            loaded.path.string());
     }
+    if (loaded.run.model.lora.rank > 0) {
+      fail("{} has adapters; write it whole by export --merge, and compress that",
+           loaded.path.string());
+    }
     const model::Layout& layout = loaded.model.layout();
     const data::DataPart text = loaded.load_part(settings.calibrate, options.threads);
     put(stdout, fmt::format("calibrates  on {} ({})\n", settings.calibrate, text.format));

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "cllm/base/error.h"
 #include "cllm/base/output.h"
@@ -9,6 +10,7 @@
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/cli/run/room.h"
 #include "cllm/io/formats/export.h"
+#include "cllm/model/merge.h"
 #include "cllm/ranks/agreement.h"
 
 namespace cllm::cli {
@@ -24,6 +26,40 @@ Format<ExportFormat> target_format() {
   return one_of<ExportFormat>({{"hf", ExportFormat::kTransformers}, {"gguf", ExportFormat::kGguf}});
 }
 
+void check_merge(const ExportSettings& settings, const LoadedModel& loaded) {
+  const bool has_adapters = loaded.run.model.lora.rank > 0;
+  if (settings.merge && !has_adapters) {
+    fail("--merge: {} has no adapters; leave it out", loaded.path.string());
+  }
+  if (has_adapters && !settings.merge && settings.format == ExportFormat::kGguf) {
+    fail(
+        "--format gguf: {} has adapters, which would be lost; give --merge to add them to its "
+        "matrices",
+        loaded.path.string());
+  }
+}
+
+/// The parameters with the adapters in them, a flat buffer of the layout without these.
+AlignedBuffer<float> merge(const LoadedModel& loaded) {
+  const model::Layout bare(model::without_adapters(loaded.run.model));
+  AlignedBuffer<float> merged(bare.flat_size());
+  model::merge(loaded.model.layout(), loaded.parameters.span(), bare, merged.span());
+  return merged;
+}
+
+/// What --init-from was, of the run's state; empty where it doesn't say.
+std::string base_of_run(const std::string& state) {
+  constexpr std::string_view kInitial = "init from ";
+  std::string base;
+  const auto json = nlohmann::json::parse(state, nullptr, false);
+  if (!json.is_object()) return base;
+  for (const auto& start : json.value("history", nlohmann::json::array())) {
+    const std::string how = start.is_object() ? start.value("start", "") : "";
+    if (how.starts_with(kInitial)) base = how.substr(kInitial.size());
+  }
+  return base;
+}
+
 }  // namespace
 
 void declare_export_options(CLI::App& app, ExportSettings& s) {
@@ -32,6 +68,9 @@ void declare_export_options(CLI::App& app, ExportSettings& s) {
              "hf: a directory for transformers; gguf: a file for llama.cpp");
   add_option(app, "--type", s.type, type_format(),
              "how weights are stored; q8_0 and q4_0, of 8 and 4 bits, in gguf alone");
+  app.add_flag(
+      "--merge", s.merge,
+      "add adapters to the model's matrices; without it, hf is the adapters alone, for PEFT");
   add_option(app, "--out", s.out, "directory or file to write")->type_name("PATH")->required();
   add_option(app, "--shard-size", s.shard_megabytes,
              "largest file of weights of an hf directory, in MB of a million bytes")
@@ -51,17 +90,29 @@ void export_command(const ExportSettings& settings, ranks::ProcessGroup& process
     if (!out.has_filename()) out = out.parent_path();
     require_place(out);
     LoadedModel loaded(settings.checkpoint);
-    const model::Layout& layout = loaded.model.layout();
-    require_room(out, io::bytes_of(settings.type, layout.parameter_count() / 32 * 32));
+    check_merge(settings, loaded);
+    if (settings.merge) loaded.parameters = merge(loaded);
+    const model::Layout layout(settings.merge ? model::without_adapters(loaded.run.model)
+                                              : loaded.run.model);
+    loaded.run.model = layout.config();
+    const bool is_adapters = layout.config().lora.rank > 0;
+    if (!is_adapters) {
+      require_room(out, io::bytes_of(settings.type, layout.parameter_count() / 32 * 32));
+    }
     const io::ExportedModel model{.run = loaded.run,
                                   .layout = layout,
                                   .parameters = loaded.parameters.span(),
                                   .name = (loaded.path / "").parent_path().filename().string()};
-    const io::ExportReport report =
-        settings.format == ExportFormat::kTransformers
-            ? io::export_transformers(out, model, settings.type,
-                                      settings.shard_megabytes * kMegabyte)
-            : io::export_gguf(out, model, settings.type);
+    const io::ExportReport report = [&] {
+      if (is_adapters) {
+        return io::export_adapters(out, model, settings.type, base_of_run(loaded.run.state));
+      }
+      if (settings.format == ExportFormat::kGguf) {
+        return io::export_gguf(out, model, settings.type);
+      }
+      return io::export_transformers(out, model, settings.type,
+                                     settings.shard_megabytes * kMegabyte);
+    }();
     put(stdout, fmt::format("exported    {} ({}) as {} of type {}\n", loaded.path.string(),
                             loaded.format, report.architecture, io::name_of(settings.type)));
     for (const std::string& note : report.notes) put(stdout, fmt::format("note        {}\n", note));

@@ -24,12 +24,12 @@
 #include "cllm/cli/run/room.h"
 #include "cllm/cli/run/run_summary.h"
 #include "cllm/cli/run/starting_point.h"
+#include "cllm/cli/run/starting_weights.h"
 #include "cllm/corpus/corpus_vectors.h"
 #include "cllm/data/dataset.h"
 #include "cllm/io/checkpoint.h"
 #include "cllm/io/formats/model_file.h"
 #include "cllm/io/run_directory.h"
-#include "cllm/model/initialize.h"
 #include "cllm/ranks/agreement.h"
 #include "cllm/ranks/heartbeat.h"
 #include "cllm/ranks/placement.h"
@@ -37,7 +37,6 @@
 #include "cllm/train/metrics.h"
 #include "cllm/train/optimizer.h"
 #include "cllm/train/run.h"
-#include "cllm/train/saved_state.h"
 
 namespace cllm::cli {
 namespace {
@@ -94,22 +93,6 @@ data::PreparedData prepare(const Request& request, const fs::path& directory, in
                               [](const std::string& message) { put(stdout, message + "\n"); })
         .serialize();
   }));
-}
-
-/// The state that a run begins with. All ranks call it.
-void fill_state(const StartingPoint& start, const model::Layout& layout, std::uint64_t seed,
-                int threads, train::State& state, ProcessGroup& process_group) {
-  switch (start.kind) {
-    case StartingPoint::Kind::kNew:
-      return in_agreement(process_group, [&] {
-        model::initialize(layout, seed, state.parameters.span(), threads);
-      });
-    case StartingPoint::Kind::kInitial:
-      return train::read_parameters(start.checkpoint, layout, state.parameters.span(),
-                                    process_group);
-    case StartingPoint::Kind::kResumed:
-      return train::restore(start.checkpoint, layout, state, process_group);
-  }
 }
 
 /// Marks the run in `directory` as complete.
@@ -205,7 +188,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     const train::TrainerOptions options = trainer_options(s, threads);
     const train::MemoryBudget wanted =
         train::memory_budget(model::Layout(s.shape, s.freeze), options, s.saves_in_background,
-                             study ? study->bytes() : 0, process_group);
+                             study ? study->bytes() : filling_bytes(start), process_group);
     check_memory(wanted, sites, process_group.rank());
     budget = wanted.text();
     model.emplace(s.shape, machine.kernels, s.freeze);
@@ -223,7 +206,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   }
 
   // What is told before the first step.
-  const std::string config = config_toml(request.app);
+  const std::string config = config_toml(request.app, s.fine_tunes);
   if (speaks) {
     const RunFacts facts{request,
                          directory,

@@ -127,6 +127,7 @@ void resolve_model(const CLI::App& app, const std::optional<model::ModelConfig>&
   if (s.shape.is_factorised() && !given("--tied")) s.shape.parts.tied = true;
   s.shape.family = usual.family;
   s.family = usual.family;
+  resolve_lora(app, s);
   model::ModelConfig checked = s.shape;
   checked.vocabulary = 1;  // is known once the data is
   model::validate(checked);

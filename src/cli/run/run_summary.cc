@@ -93,6 +93,12 @@ std::vector<std::string> run_summary(const RunFacts& facts) {
                  fmt::format("frozen  {}; trains {} of {} parameters", s.freeze.text(),
                              count(facts.trained), count(facts.parameters)));
   }
+  if (s.fine_tunes) {
+    lines.push_back(fmt::format(
+        "tuning  {} with a learning rate of up to {:.3g}{} and {} steps of warm-up",
+        s.optimizer.name, s.learning_rate,
+        is_given(facts.request.app, "--lr") ? "" : ", usual where a model is trained", s.warmup));
+  }
   const char* label = "hosts   ";
   for (const std::string& line : ranks::site_table(facts.sites)) {
     lines.push_back(std::exchange(label, "        ") + line);

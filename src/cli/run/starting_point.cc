@@ -18,6 +18,7 @@
 #include "cllm/io/checkpoint.h"
 #include "cllm/io/formats/model_file.h"
 #include "cllm/io/run_directory.h"
+#include "cllm/model/merge.h"
 #include "cllm/train/progress.h"
 
 namespace cllm::cli {
@@ -286,7 +287,11 @@ void check_agrees(const StartingPoint& start, const TrainSettings& s,
         "--data a token file of its tokens, that names no tokenizer either",
         start.checkpoint, head.tokenizer_note);
   }
-  if (run.model != s.shape) {
+  // Of --init-from, adapters become a part of the matrices.
+  const bool is_same = start.resumes()
+                           ? run.model == s.shape
+                           : model::without_adapters(run.model) == model::without_adapters(s.shape);
+  if (!is_same) {
     fail("{} holds a model of {}, but the options ask for {}; leave out the options that differ",
          start.checkpoint, model::shape_text(run.model), model::shape_text(s.shape));
   }

@@ -94,6 +94,7 @@ struct ExportSettings {
   ExportFormat format = ExportFormat::kTransformers;
   io::ElementType type = io::ElementType::kF32;
   std::uint64_t shard_megabytes = 5000;
+  bool merge = false;
 };
 
 struct BenchSettings {

@@ -72,6 +72,9 @@ struct TrainSettings {
   double decay_part = train::Schedule().decay_part;
   train::OptimizerOptions optimizer = {.name = ""};
   model::Freeze freeze;
+  std::size_t lora_rank = 0;  ///< 0: no adapters
+  double lora_alpha = 0;      ///< 0: from the rank
+  std::string lora_targets;   ///< empty: all
 
   int threads = 0;              ///< 0: the processors of this rank
   int team = 0;                 ///< 0: what ends soonest
@@ -89,7 +92,8 @@ struct TrainSettings {
   bool saves_in_background = true;  ///< else training waits
   bool stop_when_saving_fails = false;
   std::string resume;
-  std::string initial;                                        ///< --init-from
+  std::string initial;      ///< --init-from
+  bool fine_tunes = false;  ///< a new run begins with the weights of a model that is trained
   double max_time = std::numeric_limits<double>::infinity();  ///< seconds
   ranks::Patience watchdog;
 
@@ -112,6 +116,13 @@ void declare_schedule_options(CLI::App& app, TrainSettings& settings);
 
 /// The part of them that says which tensors are trained.
 void declare_freeze_options(CLI::App& app, TrainSettings& settings);
+
+/// The part of them that says which adapters there are.
+void declare_lora_options(CLI::App& app, TrainSettings& settings);
+
+/// Puts the adapters into the model, whose parts are known, and freezes all else. Throws Error,
+/// naming the option.
+void resolve_lora(const CLI::App& app, TrainSettings& settings);
 
 /// The part of them that says which optimizer takes the steps.
 void declare_optimizer_options(CLI::App& app, TrainSettings& settings);
@@ -150,8 +161,8 @@ void resolve_epochs(const CLI::App& app, TrainSettings& settings, std::uint64_t 
 train::TrainerOptions trainer_options(const TrainSettings& settings, int threads);
 
 /// The settings as TOML that --config reads, with what was derived as comments; without what
-/// belongs to this start of the run alone.
-std::string config_toml(const CLI::App& app);
+/// belongs to this start of the run alone. `fine_tunes`: see TrainSettings.
+std::string config_toml(const CLI::App& app, bool fine_tunes = false);
 
 /// "on" and "off".
 Format<bool> switch_format();

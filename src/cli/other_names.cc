@@ -36,6 +36,9 @@ const OtherNames kOptions[] = {
       "decay-lr"}},
     {{"weight-decay"}, {"wd", "decay", "l2"}},
     {{"optimizer"}, {"optim", "optimiser", "opt"}},
+    {{"freeze"}, {"freeze-layers", "frozen", "freeze-params", "freeze-modules"}},
+    {{"lora-rank"}, {"lora-r", "lora", "lora-dim", "adapter-rank"}},
+    {{"lora-targets"}, {"target-modules", "lora-target-modules", "lora-target", "lora-modules"}},
     {{"muon-momentum"}, {"momentum", "muon-beta"}},
     {{"beta1"}, {"adam-beta1", "b1"}},
     {{"beta2"}, {"adam-beta2", "b2"}},
@@ -110,7 +113,7 @@ struct Reason {
 };
 
 const Reason kReasons[] = {
-    {{"dropout", "resid-dropout", "attn-dropout", "embd-dropout", "hidden-dropout",
+    {{"dropout", "lora-dropout", "resid-dropout", "attn-dropout", "embd-dropout", "hidden-dropout",
       "attention-dropout", "resid-pdrop", "embd-pdrop", "attn-pdrop"},
      "there is no dropout, as in most models that see their data a few times only; against "
      "overfitting there are --weight-decay and fewer --steps"},

@@ -66,8 +66,8 @@ std::vector<std::string> state_groups(const Hdf5Reader& file) {
   return groups;
 }
 
-/// The names that a group should have: of all tensors of each role that it has one of, as the
-/// parameters have of every role.
+/// The names that a group should have: of all trained tensors of each role that it has one of, as
+/// the parameters have of all tensors.
 std::vector<const model::Tensor*> expected_tensors(const std::vector<std::string>& names,
                                                    std::string_view group,
                                                    const model::Layout& layout) {
@@ -79,7 +79,8 @@ std::vector<const model::Tensor*> expected_tensors(const std::vector<std::string
   }
   std::vector<const model::Tensor*> expected;
   for (const model::Tensor& tensor : layout.tensors()) {
-    if (roles.contains(tensor.role)) expected.push_back(&tensor);
+    if (!roles.contains(tensor.role)) continue;
+    if (group == kParameters || tensor.is_trained) expected.push_back(&tensor);
   }
   return expected;
 }
@@ -125,38 +126,40 @@ void check_contents(const Hdf5Reader& file) {
   check_contents(file, groups);
 }
 
-void read_group(const Hdf5Reader& file, const model::Layout& layout,
-                const StateGroup<float>& group) {
+/// Reads the tensors of the group that are in its buffer and, by `is_there`, in the file.
+template <typename IsThere>
+void read_group(const Hdf5Reader& file, const model::Layout& layout, const StateGroup<float>& group,
+                const IsThere& is_there) {
   check_size(group.name, group.values.size(), group.places.size());
-  std::vector<const model::Tensor*> expected;
   for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
-    if (group.places[i]) expected.push_back(&layout[i]);
+    if (!group.places[i] || !is_there(i)) continue;
+    file.read_floats(tensor_path(group.name, layout[i]), shape_of(layout[i]),
+                     group.values.subspan(*group.places[i], layout[i].size()));
   }
-  const auto unexpected = unexpected_tensors(file.names(group.name), group.name, expected);
+}
+
+/// Throws Error where the group has a tensor that is none of the expected ones.
+void require_known(const Hdf5Reader& file, const std::string& group,
+                   const std::vector<const model::Tensor*>& expected) {
+  const auto unexpected = unexpected_tensors(file.names(group), group, expected);
   if (!unexpected.empty()) fail("{}", unexpected_text(file, unexpected.front()));
-  for (const model::Tensor* tensor : expected) {
-    const auto index = static_cast<std::size_t>(tensor - layout.tensors().data());
-    file.read_floats(tensor_path(group.name, *tensor), shape_of(*tensor),
-                     group.values.subspan(*group.places[index], tensor->size()));
-  }
 }
 
 RunState read_run_of_either(const Hdf5Reader& file) {
   return is_compressed(file) ? read_compressed_run(file) : read_checkpoint_run(file);
 }
 
-/// Opens a checkpoint, or a compressed model, of exactly this model. Not all of a shape can be seen
-/// in the tensors: the heads are in none.
-Hdf5Reader open_checkpoint(const std::filesystem::path& path, const model::Layout& layout) {
-  Hdf5Reader file(path);
-  const model::ModelConfig found = read_run_of_either(file).model;
-  if (found != layout.config()) {
+/// What a checkpoint, or a compressed model, must be: of exactly this model. Not all of a shape can
+/// be seen in the tensors: the heads are in none. Returns its run.
+RunState require_same_model(const Hdf5Reader& file, const model::Layout& layout) {
+  RunState run = read_run_of_either(file);
+  if (run.model != layout.config()) {
     fail(
         "{} is of a model with {}, and this run's has {}; give the same shape, or another "
         "checkpoint",
-        path.string(), model::shape_text(found), model::shape_text(layout.config()));
+        file.path().string(), model::shape_text(run.model), model::shape_text(layout.config()));
   }
-  return file;
+  return run;
 }
 
 }  // namespace
@@ -174,10 +177,14 @@ void require_whole(const std::filesystem::path& temporary, const std::filesystem
   }
 }
 
+model::Layout layout_of(const RunState& run) {
+  return model::Layout(run.model, model::Freeze(run.freeze));
+}
+
 double write_checkpoint(const std::filesystem::path& path, const RunState& run,
                         const model::Layout& layout, std::span<const float> parameters,
                         std::span<const StateGroup<const float>> state) {
-  if (run.model != layout.config()) {
+  if (run.model != layout.config() || run.freeze != layout.freeze().text()) {
     fail(
         "{} is not written: its run has a model of {}, its layout one of {}; give the run's "
         "layout",
@@ -188,7 +195,7 @@ double write_checkpoint(const std::filesystem::path& path, const RunState& run,
     Hdf5Writer file(atomic.temporary(), path);
     write_run_state(file, kFormatAttribute, kFormatVersion, run);
     if (run.lattice) write_lattice(file, *run.lattice);
-    const model::Places all(layout, model::every_role);
+    const model::Places all(layout);
     write_group(file, layout, {kParameters, all, parameters});
     write_state(file, layout, state);
     file.close();
@@ -210,26 +217,38 @@ RunState read_run_state(const std::filesystem::path& path) {
 
 void read_parameters(const std::filesystem::path& path, const model::Layout& layout,
                      std::span<float> parameters) {
-  const Hdf5Reader file = open_checkpoint(path, layout);
-  const model::Places all(layout, model::every_role);
+  const Hdf5Reader file(path);
+  require_same_model(file, layout);
+  const model::Places all(layout);
   if (is_compressed(file)) {
     check_size(kParameters, parameters.size(), all.size());
     return read_compressed_parameters(file, layout, parameters);
   }
-  read_group(file, layout, {kParameters, all, parameters});
+  require_known(file, kParameters, expected_tensors({}, kParameters, layout));
+  read_group(file, layout, {kParameters, all, parameters}, [](std::size_t) { return true; });
   check_contents(file);
 }
 
 void read_state(const std::filesystem::path& path, const model::Layout& layout,
                 std::span<const StateGroup<float>> state) {
-  const Hdf5Reader file = open_checkpoint(path, layout);
+  const Hdf5Reader file(path);
+  const model::Layout written = layout_of(require_same_model(file, layout));
   if (is_compressed(file)) {
     fail(
         "{} is a compressed model, which holds no state of the optimizer; resume from the "
         "checkpoint that it was made of, or begin a new run with --init-from",
         path.string());
   }
-  for (const StateGroup<float>& group : state) read_group(file, layout, group);
+  for (const StateGroup<float>& group : state) {
+    std::vector<const model::Tensor*> expected;
+    for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
+      // A tensor that isn't trained now may have been, and be there.
+      const bool may_be = group.places[i] || !layout[i].is_trained;
+      if (may_be && written[i].is_trained) expected.push_back(&layout[i]);
+    }
+    require_known(file, group.name, expected);
+    read_group(file, layout, group, [&](std::size_t i) { return written[i].is_trained; });
+  }
   check_contents(file);
 }
 
@@ -248,7 +267,7 @@ CheckpointSummary describe_checkpoint(const std::filesystem::path& path) {
   const Hdf5Reader file(path);
   if (is_compressed(file)) return describe_compressed(file);
   CheckpointSummary summary{read_checkpoint_run(file), {}, {}};
-  const model::Layout layout(summary.run.model);
+  const model::Layout layout = layout_of(summary.run);
   std::vector<TensorSummary> unexpected;
   std::vector<std::string> groups = state_groups(file);
   groups.insert(groups.begin(), kParameters);

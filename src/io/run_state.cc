@@ -20,6 +20,8 @@ constexpr const char* kConfig = "/run/config";
 constexpr const char* kState = "/run/state";
 constexpr const char* kTokenizer = "/run/tokenizer";
 constexpr const char* kFamily = "family";
+constexpr const char* kFreeze = "freeze";
+constexpr const char* kLoraTargets = "lora_targets";
 
 /// The value of an attribute, as `text` has it.
 template <typename Value>
@@ -61,6 +63,14 @@ void read_parts(const Hdf5Reader& file, model::ModelConfig& config) {
     }
   };
   model::for_each_part(read_part, config);
+  if (!file.has_attribute(kRun, kLoraTargets)) return;
+  model::for_each_lora_number(read_part, config);
+  const std::string targets = file.text_attribute(kRun, kLoraTargets);
+  try {
+    config.lora.targets = model::projections_of(targets, true);
+  } catch (const Error&) {
+    refuse(kLoraTargets, targets);
+  }
 }
 
 void write_model(Hdf5Writer& file, const model::ModelConfig& given) {
@@ -80,6 +90,9 @@ void write_model(Hdf5Writer& file, const model::ModelConfig& given) {
     }
   };
   model::for_each_part(write_part, config);
+  if (config.lora.rank == 0) return;
+  model::for_each_lora_number(write_part, config);
+  file.write_attribute(kRun, kLoraTargets, model::text_of(config.lora.targets));
 }
 
 model::ModelConfig read_model(const Hdf5Reader& file, std::uint64_t most_weights) {
@@ -109,10 +122,24 @@ model::ModelConfig read_model(const Hdf5Reader& file, std::uint64_t most_weights
       config.embedding_width() * config.vocabulary > most_weights ||
       (config.parts.positions == model::PositionKind::kLearned &&
        config.channels * config.context > most_weights) ||
-      config.channels * std::max(config.query_width(), config.mlp_width) > most_weights) {
+      config.channels * std::max(config.query_width(), config.mlp_width) > most_weights ||
+      config.lora.rank * config.channels > most_weights) {
     refuse("the file is too small for it");
   }
   return config;
+}
+
+/// Which tensors a run doesn't train. Throws Error where that makes no sense for its model.
+std::string read_freeze(const Hdf5Reader& file, const model::ModelConfig& config) {
+  const std::string text = file.text_attribute(kRun, kFreeze);
+  try {
+    const model::Freeze freeze(text);
+    const model::Layout layout(config, freeze);
+    return freeze.text();
+  } catch (const Error&) {
+    fail("{} says that its run doesn't train {:?}, which makes no sense; use another checkpoint",
+         file.path().string(), text);
+  }
 }
 
 }  // namespace
@@ -137,6 +164,7 @@ void write_run_state(Hdf5Writer& file, const char* attribute, std::uint64_t vers
   write_model(file, run.model);
   file.write_attribute(kRun, "program_version", run.program_version);
   file.write_attribute(kRun, "tokenizer_kind", run.tokenizer_kind);
+  if (!run.freeze.empty()) file.write_attribute(kRun, kFreeze, run.freeze);
   file.write_text(kConfig, run.config);
   file.write_text(kState, run.state);
   file.write_bytes(kTokenizer, run.tokenizer_blob);
@@ -161,6 +189,7 @@ RunState read_run_state(const Hdf5Reader& file, const char* attribute, std::uint
   run.seed = file.integer_attribute(kRun, "seed");
   run.program_version = file.text_attribute(kRun, "program_version");
   run.tokenizer_kind = file.text_attribute(kRun, "tokenizer_kind");
+  if (file.has_attribute(kRun, kFreeze)) run.freeze = read_freeze(file, run.model);
   run.config = file.read_text(kConfig);
   run.state = file.read_text(kState);
   run.tokenizer_blob = file.read_bytes(kTokenizer);

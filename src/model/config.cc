@@ -51,6 +51,19 @@ void check_parts(const ModelConfig& config) {
   }
 }
 
+void check_lora(const ModelConfig& config) {
+  const Lora& lora = config.lora;
+  if (lora.rank == 0) return;
+  check_size("--lora-rank", lora.rank, config.channels);
+  if (!(lora.alpha > 0) || !std::isfinite(lora.alpha)) {
+    fail("--lora-alpha {}: give a number above 0, such as twice --lora-rank", lora.alpha);
+  }
+  Projections all = projections_of("all", config.parts.mlp == MlpKind::kSwiglu);
+  if (lora.targets.bits == 0 || (lora.targets.bits & ~all.bits) != 0) {
+    fail("--lora-targets: give some of {}", text_of(all));
+  }
+}
+
 }  // namespace
 
 ModelConfig with_usual_sizes(ModelConfig config) {
@@ -66,7 +79,8 @@ ModelConfig with_usual_sizes(ModelConfig config) {
 bool ModelConfig::operator==(const ModelConfig& other) const {
   const auto all = [](const ModelConfig& c) {
     return std::tie(c.layers, c.heads, c.channels, c.context, c.vocabulary, c.embedding_rank,
-                    c.kv_heads, c.head_size, c.mlp_width, c.family, c.parts);
+                    c.kv_heads, c.head_size, c.mlp_width, c.family, c.parts, c.lora.rank,
+                    c.lora.alpha, c.lora.targets.bits);
   };
   const ModelConfig a = with_usual_sizes(*this), b = with_usual_sizes(other);
   return all(a) == all(b);
@@ -101,6 +115,7 @@ void validate(const ModelConfig& given) {
     fail("--kv-heads {} does not divide --heads {}; give a divisor", config.kv_heads, config.heads);
   }
   check_parts(config);
+  check_lora(config);
 }
 
 std::string shape_text(const ModelConfig& given) {
@@ -120,7 +135,12 @@ std::string shape_text(const ModelConfig& given) {
   text += fmt::format(", context {}, vocabulary {}", config.context, config.vocabulary);
   if (config.is_factorised()) text += fmt::format(", embedding rank {}", config.embedding_rank);
   const std::string parts = parts_text(config);
-  return parts.empty() ? text : fmt::format("{}, {}", text, parts);
+  if (!parts.empty()) text += ", " + parts;
+  if (config.lora.rank > 0) {
+    text += fmt::format(", adapters of rank {} and alpha {} of {}", config.lora.rank,
+                        config.lora.alpha, text_of(config.lora.targets));
+  }
+  return text;
 }
 
 std::string parts_text(const ModelConfig& config) {

@@ -1,7 +1,12 @@
 #include "decoder.h"
 
+#include <fmt/format.h>
+
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "cllm/model/ops/activation.h"
 #include "cllm/model/ops/attention.h"
@@ -139,6 +144,25 @@ class Decoder {
     add_mlp(l, ln_2, block);
   }
 
+  /// A product with one of the layer's matrices, with its adapters.
+  void add_linear(std::size_t l, std::size_t weight, std::optional<std::size_t> bias,
+                  const Linear::Buffers& buffers, Block& block) {
+    const Lora& lora = config_.lora;
+    std::vector<Adapter> adapters;
+    for (const AdapterTensors& tensors : layout_.adapters_of(weight)) {
+      const std::string name = fmt::format("low_{}", name_of(tensors.target));
+      adapters.emplace_back(
+          tensors, lora.scale(),
+          Adapter::Buffers{.x = buffers.x,
+                           .y = buffers.y,
+                           .dy = buffers.dy,
+                           .dx = buffers.dx,
+                           .low = a_.keep(name, l, lora.rank),
+                           .dlow = a_.gradient_in_turn("d" + name, l, lora.rank)});
+    }
+    block.add(std::make_unique<const Linear>(weight, bias, buffers, std::move(adapters)));
+  }
+
   void add_attention(std::size_t l, Block& block) {
     using Kept = Activations::Kept;
     const LayerTensors& t = layout_.layer(l);
@@ -150,9 +174,8 @@ class Decoder {
         is_normed ? a_.keep("qk", l, config_.query_width() + config_.kv_width(), Kept::kKeysValues)
                   : qkv;
 
-    block.add(std::make_unique<const Linear>(
-        t.c_attn_weight, t.c_attn_bias,
-        Linear::Buffers{.x = normal(l), .y = qkv, .dy = dqkv, .dx = dnorm()}));
+    add_linear(l, t.c_attn_weight, t.c_attn_bias,
+               {.x = normal(l), .y = qkv, .dy = dqkv, .dx = dnorm()}, block);
     if (is_normed || angles_) {
       std::optional<QueriesKeys::Normed> norm;
       if (is_normed) {
@@ -174,9 +197,8 @@ class Decoder {
                            .y = heads,
                            .dy = dheads(),
                            .dqkv = dqkv}));
-    block.add(std::make_unique<const Linear>(
-        t.attn_proj_weight, std::nullopt,
-        Linear::Buffers{.x = heads, .y = branch(), .dy = dmiddle(l), .dx = dheads()}));
+    add_linear(l, t.attn_proj_weight, std::nullopt,
+               {.x = heads, .y = branch(), .dy = dmiddle(l), .dx = dheads()}, block);
   }
 
   void add_mlp(std::size_t l, Buffer ln_2, Block& block) {
@@ -185,15 +207,13 @@ class Decoder {
     const Buffer fc = a_.keep("fc", l, inputs), active = a_.keep("active", l, width);
     const Buffer dfc = a_.gradient_in_turn("dfc", l, inputs);
     const Buffer dactive = inputs == width ? dfc : a_.gradient("dactive", width);
-    block.add(std::make_unique<const Linear>(
-        t.c_fc_weight, std::nullopt,
-        Linear::Buffers{.x = ln_2, .y = fc, .dy = dfc, .dx = dnorm()}));
+    add_linear(l, t.c_fc_weight, std::nullopt, {.x = ln_2, .y = fc, .dy = dfc, .dx = dnorm()},
+               block);
     block.add(std::make_unique<const Activation>(
         parts_.mlp, t.c_fc_bias,
         Activation::Buffers{.x = fc, .y = active, .dy = dactive, .dx = dfc}));
-    block.add(std::make_unique<const Linear>(
-        t.mlp_proj_weight, std::nullopt,
-        Linear::Buffers{.x = active, .y = branch(), .dy = dresidual(l + 1), .dx = dactive}));
+    add_linear(l, t.mlp_proj_weight, std::nullopt,
+               {.x = active, .y = branch(), .dy = dresidual(l + 1), .dx = dactive}, block);
   }
 
   void make_head() {

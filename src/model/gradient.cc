@@ -35,6 +35,7 @@ Cut cut_of(const Tensor& tensor) {
 TilingSizes tiling_sizes(const Layout& layout) {
   TilingSizes sizes{};
   for (const Tensor& tensor : layout.tensors()) {
+    if (!tensor.is_trained) continue;
     const Cut cut = cut_of(tensor);
     sizes.rows += cut.rows * cut.across();
     sizes.largest = std::max(sizes.largest, std::min(cut.height, cut.rows) * cut.width);
@@ -49,6 +50,7 @@ Tiling::Tiling(const Layout& layout) : sizes_(tiling_sizes(layout)) {
   for (std::size_t index = 0; index < layout.tensors().size(); ++index) {
     const Cut cut = cut_of(layout[index]);
     first_.push_back(tiles_.size());
+    if (!layout[index].is_trained) continue;
     for (std::size_t row = 0; row < cut.rows; row += cut.height) {
       for (std::size_t column = 0; column < cut.columns; column += cut.width) {
         tiles_.push_back({index, row, column, std::min(cut.height, cut.rows - row),

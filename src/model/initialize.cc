@@ -41,10 +41,10 @@ void draw_normal(const Tensor& tensor, std::size_t index, std::uint64_t seed, do
        [=](RandomStream& random) { return deviation * random.normal(); });
 }
 
-/// With deviation 1 / sqrt(columns).
-void draw_uniform(const Tensor& tensor, std::size_t index, std::uint64_t seed, float* values,
-                  int threads) {
-  const double bound = std::sqrt(3.0 / static_cast<double>(tensor.columns));
+/// Within the root of `squares` / columns.
+void draw_uniform(const Tensor& tensor, std::size_t index, std::uint64_t seed, double squares,
+                  float* values, int threads) {
+  const double bound = std::sqrt(squares / static_cast<double>(tensor.columns));
   fill(tensor, index, seed, values, threads,
        [=](RandomStream& random) { return bound * (2 * random.uniform() - 1); });
 }
@@ -75,38 +75,58 @@ double embedding_deviation(const ModelConfig& config) {
                                 static_cast<double>(config.embedding_width()));
 }
 
+namespace {
+
+/// Fills one tensor. `values` are its own.
+void draw(const Layout& layout, std::size_t index, std::uint64_t seed, float* values, int threads) {
+  const ModelConfig& config = layout.config();
+  const Tensor& tensor = layout[index];
+  const double residual = kDeviation / std::sqrt(2.0 * static_cast<double>(config.layers));
+  switch (tensor.initial) {
+    case Initial::kZero:
+      std::fill_n(values, tensor.size(), 0.0f);
+      break;
+    case Initial::kOne:
+      std::fill_n(values, tensor.size(), 1.0f);
+      break;
+    case Initial::kNormal:
+      draw_normal(tensor, index, seed, kDeviation, values, threads);
+      break;
+    case Initial::kResidualNormal:
+      draw_normal(tensor, index, seed, residual, values, threads);
+      break;
+    case Initial::kUniform:
+      draw_uniform(tensor, index, seed, 3.0, values, threads);
+      break;
+    case Initial::kEmbedding:
+    case Initial::kCodes:
+      draw_normal(tensor, index, seed, embedding_deviation(config), values, threads);
+      break;
+    case Initial::kBasis:
+      draw_normal(tensor, index, seed, 1.0, values, threads);
+      orthonormalise(tensor.rows, tensor.columns, values);
+      break;
+    case Initial::kAdapter:
+      draw_uniform(tensor, index, seed, 1.0, values, threads);
+      break;
+  }
+}
+
+}  // namespace
+
 void initialize(const Layout& layout, std::uint64_t seed, std::span<float> parameters,
                 int threads) {
   std::ranges::fill(parameters, 0.0f);
-  const ModelConfig& config = layout.config();
-  const double residual = kDeviation / std::sqrt(2.0 * static_cast<double>(config.layers));
-  for (std::size_t index = 0; index < layout.tensors().size(); ++index) {
-    const Tensor& tensor = layout[index];
-    float* values = parameters.data() + tensor.offset;
-    switch (tensor.initial) {
-      case Initial::kZero:
-        break;
-      case Initial::kOne:
-        std::fill_n(values, tensor.size(), 1.0f);
-        break;
-      case Initial::kNormal:
-        draw_normal(tensor, index, seed, kDeviation, values, threads);
-        break;
-      case Initial::kResidualNormal:
-        draw_normal(tensor, index, seed, residual, values, threads);
-        break;
-      case Initial::kUniform:
-        draw_uniform(tensor, index, seed, values, threads);
-        break;
-      case Initial::kEmbedding:
-      case Initial::kCodes:
-        draw_normal(tensor, index, seed, embedding_deviation(config), values, threads);
-        break;
-      case Initial::kBasis:
-        draw_normal(tensor, index, seed, 1.0, values, threads);
-        orthonormalise(tensor.rows, tensor.columns, values);
-        break;
-    }
+  for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
+    draw(layout, i, seed, parameters.data() + layout[i].offset, threads);
+  }
+}
+
+void initialize_adapters(const Layout& layout, std::uint64_t seed, std::span<float> parameters,
+                         int threads) {
+  for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
+    if (!layout[i].is_adapter) continue;
+    draw(layout, i, seed, parameters.data() + layout[i].offset, threads);
   }
 }
 

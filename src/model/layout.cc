@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace cllm::model {
@@ -12,7 +13,8 @@ constexpr std::size_t kAlign = 16;
 
 }  // namespace
 
-Layout::Layout(const ModelConfig& config) : config_(with_usual_sizes(config)) {
+Layout::Layout(const ModelConfig& config, const Freeze& freeze)
+    : config_(with_usual_sizes(config)), freeze_(freeze) {
   validate(config);
   const std::size_t c = config_.channels;
   const bool tied = config_.parts.tied;
@@ -29,10 +31,10 @@ Layout::Layout(const ModelConfig& config) : config_(with_usual_sizes(config)) {
     wpe_ = table("wpe.weight", config_.context, c, Initial::kNormal);
   }
   if (config_.parts.embedding_norm) embedding_norm_ = add_norm("ln_e");
-  const std::size_t first_of_layers = tensors_.size();
-  std::vector<std::size_t> ends;  // of layers
+  std::vector<std::size_t> ends = {tensors_.size()};  // of the embeddings, and of each layer
   for (std::size_t l = 0; l < config_.layers; ++l) {
     layers_.push_back(add_layer(l));
+    if (config_.lora.rank > 0) add_adapters(l, layers_.back());
     ends.push_back(tensors_.size());
   }
   ln_f_ = add_norm("ln_f");
@@ -40,16 +42,31 @@ Layout::Layout(const ModelConfig& config) : config_(with_usual_sizes(config)) {
   lm_head_ = tied ? embedding()
                   : add("lm_head.weight", config_.vocabulary, c, Role::kHead, Initial::kZero);
 
-  if (!tied) place(embedding());
-  begin_group("head");
-  place(lm_head_);
-  place(ends.back(), end_of_norm);
-  for (std::size_t l = config_.layers; l-- > 0;) {
-    begin_group(fmt::format("h.{}", l));
-    place(l > 0 ? ends[l - 1] : first_of_layers, ends[l]);
+  freeze_.mark(tensors_, config_.layers);
+  place_all(true, ends, end_of_norm);
+  trained_size_ = flat_size_;
+  place_all(false, ends, end_of_norm);
+  for (const Tensor& tensor : tensors_) {
+    parameter_count_ += tensor.size();
+    if (tensor.is_trained) trained_count_ += tensor.size();
   }
-  begin_group("embeddings");
-  place(embedding() + 1, first_of_layers);
+}
+
+void Layout::place_all(bool trained, std::span<const std::size_t> layer_ends,
+                       std::size_t end_of_norm) {
+  const auto group = [&](std::string name) {
+    if (trained) begin_group(std::move(name));
+  };
+  if (lm_head_ != embedding()) place(trained, embedding(), embedding() + 1);
+  group("head");
+  place(trained, lm_head_, lm_head_ + 1);
+  place(trained, layer_ends.back(), end_of_norm);
+  for (std::size_t l = config_.layers; l-- > 0;) {
+    group(fmt::format("h.{}", l));
+    place(trained, layer_ends[l], layer_ends[l + 1]);
+  }
+  group("embeddings");
+  place(trained, embedding() + 1, layer_ends.front());
 }
 
 NormTensors Layout::add_norm(const std::string& name) {
@@ -102,10 +119,39 @@ LayerTensors Layout::add_layer(std::size_t l) {
   return t;
 }
 
+void Layout::add_adapters(std::size_t l, const LayerTensors& t) {
+  const std::size_t q = config_.query_width(), kv = config_.kv_width();
+  const bool has_gates = config_.parts.mlp == MlpKind::kSwiglu;
+  const auto adapter = [&](Projection target, std::size_t matrix, std::size_t first_row,
+                           std::size_t rows) {
+    if (!config_.lora.targets.has(target)) return;
+    const bool is_attention = matrix == t.c_attn_weight || matrix == t.attn_proj_weight;
+    const std::string name =
+        fmt::format("h.{}.{}.{}.lora_", l, is_attention ? "attn" : "mlp", name_of(target));
+    const std::size_t rank = config_.lora.rank, columns = tensors_[matrix].columns;
+    const std::size_t a = add(name + "A", rank, columns, Role::kHidden, Initial::kAdapter);
+    const std::size_t b = add(name + "B", rows, rank, Role::kHidden, Initial::kZero);
+    for (const std::size_t tensor : {a, b}) tensors_[tensor].is_adapter = true;
+    adapters_.push_back({target, matrix, first_row, rows, a, b});
+  };
+  using enum Projection;
+  adapter(kQ, t.c_attn_weight, 0, q);
+  adapter(kK, t.c_attn_weight, q, kv);
+  adapter(kV, t.c_attn_weight, q + kv, kv);
+  adapter(kO, t.attn_proj_weight, 0, tensors_[t.attn_proj_weight].rows);
+  if (has_gates) adapter(kGate, t.c_fc_weight, 0, config_.mlp_width);
+  adapter(kUp, t.c_fc_weight, has_gates ? config_.mlp_width : 0, config_.mlp_width);
+  adapter(kDown, t.mlp_proj_weight, 0, tensors_[t.mlp_proj_weight].rows);
+}
+
+std::span<const AdapterTensors> Layout::adapters_of(std::size_t matrix) const {
+  const auto some = std::ranges::equal_range(adapters_, matrix, {}, &AdapterTensors::matrix);
+  return {some.begin(), some.end()};
+}
+
 std::size_t Layout::add(std::string name, std::size_t rows, std::size_t columns, Role role,
                         Initial initial) {
   tensors_.push_back({std::move(name), {}, rows, columns, role, initial, 0});
-  parameter_count_ += rows * columns;
   return tensors_.size() - 1;
 }
 
@@ -114,11 +160,15 @@ void Layout::begin_group(std::string name) { groups_.push_back({std::move(name),
 void Layout::place(std::size_t tensor) {
   tensors_[tensor].offset = flat_size_;
   flat_size_ += (tensors_[tensor].size() + kAlign - 1) / kAlign * kAlign;
-  if (!groups_.empty()) groups_.back().size = flat_size_ - groups_.back().offset;
+  if (tensors_[tensor].is_trained && !groups_.empty()) {
+    groups_.back().size = flat_size_ - groups_.back().offset;
+  }
 }
 
-void Layout::place(std::size_t first, std::size_t end) {
-  for (std::size_t tensor = first; tensor < end; ++tensor) place(tensor);
+void Layout::place(bool trained, std::size_t first, std::size_t end) {
+  for (std::size_t tensor = first; tensor < end; ++tensor) {
+    if (tensors_[tensor].is_trained == trained) place(tensor);
+  }
 }
 
 }  // namespace cllm::model

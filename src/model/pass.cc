@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <memory>
+#include <span>
 
 namespace cllm::model {
 namespace {
@@ -79,26 +81,32 @@ void Pass::backward(GradientSink& sink) const {
     const Span span(x_.member.recorder, Activity::kLmHead);
     backward_through(n_.last, pending);
   }
-  for (std::size_t l = n_.layers.size(); l-- > 0;) {
+  for (std::size_t l = n_.layers.size(); l-- > n_.first_back;) {
     const Span span(x_.member.recorder, Activity::kBackward, static_cast<int>(l));
     backward_through(n_.layers[l], pending);
+    // Where backward ends before the layer's attention, nobody waited there.
+    if (l == n_.first_back && !n_.trains_embedding) pending.wait();
     // All rows of what these are computed of are complete since the last wait.
     for_reversed(n_.layers[l].stages, [&](const Stage& stage) {
       for_reversed(stage.parts, [&](const auto& part) { part->give_weights(x_, sink); });
     });
   }
-  backward_embedding(pending, sink);
+  if (n_.trains_embedding) return backward_embedding(pending, sink);
+  if (n_.first_back == n_.layers.size()) pending.wait();
 }
 
 void Pass::backward_through(const Block& block, Pending& pending) const {
   for_reversed(block.stages, [&](const Stage& stage) {
+    const std::span<const std::unique_ptr<const Part>> parts =
+        std::span(stage.parts).subspan(stage.first_back);
+    if (parts.empty()) return;
     if (stage.crosses_rows) {
       pending.wait();
-      stage.parts.front()->backward(x_, {x_.first_row(), x_.rows(), 0});
+      parts.front()->backward(x_, {x_.first_row(), x_.rows(), 0});
       pending.wait();
     } else {
       x_.for_own_rows([&](const Rows& rows) {
-        for_reversed(stage.parts, [&](const auto& part) { part->backward(x_, rows); });
+        for_reversed(parts, [&](const auto& part) { part->backward(x_, rows); });
       });
       pending.add(stage);
       if (stage.completes_gradients) pending.wait();

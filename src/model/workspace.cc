@@ -25,8 +25,10 @@ std::size_t rows_of_logits(const MicroBatchShape& shape, std::size_t vocabulary,
 }
 
 /// Whether layers share what the first of them has.
-bool is_shared(const Activations::Declared& buffer, Purpose purpose) {
-  if (purpose == Purpose::kTraining) return false;
+bool is_shared(const Activations::Declared& buffer, Purpose purpose, std::size_t first_back) {
+  if (purpose == Purpose::kTraining) {
+    return buffer.kept != Activations::Kept::kGradient && buffer.layer < first_back;
+  }
   return buffer.kept != Activations::Kept::kKeysValues || purpose != Purpose::kGeneration;
 }
 
@@ -86,7 +88,7 @@ std::size_t Workspace::place(const Network& network, float* base) {
   views_.clear();
   for (const Activations::Declared& buffer : network.activations.buffers()) {
     View view{nullptr, buffer.columns, buffer.columns};
-    if (buffer.shared < views_.size() && is_shared(buffer, purpose_)) {
+    if (buffer.shared < views_.size() && is_shared(buffer, purpose_, network.first_back)) {
       view.data = views_[buffer.shared].data;
     } else if (buffer.kept != Activations::Kept::kGradient || purpose_ == Purpose::kTraining) {
       view.data = carve.take(r * buffer.columns);
@@ -96,6 +98,7 @@ std::size_t Workspace::place(const Network& network, float* base) {
   const std::span<const Tensor> tensors = network.layout.tensors();
   vectors_.assign(tensors.size(), {});
   for (std::size_t i = 0; i < tensors.size() && purpose_ == Purpose::kTraining; ++i) {
+    // Also of those that aren't trained: see begin_vector_sum.
     if (tensors[i].is_matrix()) continue;
     const std::size_t size = tensors[i].size();
     vectors_[i] = {carve.take(shape_.blocks() * size), size};

@@ -41,11 +41,11 @@ void copy(const State& from, State& to, ThreadPool& pool) {
 }
 
 /// The validation loss that a checkpoint's state has; infinite where it has none, or can't be read.
-double loss_of(const fs::path& checkpoint, const model::Layout& layout) {
+double loss_of(const fs::path& checkpoint) {
   try {
     const io::RunState run = io::read_run_state(checkpoint);
     StateValues values;
-    state_from_json(run.state, checkpoint.string(), layout, values);
+    state_from_json(run.state, checkpoint.string(), io::layout_of(run), values);
     return values.validation ? values.validation->loss : kNoLoss;
   } catch (const Error&) {
     return kNoLoss;
@@ -67,7 +67,7 @@ CheckpointWriter::CheckpointWriter(const CheckpointOptions& options, const model
   if (options.background) copy_.emplace(layout, buffers);
   if (options.keep == 0) return;
   for (const fs::path& path : io::list_checkpoints(options.directory)) {
-    losses_[*io::step_in_name(path)] = loss_of(path, layout);
+    losses_[*io::step_in_name(path)] = loss_of(path);
   }
 }
 

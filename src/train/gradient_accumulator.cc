@@ -13,12 +13,15 @@ constexpr std::size_t kBucketFloats = std::size_t{1} << 18;
 /// The largest integer of a row's sum, mostly: some times its root mean square.
 constexpr double kUsualLargest = 0x1p28;
 
+bool trains_embedding(const model::Layout& layout) { return layout[layout.embedding()].is_trained; }
+
 std::size_t most_token_rows(const model::Layout& layout, std::size_t batch_tokens) {
+  if (!trains_embedding(layout)) return 0;
   return std::min(layout.config().vocabulary, batch_tokens);
 }
 
 std::size_t elements_for(const model::Layout& layout, std::size_t batch_tokens) {
-  return layout.flat_size() +
+  return layout.trained_size() +
          most_token_rows(layout, batch_tokens) * layout.config().embedding_width();
 }
 
@@ -33,6 +36,9 @@ std::vector<Bucket> buckets_of(const model::Layout& layout, const model::Tiling&
   std::vector<Bucket> buckets;
   for (std::size_t g = 0; g < layout.groups().size(); ++g) {
     const model::Group& group = layout.groups()[g];
+    // One that has nothing to train; but for the last, behind which token rows come.
+    const bool is_last = g + 1 == layout.groups().size();
+    if (group.size == 0 && !(is_last && trains_embedding(layout))) continue;
     if (buckets.empty() || buckets.back().size >= kBucketFloats) {
       buckets.push_back({g, g, group.offset, 0, 0, 0});
     }
@@ -83,7 +89,9 @@ GradientAccumulator::GradientAccumulator(const model::Model& model, const kernel
                                                    ? micro_batches
                                                    : (micro_batches - 1) * passes + last_passes;
   }
-  contributions_.back() += micro_batches * static_cast<std::int64_t>(model::kTokenRanges);
+  if (trains_embedding(layout)) {
+    contributions_.back() += micro_batches * static_cast<std::int64_t>(model::kTokenRanges);
+  }
   tokens_.reserve(most_token_rows(layout, shape.batch_tokens));
 
   const std::size_t elements = elements_for(layout, shape.batch_tokens);
@@ -120,13 +128,14 @@ void GradientAccumulator::begin(std::span<const std::int32_t> tokens,
     token_row_[token] = static_cast<std::uint32_t>(tokens_.size());
     tokens_.push_back(token);
   }
+  const std::size_t end = model_.layout().trained_size();
   const std::size_t rows = tokens_.size() * model_.layout().config().embedding_width();
-  buckets_.back().size = model_.layout().flat_size() - buckets_.back().offset + rows;
+  buckets_.back().size = end - buckets_.back().offset + rows;
 
   rows_.resize(model_.tiling().rows());
-  const model::Tile* const table =
-      &model_.tiling()[model_.tiling().first_of(model_.layout().embedding())];
-  for (std::size_t at = model_.layout().flat_size(), i = 0; i < tokens_.size(); ++i) {
+  const std::span<const model::Tile> table =
+      model_.tiling().tiles().subspan(model_.tiling().first_of(model_.layout().embedding()));
+  for (std::size_t at = end, i = 0; i < tokens_.size(); ++i) {
     for (std::size_t j = 0; j < embedding_tiles_; at += table[j].columns, ++j) {
       rows_.push_back({rows_.size(), at, table[j].columns});
     }
@@ -134,8 +143,7 @@ void GradientAccumulator::begin(std::span<const std::int32_t> tokens,
   buckets_.back().end_row = rows_.size();
 
   // The first contribution to a tile is stored, not added; token rows may get none.
-  const std::size_t from = shape_.local_micro_batches == 0 ? 0 : model_.layout().flat_size();
-  zero(from, model_.layout().flat_size() + rows);
+  zero(shape_.local_micro_batches == 0 ? 0 : end, end + rows);
   for (Turnstile& tile : tiles_) tile.passed.store(0, std::memory_order_relaxed);
   for (Turnstile& range : ranges_) range.passed.store(0, std::memory_order_relaxed);
   for (std::atomic<std::int64_t>& size : sizes_) size.store(0, std::memory_order_relaxed);

@@ -41,7 +41,7 @@ std::vector<HiddenMatrix> hidden_matrices(const model::Layout& layout) {
   std::vector<HiddenMatrix> matrices;
   for (std::size_t index = 0; index < layout.tensors().size(); ++index) {
     const model::Tensor& tensor = layout[index];
-    if (tensor.role != model::Role::kHidden) continue;
+    if (tensor.role != model::Role::kHidden || !tensor.is_trained) continue;
     std::vector<std::size_t> pieces = tensor.pieces;
     if (pieces.empty()) pieces.push_back(tensor.rows);
     std::size_t begin = tensor.offset;

@@ -28,10 +28,9 @@ std::string MemoryBudget::text() const {
       gigabytes(evaluation), gigabytes(checkpoint));
 }
 
-MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOptions& options,
+MemoryBudget memory_budget(const model::Layout& layout, const TrainerOptions& options,
                            bool background, std::uint64_t statistics,
                            const ranks::ProcessGroup& process_group) {
-  const model::Layout layout(config);
   const model::Network network(layout);
   const OptimizerKind& optimizer = find_optimizer(options.optimizer.name);
   const std::span<const BufferSpec> buffers = optimizer.buffers;

@@ -1,5 +1,6 @@
 #include "cllm/train/saved_state.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -18,6 +19,11 @@ std::optional<Score> score_of(const nlohmann::json& object, const char* key) {
   if (!object.contains(key)) return std::nullopt;
   const nlohmann::json& score = object.at(key);
   return Score{score.at("step").get<std::uint64_t>(), score.at("loss").get<double>()};
+}
+
+bool trains_the_same(const model::Layout& a, const model::Layout& b) {
+  return std::ranges::equal(a.tensors(), b.tensors(), {}, &model::Tensor::is_trained,
+                            &model::Tensor::is_trained);
 }
 
 }  // namespace
@@ -80,6 +86,7 @@ void restore(const std::filesystem::path& checkpoint, const model::Layout& layou
   ranks::in_agreement(process_group, [&] {
     if (process_group.rank() != 0) return;
     const io::RunState run = io::read_run_state(checkpoint);
+    const model::Layout written = io::layout_of(run);
     io::read_parameters(checkpoint, layout, state.parameters.span());
     std::vector<io::StateGroup<float>> groups;
     for (StateBuffer& buffer : state.buffers) {
@@ -88,7 +95,11 @@ void restore(const std::filesystem::path& checkpoint, const model::Layout& layou
     io::read_state(checkpoint, layout, groups);
     state.step = run.step;
     state.tokens_seen = run.tokens_seen;
-    state_from_json(run.state, checkpoint.string(), layout, state);
+    state_from_json(run.state, checkpoint.string(), written, state);
+    if (trains_the_same(layout, written)) return;
+    // What is known of gradients is of those of other tensors.
+    state.scale_exponents.clear();
+    state.gradient_norms.clear();
   });
   broadcast_state(process_group, layout, state);
 }

@@ -38,6 +38,7 @@ void adapt_exponents(const model::Tiling& tiling, std::span<const int> bits, Dow
                      std::span<std::int32_t> exponents) {
   const std::span<const model::Tile> tiles = tiling.tiles();
   for (std::size_t tensor = 0; tensor < tiling.tensors(); ++tensor) {
+    if (tiling.first_of(tensor) == tiling.end_of(tensor)) continue;  // it isn't trained
     const std::size_t begin = tiles[tiling.first_of(tensor)].first_row;
     const model::Tile& last = tiles[tiling.end_of(tensor) - 1];
     const std::size_t end = last.first_row + last.rows;

@@ -312,13 +312,17 @@ Share Trainer::sequences_of_micro_batch(std::size_t micro_batch) const {
 void Trainer::look_ahead(std::uint64_t begin) {
   batch_tokens_.fill(0);
   std::int32_t& counted = batch_tokens_[batch_tokens_.size() - 1];
+  const model::Layout& layout = model_.layout();
+  const bool marks = layout[layout.embedding()].is_trained;  // else nobody asks for tokens
   for (std::size_t micro_batch = 0; micro_batch < micro_batches_.count; ++micro_batch) {
     const Share sequences = sequences_of_micro_batch(micro_batch);
-    reader_.mark(begin + sequences.first, sequences.count, batch_tokens_.span());
+    if (marks) reader_.mark(begin + sequences.first, sequences.count, batch_tokens_.span());
     if (counts_all_) continue;
     counted += static_cast<std::int32_t>(reader_.counted(begin + sequences.first, sequences.count));
   }
-  if (process_group_.size() > 1) process_group_.all_reduce(batch_tokens_.span());
+  if (process_group_.size() > 1 && (marks || !counts_all_)) {
+    process_group_.all_reduce(batch_tokens_.span());
+  }
   targets_ = counts_all_ ? options_.batch * model_.layout().config().context
                          : static_cast<std::uint64_t>(counted);
 }

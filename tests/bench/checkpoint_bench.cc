@@ -55,7 +55,7 @@ double speed(std::size_t bytes, Action&& action) {
 
 void run(const std::filesystem::path& directory, int rounds) {
   const model::Layout layout(gpt2());
-  const model::Places all(layout, model::every_role);
+  const model::Places all(layout);
   RunState state;
   state.model = layout.config();
   AlignedBuffer<float> parameters(layout.flat_size()), m(layout.flat_size()), v(layout.flat_size());

@@ -146,8 +146,8 @@ TEST_F(CheckpointDamageTest, TruncatedAnywhere) {
 TEST_F(CheckpointDamageTest, AnotherFormatVersion) {
   set_run_attribute("format_version", kFormatVersion + 1);
   const std::string message = run_error();
-  EXPECT_THAT(message, HasSubstr("format 5"));
-  EXPECT_THAT(message, HasSubstr("up to format 4; use a newer cllm-dist"));
+  EXPECT_THAT(message, HasSubstr("format 6"));
+  EXPECT_THAT(message, HasSubstr("up to format 5; use a newer cllm-dist"));
   set_run_attribute("format_version", 0);
   EXPECT_THAT(run_error(), HasSubstr("format 0, which there never was"));
 }

@@ -389,6 +389,8 @@ std::pair<double, double> distribution_of(const Tensor& tensor, const ModelConfi
     case Initial::kCodes:
       return {0, kDeviation * std::sqrt(static_cast<double>(config.channels) /
                                         static_cast<double>(config.embedding_rank))};
+    case Initial::kAdapter:
+      return {0, 1 / std::sqrt(3 * static_cast<double>(tensor.columns))};
     case Initial::kBasis:  // of rows of length 1
       return {0, 1 / std::sqrt(static_cast<double>(config.channels))};
   }

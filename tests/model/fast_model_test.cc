@@ -110,6 +110,24 @@ std::vector<Case> cases() {
                                  .vocabulary = 40,
                                  .kv_heads = 1}),
           1, 275);
+  const auto add_lora = [&](const std::string& name, std::size_t rank, const char* targets,
+                            const ModelConfig& shape, std::size_t sequences,
+                            std::size_t positions) {
+    for (const support::Variant& family : support::all_families(shape)) {
+      add(family.name + name, support::with_lora(family.config, rank, 7, targets), sequences,
+          positions);
+    }
+  };
+  const ModelConfig shape{.layers = 2,
+                          .heads = 4,
+                          .channels = 32,
+                          .context = 20,
+                          .vocabulary = 61,
+                          .kv_heads = 2,
+                          .mlp_width = 40};
+  add_lora("_lora", 3, "all", shape, 2, 17);
+  add_lora("_lora_some", 16, "q_proj,v_proj,down_proj", shape, 2, 17);
+  add_lora("_lora_others", 1, "k_proj,o_proj,up_proj", shape, 3, 5);
   // More rows than the head takes at a time.
   const ModelConfig large{
       .layers = 1, .heads = 1, .channels = 4, .context = 48, .vocabulary = 600000};

@@ -96,9 +96,18 @@ class ReferenceModel {
     throw std::invalid_argument("the reference model does not know this norm");
   }
 
-  /// x·Wᵀ + b: x (N, in), W (out, in), b (out)
-  M linear(const M& x, std::size_t weight, const std::optional<std::size_t>& bias) const {
-    const M y = product_transposed(x, tensor(weight));
+  /// x·Wᵀ + b, and α/r (x·Aᵀ)·Bᵀ of adapters: x (N, in), W (out, in), b (out), A (r, in), B (out,
+  /// r)
+  M linear(const M& x, std::size_t weight, const std::optional<std::size_t>& bias,
+           const BatchShape& shape) const {
+    M y = product_transposed(x, tensor(weight));
+    for (const model::AdapterTensors& t : layout_.adapters_of(weight)) {
+      const M added = scaled(product_transposed(product_transposed(x, tensor(t.a)), tensor(t.b)),
+                             config_.lora.alpha / static_cast<double>(config_.lora.rank));
+      const Block place{0, shape.rows(), t.first_row, t.rows};
+      y = sum(y,
+              assembled(std::vector{std::pair{place, added}}, shape.rows(), layout_[weight].rows));
+    }
     return bias ? plus_row(y, tensor(*bias)) : y;
   }
 
@@ -108,7 +117,7 @@ class ReferenceModel {
   M attention(const model::LayerTensors& t, const M& x, const BatchShape& shape) const {
     const std::size_t d = config_.head_size, positions = shape.positions;
     const std::size_t keys = config_.heads * d, values = keys + config_.kv_heads * d;
-    const M qkv = linear(x, t.c_attn_weight, t.c_attn_bias);
+    const M qkv = linear(x, t.c_attn_weight, t.c_attn_bias, shape);
     std::vector<std::pair<Block, M>> heads;
     for (std::size_t b = 0; b < shape.sequences; ++b) {
       for (std::size_t h = 0; h < config_.heads; ++h) {
@@ -124,7 +133,7 @@ class ReferenceModel {
       }
     }
     const M together = assembled(heads, shape.rows(), config_.heads * d);
-    return linear(together, t.attn_proj_weight, t.attn_proj_bias);
+    return linear(together, t.attn_proj_weight, t.attn_proj_bias, shape);
   }
 
   /// One head's queries or keys (T, d) of a sequence, as they go into scores.
@@ -137,8 +146,8 @@ class ReferenceModel {
   }
 
   M mlp(const model::LayerTensors& t, const M& x, const BatchShape& shape) const {
-    return linear(activated(linear(x, t.c_fc_weight, t.c_fc_bias), shape.rows()), t.mlp_proj_weight,
-                  t.mlp_proj_bias);
+    return linear(activated(linear(x, t.c_fc_weight, t.c_fc_bias, shape), shape.rows()),
+                  t.mlp_proj_weight, t.mlp_proj_bias, shape);
   }
 
   /// What stands between the MLP's matrices; of SwiGLU gates are the first half of the columns.

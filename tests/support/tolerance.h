@@ -44,6 +44,13 @@ namespace cllm::support {
 inline constexpr double kFloatRoundoff = 0x1p-24;
 inline constexpr double kDoubleRoundoff = 0x1p-53;
 
+/// Those of a layer's adapters, at most, on either way.
+inline std::size_t adapter_terms(const model::ModelConfig& config) {
+  if (config.lora.rank == 0) return 0;
+  return config.qkv_width() + config.query_width() + config.channels + config.mlp_inputs() +
+         4 * config.lora.rank;
+}
+
 /// Σ n over the sums of the model from inputs to logits, but for the softmax's: per layer two norms
 /// (two sums of C each of layer norm, one of RMS norm), c_attn (C), scores (d), softmax and values
 /// (T each), attention's projection (Hd), c_fc (C), the other projection (F); with a QK-norm, one
@@ -57,7 +64,7 @@ inline std::size_t forward_terms(const model::ModelConfig& given, std::size_t po
   const std::size_t norm = parts.norm == model::NormKind::kLayer ? 2 * c : c;
   const std::size_t qk_norm = parts.qk_norm == model::QkNorm::kNone ? 0 : 2 * config.head_size;
   const std::size_t layer = 2 * norm + c + qk_norm + config.head_size + 2 * positions +
-                            config.query_width() + c + config.mlp_width;
+                            config.query_width() + c + config.mlp_width + adapter_terms(config);
   const std::size_t basis = config.is_factorised() ? c + config.embedding_rank : 0;
   return config.layers * layer + norm + c + basis + (parts.embedding_norm ? norm : 0);
 }
@@ -76,7 +83,8 @@ inline double rounding_growth(const model::ModelConfig& given, std::size_t seque
   const std::size_t qk_norm = parts.qk_norm == model::QkNorm::kNone ? 0 : 2 * config.head_size;
   const std::size_t sharing = config.heads / config.kv_heads;
   const std::size_t layer = c + config.mlp_inputs() + c + 2 * positions * sharing +
-                            config.head_size + qk_norm + config.qkv_width() + 2 * norm;
+                            config.head_size + qk_norm + config.qkv_width() + 2 * norm +
+                            adapter_terms(config);
   const std::size_t basis = config.is_factorised() ? c + config.embedding_rank : 0;
   const std::size_t backward = config.layers * layer + norm + 2 * config.vocabulary + basis +
                                (parts.embedding_norm ? norm : 0);

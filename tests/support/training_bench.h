@@ -45,11 +45,12 @@ inline train::TrainerOptions trainer_options(std::size_t batch, std::size_t micr
 /// A model with its tokens and everything that trains it, on one rank of `process_group`.
 struct TrainingBench {
   TrainingBench(std::vector<std::uint32_t> text, const train::TrainerOptions& options,
-                ranks::ProcessGroup& process_group, const model::ModelConfig& config = kSmallModel)
+                ranks::ProcessGroup& process_group, const model::ModelConfig& config = kSmallModel,
+                const model::Freeze& freeze = {})
       : tokens(std::move(text)),
         view(std::span<const std::uint32_t>(tokens)),
         sequences(view, data::WindowSampler(1, tokens.size(), config.context)),
-        model(config, kernels::select_kernels()),
+        model(config, kernels::select_kernels(), freeze),
         state(model.layout(), train::find_optimizer(options.optimizer.name).buffers),
         trainer(model, kernels::select_kernels(), options, sequences, process_group) {
     kernels::prepare_blas(options.threads);
@@ -66,10 +67,11 @@ struct TrainingBench {
 /// Everything that some steps left behind on rank 0: parameters, what the optimizer keeps, and each
 /// step's loss and norm.
 inline std::vector<double> trained(int ranks, const train::TrainerOptions& options, int steps,
-                                   const model::ModelConfig& config = kSmallModel) {
+                                   const model::ModelConfig& config = kSmallModel,
+                                   const model::Freeze& freeze = {}) {
   std::vector<double> result;
   ThreadRanks(ranks).run([&](ranks::ProcessGroup& process_group) {
-    TrainingBench bench(random_tokens(2000, 3, config), options, process_group, config);
+    TrainingBench bench(random_tokens(2000, 3, config), options, process_group, config, freeze);
     std::vector<double> reports;
     for (int step = 0; step < steps; ++step) {
       const train::StepReport report = bench.trainer.step(bench.state);

@@ -44,6 +44,14 @@ inline std::vector<Variant> all_families(const model::ModelConfig& shape) {
   return variants;
 }
 
+/// The same with adapters.
+inline model::ModelConfig with_lora(model::ModelConfig config, std::size_t rank, double alpha,
+                                    std::string_view targets = "all") {
+  const bool has_gates = config.parts.mlp == model::MlpKind::kSwiglu;
+  config.lora = {rank, alpha, model::projections_of(targets, has_gates)};
+  return config;
+}
+
 /// A shape in every family, and with single parts of other families. Heads must be of an even size.
 inline std::vector<Variant> all_variants(const model::ModelConfig& shape) {
   using model::MlpKind, model::ModelConfig, model::NormKind, model::PositionKind, model::QkNorm;

@@ -19,10 +19,13 @@ namespace cllm::io {
 // clang-format off
 //   /params/<tensor>   float32, (rows, columns) of a matrix, (rows) of a vector, named by the layout
 //   /<optimizer>/<buffer>/<tensor>   what the optimizer keeps, by the same names and shapes: of all
-//                      tensors of a role or of none. /adam/m and /adam/v are AdamW's
+//                      tensors of a role that are trained, or of none. /adam/m and /adam/v are
+//                      AdamW's
 //   /run               attributes: format_version, layers, heads, channels, context, vocabulary,
 //                      embedding_rank, step, tokens_seen, seed (uint64); program_version,
-//                      tokenizer_kind (text); the model's family and parts: config_fields.h
+//                      tokenizer_kind (text); the model's family and parts: config_fields.h;
+//                      freeze (text), where not all tensors are trained; lora_rank (uint64),
+//                      lora_alpha and lora_targets (text), where it has adapters
 // clang-format on
 //   /run/config        text: the configuration of the run, TOML
 //   /run/state         text: whatever else resuming needs, JSON
@@ -38,10 +41,11 @@ namespace cllm::io {
 // All functions throw Error: one sentence that names the file, says what is wrong and what to do.
 // One thread at a time may call them; any number of processes may read one file.
 
-/// The version of the format above. Readers refuse later ones. Version 3 is the same without family
+/// The version of the format above. Readers refuse later ones. Version 4 is the same without
+/// freeze and adapters, so that all tensors are trained. Version 3 is the same without family
 /// and parts, which are GPT-2's then, version 2 also without embedding rank and lattice, version 1
 /// also without the digest of the root.
-inline constexpr std::uint64_t kFormatVersion = 4;
+inline constexpr std::uint64_t kFormatVersion = 5;
 
 /// All of a run but its tensors.
 struct RunState {
@@ -54,12 +58,16 @@ struct RunState {
   std::string tokenizer_kind;    ///< data::Tokenizer::kind(); empty where there is none
   std::string tokenizer_blob;    ///< bytes that restore the tokenizer
   std::string program_version;   ///< of the program that wrote the checkpoint
+  std::string freeze = {};       ///< model::Freeze: of which tensors the optimizer keeps nothing
   std::string compression = {};  ///< JSON: how it was compressed; empty for a checkpoint
   /// The reduced basis in which the codes of the token embedding started; none for other tables.
   std::optional<lattice::Certificate> lattice = {};
 
   bool operator==(const RunState&) const = default;
 };
+
+/// The layout of the run's model as it trains it.
+model::Layout layout_of(const RunState& run);
 
 /// A buffer of an optimizer, and the group that has it. A view; `Float` is const where it is
 /// written.
@@ -71,7 +79,7 @@ struct StateGroup {
 };
 
 /// Writes a checkpoint as an AtomicFile, and reads it again before it takes its name. `parameters`
-/// is a flat buffer of `layout`, which is that of `run.model`; what lies between tensors is not
+/// is a flat buffer of `layout`, which is that of the run; what lies between tensors is not
 /// stored. Returns the seconds that reading it again took. Throws Error, and leaves what was at
 /// `path`, also when a value is not finite: such a checkpoint could not be resumed.
 double write_checkpoint(const std::filesystem::path& path, const RunState& run,
@@ -91,7 +99,9 @@ RunState read_run_state(const std::filesystem::path& path);
 void read_parameters(const std::filesystem::path& path, const model::Layout& layout,
                      std::span<float> parameters);
 
-/// The same for what an optimizer keeps. Throws Error also where a group isn't there.
+/// The same for what an optimizer keeps; of tensors that the run which wrote the checkpoint didn't
+/// train it keeps nothing, and values stay as they are. Throws Error also where a group isn't
+/// there.
 void read_state(const std::filesystem::path& path, const model::Layout& layout,
                 std::span<const StateGroup<float>> state);
 

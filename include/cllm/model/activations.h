@@ -26,7 +26,7 @@ class Activations {
  public:
   enum class Kept {
     kBriefly,      ///< until the next part has read it
-    kForBackward,  ///< of every layer; where there is no backward, layers share one
+    kForBackward,  ///< of every layer that backward goes through; all others share one
     kKeysValues,   ///< the same, but of every layer where tokens are generated one by one
     kGradient,     ///< of backward alone
   };
@@ -34,6 +34,7 @@ class Activations {
     std::size_t columns;
     Kept kept;
     Buffer shared;  ///< the first of the name: where layers share one
+    std::size_t layer;
   };
 
   /// What backward reads of a layer.
@@ -62,7 +63,7 @@ class Activations {
     const auto [entry, is_new] = found_.try_emplace({name, layer}, buffers_.size());
     if (is_new) {
       const auto first = first_.try_emplace(name, entry->second).first;
-      buffers_.push_back({columns, kept, first->second});
+      buffers_.push_back({columns, kept, first->second, layer});
     }
     return entry->second;
   }

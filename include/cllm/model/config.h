@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "cllm/model/lora.h"
+
 namespace cllm::model {
 
 /// How rows are normalised: layer norm (Ba et al. 2016), with gains and shifts, or RMS norm (Zhang
@@ -40,7 +42,7 @@ struct Parts {
   bool operator==(const Parts&) const = default;
 };
 
-/// A model: its shape and its parts.
+/// A model: its shape and its parts, and the adapters that it has beside them.
 struct ModelConfig {
   std::size_t layers = 4;      ///< L
   std::size_t heads = 4;       ///< H
@@ -54,6 +56,7 @@ struct ModelConfig {
   std::size_t mlp_width = 0;  ///< F: between the MLP's matrices; 0 for the usual one
   std::string_view family = "gpt2";
   Parts parts = {};
+  Lora lora = {};
 
   bool is_factorised() const { return embedding_rank > 0; }
   /// Columns of the table that has a row for each token.

@@ -82,4 +82,12 @@ void for_each_part(const Visit& visit, Config&... configs) {
   visit("initial_weights", configs.parts.initial_weights...);
 }
 
+/// Calls visit for the numbers of a model's adapters, under the names that checkpoints have for
+/// them; not for which matrices have some.
+template <typename Visit, typename... Config>
+void for_each_lora_number(const Visit& visit, Config&... configs) {
+  visit("lora_rank", configs.lora.rank...);
+  visit("lora_alpha", configs.lora.alpha...);
+}
+
 }  // namespace cllm::model

@@ -41,7 +41,8 @@ std::size_t tiles_across(const Tensor& tensor);
 /// alone, whoever computes it; and a tile goes to the node's sum while it is in the second cache
 /// level. Its size is a compromise: the larger, the less the product packs its operands anew; the
 /// smaller, the nearer the cache. (On a core with 2 MiB of second level, 384 x 768 reached 0.96 of
-/// what one product of the whole matrix reaches, 192 x 768 0.92.)
+/// what one product of the whole matrix reaches, 192 x 768 0.92.) Tensors that aren't trained have
+/// no tiles.
 class Tiling {
  public:
   explicit Tiling(const Layout& layout);

@@ -16,11 +16,15 @@ namespace cllm::model {
 /// the residual stream 0.02 / sqrt(2L) (Radford et al. 2019, 2.3). kZeroProjections is the way of
 /// modern recipes (nanochat's): those that write to the residual stream are 0, so that each layer
 /// begins as the identity; others are uniform with deviation 1 / sqrt(C). An output layer of its
-/// own is 0 in both, so that the first loss is ln V.
+/// own is 0 in both, so that the first loss is ln V. Adapters: Lora.
 
 /// The same bits for a seed whatever the number of ranks, and of `threads` that draw it.
 /// `parameters` is a flat buffer of the layout.
 void initialize(const Layout& layout, std::uint64_t seed, std::span<float> parameters, int threads);
+
+/// Draws the adapters alone, and leaves the rest as it is.
+void initialize_adapters(const Layout& layout, std::uint64_t seed, std::span<float> parameters,
+                         int threads);
 
 /// The deviation with which the token embedding's elements start: that makes embeddings 0.02, so of
 /// codes over an orthonormal basis it is 0.02 sqrt(C / r). Of embeddings that aren't the output

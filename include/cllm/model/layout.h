@@ -7,11 +7,22 @@
 #include <vector>
 
 #include "cllm/model/config.h"
+#include "cllm/model/freeze.h"
 
 namespace cllm::model {
 
 /// How a tensor starts: Note [Initial weights] in initialize.h.
-enum class Initial { kZero, kOne, kNormal, kResidualNormal, kUniform, kEmbedding, kCodes, kBasis };
+enum class Initial {
+  kZero,
+  kOne,
+  kNormal,
+  kResidualNormal,
+  kUniform,
+  kEmbedding,
+  kCodes,
+  kBasis,
+  kAdapter
+};
 
 /// What a tensor is for, by which optimizers treat it: a table or basis of the embeddings (one that
 /// is the output layer too is an embedding), an output layer of its own, a matrix between
@@ -29,6 +40,8 @@ struct Tensor {
   Role role;
   Initial initial;
   std::size_t offset;  ///< of the first element, in floats; a multiple of 16
+  bool is_trained = true;
+  bool is_adapter = false;  ///< A or B of one
 
   std::size_t size() const { return rows * columns; }
   bool is_matrix() const { return role != Role::kVector; }
@@ -44,6 +57,15 @@ struct Group {
 /// Indices into `Layout::tensors` of a norm's gains and shifts, where it has them.
 struct NormTensors {
   std::optional<std::size_t> gain, shift;
+};
+
+/// An adapter, by indices into `Layout::tensors`, and the rows of the matrix that it is for.
+struct AdapterTensors {
+  Projection target;
+  std::size_t matrix;
+  std::size_t first_row, rows;
+  std::size_t a;  // (r, in): "h.0.attn.q_proj.lora_A"
+  std::size_t b;  // (rows, r): "h.0.attn.q_proj.lora_B"
 };
 
 /// The same of one transformer layer. D is heads times head size, K that of keys, M what the MLP's
@@ -65,13 +87,16 @@ struct LayerTensors {
 /// The one table of names, shapes and offsets: parameters, gradients and the state of optimizers
 /// are flat buffers of `flat_size` floats that share it (or have some of the tensors: places.h).
 /// Tensors are listed as GPT-2 lists them, and lie in flat buffers in the order in which backward
-/// completes their gradients. Immutable, so thread-safe.
+/// completes their gradients; those that aren't trained lie behind all others, in the same order.
+/// Immutable, so thread-safe.
 class Layout {
  public:
-  explicit Layout(const ModelConfig& config);
+  /// Throws Error for a model or a choice of frozen tensors that makes no sense.
+  explicit Layout(const ModelConfig& config, const Freeze& freeze = {});
 
   /// With the usual sizes put in.
   const ModelConfig& config() const { return config_; }
+  const Freeze& freeze() const { return freeze_; }
   std::span<const Tensor> tensors() const { return tensors_; }
   const Tensor& operator[](std::size_t index) const { return tensors_[index]; }
 
@@ -86,38 +111,51 @@ class Layout {
   const NormTensors& embedding_norm() const { return embedding_norm_; }  // (C)
   const LayerTensors& layer(std::size_t l) const { return layers_[l]; }
   const NormTensors& ln_f() const { return ln_f_; }  // (C)
+  /// Those of a matrix: of c_attn up to three, for queries, keys and values, and of SwiGLU's c_fc
+  /// up to two, in the order of their rows.
+  std::span<const AdapterTensors> adapters_of(std::size_t matrix) const;
 
   /// The groups in the order in which backward completes them: the head (its matrix and the last
   /// norm), the layers from the last to the first, the embeddings (of positions, the basis, the
   /// norm behind them; maybe none). The token embedding gets its inputs' part of the gradient when
   /// the last group is complete; where it isn't tied it has no other part, and lies in front of all
-  /// groups: Note [Token rows] in gradient_accumulator.h.
+  /// groups: Note [Token rows] in gradient_accumulator.h. Of tensors that are trained alone; a
+  /// group may have none.
   std::span<const Group> groups() const { return groups_; }
 
   /// Floats of a flat buffer; a little more than parameter_count(), because tensors are aligned.
   std::size_t flat_size() const { return flat_size_; }
   std::size_t parameter_count() const { return parameter_count_; }
+  /// The same of tensors that are trained: where those of a flat buffer end, and so the floats of a
+  /// gradient.
+  std::size_t trained_size() const { return trained_size_; }
+  std::size_t trained_count() const { return trained_count_; }
 
  private:
   std::size_t add(std::string name, std::size_t rows, std::size_t columns, Role role,
                   Initial initial);
   NormTensors add_norm(const std::string& name);
   LayerTensors add_layer(std::size_t l);
+  void add_adapters(std::size_t l, const LayerTensors& t);
+  /// Gives all tensors that are trained, or all others, their places behind those that have some.
+  void place_all(bool trained, std::span<const std::size_t> layer_ends, std::size_t end_of_norm);
   void begin_group(std::string name);
-  /// Gives a tensor its place behind all others, in the newest group if there is one.
+  /// The same for a tensor, in the newest group if there is one.
   void place(std::size_t tensor);
-  /// The same for tensors from `first` to before `end`.
-  void place(std::size_t first, std::size_t end);
+  /// And for those of the tensors from `first` to before `end` that are trained, or not.
+  void place(bool trained, std::size_t first, std::size_t end);
 
   ModelConfig config_;
+  Freeze freeze_;
   std::vector<Tensor> tensors_;
   std::size_t lm_head_ = 0;
   std::optional<std::size_t> wpe_;
   NormTensors embedding_norm_, ln_f_;
   std::vector<LayerTensors> layers_;
+  std::vector<AdapterTensors> adapters_;  // by matrix
   std::vector<Group> groups_;
-  std::size_t flat_size_ = 0;
-  std::size_t parameter_count_ = 0;
+  std::size_t flat_size_ = 0, trained_size_ = 0;
+  std::size_t parameter_count_ = 0, trained_count_ = 0;
 };
 
 }  // namespace cllm::model

@@ -15,8 +15,8 @@ namespace cllm::model {
 /// for distinct workspaces and sinks.
 class Model {
  public:
-  Model(const ModelConfig& config, const kernels::Kernels& kernels)
-      : layout_(config), tiling_(layout_), network_(layout_), kernels_(&kernels) {}
+  Model(const ModelConfig& config, const kernels::Kernels& kernels, const Freeze& freeze = {})
+      : layout_(config, freeze), tiling_(layout_), network_(layout_), kernels_(&kernels) {}
   Model(const Model&) = delete;  // parts refer to the layout
   Model& operator=(const Model&) = delete;
 
@@ -28,10 +28,10 @@ class Model {
   double loss(const float* parameters, const MicroBatch& micro_batch, Workspace& workspace,
               Scratch& scratch) const;
 
-  /// The same sum; gives the gradient of `scale` times that sum to `sink`. Every member of a team
-  /// calls it, with the team's workspace and sink and a scratch of its own, and all return the sum
-  /// once the whole gradient was given. The same bits for any size of the team. Before the
-  /// micro-batch or the workspace is used for anything else the team must wait.
+  /// The same sum; gives the gradient of `scale` times that sum, by what is trained, to `sink`.
+  /// Every member of a team calls it, with the team's workspace and sink and a scratch of its own,
+  /// and all return the sum once the whole gradient was given. The same bits for any size of the
+  /// team. Before the micro-batch or the workspace is used for anything else the team must wait.
   double loss_and_gradient(const float* parameters, const MicroBatch& micro_batch, float scale,
                            Workspace& workspace, Scratch& scratch, GradientSink& sink,
                            const Member& member) const;

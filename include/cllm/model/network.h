@@ -14,7 +14,10 @@ namespace cllm::model {
 /// Parts that follow each other without a wait: row-wise ones, or one that crosses rows.
 struct Stage {
   std::vector<std::unique_ptr<const Part>> parts;  ///< in the order of forward
-  std::vector<std::size_t> vectors;                ///< the tensors of theirs that are vectors
+  /// The tensors of theirs that are vectors and trained.
+  std::vector<std::size_t> vectors;
+  /// The first of the parts that backward goes through: nothing before it is trained.
+  std::size_t first_back = 0;
   bool crosses_rows = false;
   bool completes_gradients = false;  ///< one of its parts does; see Part
 };
@@ -37,11 +40,19 @@ struct Network {
   Activations activations;
   std::unique_ptr<const Embedding> embedding;
   std::vector<Block> layers;
+  /// The first of them that backward goes through, in which it may end halfway: nothing in those
+  /// before it is trained. Their number where it goes through none.
+  std::size_t first_back = 0;
+  /// Whether it goes on to the embedding.
+  bool trains_embedding = true;
   Block last;  ///< between the last layer and the head
   std::unique_ptr<const LmHead> head;
 
   /// All matrices but the embeddings of tokens and positions where those are looked up.
   std::vector<MatrixInput> matrices() const;
+
+ private:
+  void find_end_of_backward();
 };
 
 }  // namespace cllm::model

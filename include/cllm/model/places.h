@@ -8,12 +8,13 @@
 
 namespace cllm::model {
 
-/// Where tensors lie in a buffer that has those of some roles alone: one behind the other in the
-/// order of flat buffers, and aligned alike. Those of all roles lie where the layout has them.
-/// Immutable, so thread-safe.
+/// Where tensors lie in a buffer that has some of them alone: one behind the other in the order of
+/// flat buffers, and aligned alike. Immutable, so thread-safe.
 class Places {
  public:
-  /// `has`: whether the buffer has the tensors of a role.
+  /// Of all tensors: where the layout has them.
+  explicit Places(const Layout& layout);
+  /// Of the tensors that are trained, of some roles. `has`: whether the buffer has those of a role.
   Places(const Layout& layout, bool (*has)(Role));
 
   /// The first element of a tensor, by its index in the layout; nothing where the buffer lacks it.
@@ -22,6 +23,9 @@ class Places {
   std::size_t size() const { return size_; }
 
  private:
+  template <typename Has>
+  void place(const Layout& layout, const Has& has);
+
   std::vector<std::optional<std::size_t>> places_;
   std::size_t size_ = 0;
 };

@@ -55,9 +55,9 @@ class GradientAccumulator {
   GradientAccumulator(const model::Model& model, const kernels::Kernels& kernels, Reduce reduce,
                       const Shape& shape);
 
-  /// Forgets all sums. `tokens` (V) is not 0 for those that the global batch has; `exponents` are
-  /// those of Note [Exact sums], one for each row of the tiling, and stay where they are until the
-  /// step ends.
+  /// Forgets all sums. `tokens` (V) is not 0 for those that the global batch has, or 0 for all
+  /// where the token embedding isn't trained; `exponents` are those of Note [Exact sums], one for
+  /// each row of the tiling, and stay where they are until the step ends.
   void begin(std::span<const std::int32_t> tokens, std::span<const std::int32_t> exponents);
 
   /// What one micro-batch adds. `micro_batch` counts this rank's micro-batches from 0.
@@ -138,7 +138,7 @@ class GradientAccumulator {
   // Of the tiling; behind them those of compact rows, each as many as the table is wide.
   std::vector<SumRow> rows_;
 
-  // The flat buffer of the layout, and behind it the token rows.
+  // The trained tensors of a flat buffer of the layout, and behind them the token rows.
   AlignedBuffer<float> floats_;
   IntegerSums integers_;
 };

@@ -18,7 +18,7 @@ struct HiddenMatrix {
   std::size_t size() const { return rows * columns; }
 };
 
-/// All of a layout, tensor by tensor.
+/// All of a layout that are trained, tensor by tensor.
 std::vector<HiddenMatrix> hidden_matrices(const model::Layout& layout);
 
 /// Which rank orthogonalises which matrices, and where their updates lie in a buffer that has those

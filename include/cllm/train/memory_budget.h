@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "cllm/model/config.h"
+#include "cllm/model/layout.h"
 #include "cllm/train/trainer.h"
 
 namespace cllm::train {
@@ -33,9 +33,10 @@ struct MemoryBudget {
   std::string text() const;
 };
 
-/// The budget of this rank of `process_group`. `background`: checkpoints are written while training
-/// goes on. `statistics`: what the start of the token embedding takes, see `corpus_bytes`.
-MemoryBudget memory_budget(const model::ModelConfig& config, const TrainerOptions& options,
+/// The budget of this rank of `process_group`, for a model of `layout`. `background`: checkpoints
+/// are written while training goes on. `statistics`: what the start of the token embedding takes,
+/// see `corpus_bytes`.
+MemoryBudget memory_budget(const model::Layout& layout, const TrainerOptions& options,
                            bool background, std::uint64_t statistics,
                            const ranks::ProcessGroup& process_group);
 

@@ -24,7 +24,9 @@ void state_from_json(const std::string& text, const std::string& from, const mod
 void broadcast_state(ranks::ProcessGroup& process_group, const model::Layout& layout, State& state);
 
 /// Reads a state on rank 0, and gives it to all: a checkpoint is read once, however many ranks
-/// there are, and only rank 0 has to see it. Throws Error that names the checkpoint, on all ranks
+/// there are, and only rank 0 has to see it. What the optimizer keeps of tensors that were not
+/// trained then stays as it is, and where it was not the same that was trained, scales and norms of
+/// gradients have no history. Throws Error that names the checkpoint, on all ranks
 /// alike, where it isn't whole, or of another model than `layout`; the state may then hold
 /// anything.
 void restore(const std::filesystem::path& checkpoint, const model::Layout& layout, State& state,

@@ -43,7 +43,7 @@ struct StateValues {
 /// A buffer that an optimizer keeps from step to step, as it declares it.
 struct BufferSpec {
   const char* name;          ///< the group of a checkpoint that has it: "/adam/m"
-  bool (*has)(model::Role);  ///< whether the tensors of a role are in it
+  bool (*has)(model::Role);  ///< whether the trained tensors of a role are in it
 };
 
 /// Such a buffer.

@@ -139,14 +139,18 @@ void compress_command(const CompressSettings& settings, ranks::ProcessGroup& pro
       fail("{} is compressed already; give the checkpoint that it was made of",
            loaded.path.string());
     }
+    if (loaded.run.model.lora.rank > 0) {
+      fail("{} has adapters; write it whole by export --merge, and compress that",
+           loaded.path.string());
+    }
     const model::Layout& layout = loaded.model.layout();
     require_memory(layout);
     require_room(settings.out,
                  static_cast<std::uint64_t>(settings.bits / 8 *
                                             static_cast<double>(layout.parameter_count())));
     LiveLine line;
-    const auto statistics =
-        calibrate(loaded, settings.calibrate, settings.sequences, options.threads, line);
+    const auto statistics = calibrate(loaded, loaded.model, settings.calibrate, settings.sequences,
+                                      options.threads, line);
     const compress::CompressedParameters result =
         compress::compress(layout, loaded.parameters.span(), statistics, options,
                            [&](const std::string& what) { line.show(what); });
@@ -154,6 +158,7 @@ void compress_command(const CompressSettings& settings, ranks::ProcessGroup& pro
     loaded.run.compression =
         describe(settings, result, loaded.path.string(), std::string(version()));
     loaded.run.program_version = version();
+    loaded.run.freeze.clear();  // there is nothing that an optimizer keeps
     io::write_compressed_model(settings.out, loaded.run, layout, result.matrices,
                                loaded.parameters.span());
     print_sizes(result, layout, settings.out);

@@ -309,7 +309,7 @@ class Examination {
 
   /// The memory budget of a run with these settings.
   train::MemoryBudget budget_of(const TrainSettings& s) const {
-    return train::memory_budget(s.shape, trainer_options(s, machine_->threads), true,
+    return train::memory_budget(model::Layout(s.shape), trainer_options(s, machine_->threads), true,
                                 usual_statistics(s.shape, process_group_.size(), machine_->threads),
                                 process_group_);
   }

@@ -25,13 +25,13 @@
 #include "cllm/cli/run/room.h"
 #include "cllm/cli/run/run_summary.h"
 #include "cllm/cli/run/starting_point.h"
+#include "cllm/cli/run/starting_weights.h"
 #include "cllm/cli/run/training_data.h"
 #include "cllm/corpus/corpus_vectors.h"
 #include "cllm/data/mixed_data.h"
 #include "cllm/io/checkpoint.h"
 #include "cllm/io/formats/model_file.h"
 #include "cllm/io/run_directory.h"
-#include "cllm/model/initialize.h"
 #include "cllm/ranks/agreement.h"
 #include "cllm/ranks/heartbeat.h"
 #include "cllm/ranks/placement.h"
@@ -39,7 +39,6 @@
 #include "cllm/train/metrics.h"
 #include "cllm/train/optimizer.h"
 #include "cllm/train/run.h"
-#include "cllm/train/saved_state.h"
 
 namespace cllm::cli {
 namespace {
@@ -95,22 +94,6 @@ data::PreparedMixture prepare(const Request& request, const fs::path& directory,
                                  [](const std::string& message) { put(stdout, message + "\n"); })
         .serialize();
   }));
-}
-
-/// The state that a run begins with. All ranks call it.
-void fill_state(const StartingPoint& start, const model::Layout& layout, std::uint64_t seed,
-                int threads, train::State& state, ProcessGroup& process_group) {
-  switch (start.kind) {
-    case StartingPoint::Kind::kNew:
-      return in_agreement(process_group, [&] {
-        model::initialize(layout, seed, state.parameters.span(), threads);
-      });
-    case StartingPoint::Kind::kInitial:
-      return train::read_parameters(start.checkpoint, layout, state.parameters.span(),
-                                    process_group);
-    case StartingPoint::Kind::kResumed:
-      return train::restore(start.checkpoint, layout, state, process_group);
-  }
 }
 
 /// Marks the run in `directory` as complete.
@@ -208,11 +191,12 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   in_agreement(process_group, [&] {
     model::validate(s.shape);
     const train::TrainerOptions options = trainer_options(s, threads);
-    const train::MemoryBudget wanted = train::memory_budget(
-        s.shape, options, s.saves_in_background, study ? study->bytes() : 0, process_group);
+    const train::MemoryBudget wanted =
+        train::memory_budget(model::Layout(s.shape, s.freeze), options, s.saves_in_background,
+                             study ? study->bytes() : filling_bytes(start), process_group);
     check_memory(wanted, sites, process_group.rank());
     budget = wanted.text();
-    model.emplace(s.shape, machine.kernels);
+    model.emplace(s.shape, machine.kernels, s.freeze);
     if (speaks) check_agrees(start, s, prepared.sources.front());
     buffers = train::find_optimizer(options.optimizer.name).buffers;
     state.emplace(model->layout(), buffers, threads);
@@ -226,10 +210,16 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   }
 
   // What is told before the first step.
-  const std::string config = config_toml(request.app);
+  const std::string config = config_toml(request.app, s.fine_tunes);
   if (speaks) {
-    const RunFacts facts{
-        request, directory, data, *training, sites, model->layout().parameter_count(), budget};
+    const RunFacts facts{request,
+                         directory,
+                         data,
+                         *training,
+                         sites,
+                         model->layout().parameter_count(),
+                         model->layout().trained_count(),
+                         budget};
     for (const std::string& line : run_summary(facts)) say(line);
     if (!is_locked) {
       say("note    the file system of this directory cannot lock: see that no other job uses it");
@@ -246,6 +236,8 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
       say(line);
     }
     for (const std::string& line : mixing->lines) say(line);
+    const std::string thawed = thawed_note(start, model->layout());
+    if (!thawed.empty()) say(thawed);
     std::vector<std::string> warnings = ranks::placement_warnings(sites);
     warnings.push_back(ranks::mixture_warning(sites));
     for (const std::string& warning : warnings) {
@@ -315,6 +307,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
                                  .tokenizer_kind = prepared.sources.front().tokenizer_kind,
                                  .tokenizer_blob = prepared.sources.front().tokenizer_blob,
                                  .program_version = std::string(version()),
+                                 .freeze = s.freeze.text(),
                                  .lattice = embedding.lattice};
     checkpoints.emplace(
         train::CheckpointOptions{

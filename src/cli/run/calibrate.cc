@@ -42,6 +42,7 @@ void LiveLine::clear() {
 }
 
 std::vector<compress::MatrixStatistics> calibrate(const LoadedModel& loaded,
+                                                  const model::Model& model,
                                                   const std::string& text, std::uint64_t sequences,
                                                   int threads, LiveLine& line) {
   const data::DataPart part = loaded.load_part(text, threads);
@@ -50,9 +51,9 @@ std::vector<compress::MatrixStatistics> calibrate(const LoadedModel& loaded,
     put(stdout, fmt::format("note        {}: {}\n", text,
                             data::lost_text(part.lost_bytes, part.source_bytes)));
   }
-  warn_of_short_text(part.tokens, sequences, loaded.model.layout(), text);
+  warn_of_short_text(part.tokens, sequences, model.layout(), text);
   return compress::measure_sensitivity(
-      loaded.model, loaded.parameters.data(), part.tokens, sequences, threads,
+      model, loaded.parameters.data(), part.tokens, sequences, threads,
       [&](double share) { line.show(fmt::format("calibrating {:.0f} %", 100 * share)); });
 }
 

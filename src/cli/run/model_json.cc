@@ -12,6 +12,8 @@ std::string to_json(const model::ModelConfig& config) {
   const auto write = [&](const char* name, const auto& value) { fields[name] = value; };
   model::for_each_size(write, config);
   model::for_each_part(write, config);
+  model::for_each_lora_number(write, config);
+  fields["lora_targets"] = config.lora.targets.bits;
   return fields.dump();
 }
 
@@ -22,6 +24,8 @@ model::ModelConfig model_from_json(const std::string& text) {
   const auto read = [&](const char* name, auto& value) { fields.at(name).get_to(value); };
   model::for_each_size(read, config);
   model::for_each_part(read, config);
+  model::for_each_lora_number(read, config);
+  read("lora_targets", config.lora.targets.bits);
   return config;
 }
 

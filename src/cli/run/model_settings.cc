@@ -6,6 +6,7 @@
 #include "cllm/cli/run/settings.h"
 #include "cllm/model/config_fields.h"
 #include "cllm/model/families.h"
+#include "cllm/model/layout.h"
 
 namespace cllm::cli {
 namespace {
@@ -93,6 +94,18 @@ void declare_part_options(CLI::App& app, TrainSettings& s) {
        "matrices that end a layer's branches start small, or from zero");
 }
 
+void declare_freeze_options(CLI::App& app, TrainSettings& s) {
+  const Format<model::Freeze> words = {
+      .values = "WORDS",
+      .read = [](const std::string& text) { return model::Freeze(text); },
+      .write = [](const model::Freeze& freeze) { return freeze.text(); }};
+  add_option(
+      app, "--freeze", s.freeze, words,
+      "leave these as they are: embeddings, layers:A-B, attention, mlp, norms, biases, head, "
+      "with commas between them, or none [none]")
+      ->group("Training");
+}
+
 void resolve_model(const CLI::App& app, const std::optional<model::ModelConfig>& base,
                    TrainSettings& s) {
   const auto given = [&](const std::string& option) { return is_given(app, option.c_str()); };
@@ -114,9 +127,11 @@ void resolve_model(const CLI::App& app, const std::optional<model::ModelConfig>&
   if (s.shape.is_factorised() && !given("--tied")) s.shape.parts.tied = true;
   s.shape.family = usual.family;
   s.family = usual.family;
+  resolve_lora(app, s);
   model::ModelConfig checked = s.shape;
   checked.vocabulary = 1;  // is known once the data is
   model::validate(checked);
+  model::Layout(checked, s.freeze);
   s.shape = model::with_usual_sizes(s.shape);
 }
 

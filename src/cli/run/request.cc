@@ -12,6 +12,7 @@
 #include "cllm/cli/retired_options.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/io/run_directory.h"
+#include "cllm/model/merge.h"
 #include "cllm/ranks/agreement.h"
 
 namespace cllm::cli {
@@ -92,10 +93,15 @@ void read_request(const Arguments& command_line, ProcessGroup& process_group, Re
   if (!request.start.checkpoint.empty()) {
     Arguments stored =
         stored_arguments(request.start.config, request.start.checkpoint, request.app);
-    if (!request.start.resumes()) stored = inherited(stored);
+    if (!request.start.resumes()) {
+      s.fine_tunes = true;
+      stored = inherited(stored);
+    }
     const auto is_optimizer = [](const std::string& argument) {
       return argument.starts_with("--optimizer=");
     };
+    // Adapters have the one that is usual with them.
+    if (s.fine_tunes && s.lora_rank > 0) std::erase_if(stored, is_optimizer);
     if (std::ranges::none_of(stored, is_optimizer)) {
       stored.push_back(fmt::format("--optimizer={}", kFirstOptimizer));
     }
@@ -112,10 +118,14 @@ void read_request(const Arguments& command_line, ProcessGroup& process_group, Re
     };
     const auto stored_preset = std::ranges::find_if(stored, is_preset);
     if (stored_preset == stored.end() || *stored_preset == "--preset=" + s.preset) {
-      base = request.start.model;
+      base = model::without_adapters(request.start.model);
     }
   }
   resolve(request.app, s, base);
+  if (s.lora_rank > 0 && request.start.kind == StartingPoint::Kind::kNew) {
+    fail("--lora-rank {}: adapters are for a model that is trained; give one with --init-from",
+         s.lora_rank);
+  }
 }
 
 fs::path directory_of_run(Request& request, bool& is_new) {

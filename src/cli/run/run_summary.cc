@@ -112,12 +112,17 @@ std::vector<std::string> sharing_notes(const TrainSettings& s,
 }
 
 std::vector<std::string> run_summary(const RunFacts& facts) {
+  const auto count = [](std::uint64_t n) { return count_text(static_cast<double>(n)); };
   const TrainSettings& s = facts.request.settings;
   std::vector<std::string> lines = {
       fmt::format("cllm-dist {}: {} steps into {}", version(), s.steps, facts.directory.string()),
       fmt::format("model   {}: {}; {} parameters", s.preset, model::shape_text(s.shape),
-                  count_text(static_cast<double>(facts.parameters))),
+                  count(facts.parameters)),
   };
+  if (facts.trained < facts.parameters) {
+    lines.push_back(fmt::format("frozen  {}; trains {} of {} parameters", s.freeze.text(),
+                                count(facts.trained), count(facts.parameters)));
+  }
   for (const std::string& line : data_lines(facts)) lines.push_back(line);
   for (const std::string& line : reading_lines(facts.data, facts.training, reading_of(s))) {
     lines.push_back(line);
@@ -126,6 +131,12 @@ std::vector<std::string> run_summary(const RunFacts& facts) {
                               s.shape.context, s.micro_batch, last_micro_batch_text(s),
                               epochs_text(facts)));
   lines.push_back(fmt::format("memory  {}", facts.budget));
+  if (s.fine_tunes) {
+    lines.push_back(fmt::format(
+        "tuning  {} with a learning rate of up to {:.3g}{} and {} steps of warm-up",
+        s.optimizer.name, s.learning_rate,
+        is_given(facts.request.app, "--lr") ? "" : ", usual where a model is trained", s.warmup));
+  }
   const char* label = "hosts   ";
   for (const std::string& line : ranks::site_table(facts.sites)) {
     lines.push_back(std::exchange(label, "        ") + line);

@@ -251,6 +251,8 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
            "weight decay of matrices; biases and norms have none")
       ->capture_default_str();
   declare_optimizer_options(app, s);
+  declare_freeze_options(app, s);
+  declare_lora_options(app, s);
   training("--beta1", s.optimizer.beta1, "how slowly AdamW's mean of gradients changes")
       ->capture_default_str();
   training("--beta2", s.optimizer.beta2, "how slowly its mean of squared gradients changes")
@@ -318,7 +320,9 @@ namespace {
 
 /// Puts in what derives from the number of steps.
 void resolve_steps(const CLI::App& app, TrainSettings& s) {
-  if (!is_given(app, "--warmup")) s.warmup = std::min<std::uint64_t>(100, s.steps / 10);
+  if (!is_given(app, "--warmup")) {
+    s.warmup = std::min<std::uint64_t>(100, s.fine_tunes ? s.steps * 3 / 100 : s.steps / 10);
+  }
   if (!is_given(app, "--eval-every")) s.evaluate_every = std::max<std::uint64_t>(1, s.steps / 10);
   train::validate(trainer_options(s, s.threads).schedule);
   if (s.trace.last > s.steps) {
@@ -407,15 +411,18 @@ train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
           .trace_events = s.trace.last == 0 ? 0 : kTraceEvents};
 }
 
-std::string config_toml(const CLI::App& app) {
+std::string config_toml(const CLI::App& app, bool fine_tunes) {
   // What follows from other options is to follow from them again when one of those is changed.
   std::vector<std::string> derived = {"micro-batch",      "token-block",    "min-lr",
                                       "warmup",           "eval-every",     "embedding-init",
-                                      "embedding-sample", "embedding-rate", "width-scaling"};
+                                      "embedding-sample", "embedding-rate", "width-scaling",
+                                      "freeze",           "lora-alpha"};
   for (const std::string& option : model_options()) {
     if (option != "--preset") derived.push_back(option.substr(2));
   }
   if (app.count("--epochs") > 0) derived.emplace_back("steps");
+  // That of fine-tuning, which a run that goes on would not know of.
+  if (fine_tunes) std::erase(derived, "warmup");
   std::erase_if(derived, [&](const std::string& name) { return app.count("--" + name) > 0; });
   std::vector<std::string> omitted = {"help",      "version",  "config",   "out",  "resume",
                                       "init-from", "max-time", "watchdog", "trace"};

@@ -18,6 +18,8 @@
 #include "cllm/io/checkpoint.h"
 #include "cllm/io/formats/model_file.h"
 #include "cllm/io/run_directory.h"
+#include "cllm/model/merge.h"
+#include "cllm/train/progress.h"
 
 namespace cllm::cli {
 
@@ -87,6 +89,7 @@ StartingPoint starting_point_at(StartingPoint::Kind kind, const fs::path& path) 
   }
   start.config = std::move(run.config);
   start.model = run.model;
+  start.freeze = run.freeze;
   const auto state = nlohmann::json::parse(run.state, nullptr, false);
   if (state.is_object()) start.state = state.dump();
   return start;
@@ -160,6 +163,7 @@ std::string to_json(const StartingPoint& start) {
                         {"config", start.config},
                         {"state", start.state},
                         {"model", to_json(start.model)},
+                        {"freeze", start.freeze},
                         {"why", start.why},
                         {"notes", start.notes}}
       .dump();
@@ -172,6 +176,7 @@ StartingPoint starting_point_from_json(const std::string& text) {
           .config = object.at("config"),
           .state = object.at("state"),
           .model = model_from_json(object.at("model")),
+          .freeze = object.at("freeze"),
           .why = object.at("why"),
           .notes = object.at("notes")};
 }
@@ -283,7 +288,11 @@ void check_agrees(const StartingPoint& start, const TrainSettings& s,
         "--data a token file of its tokens, that names no tokenizer either",
         start.checkpoint, head.tokenizer_note);
   }
-  if (run.model != s.shape) {
+  // Of --init-from, adapters become a part of the matrices.
+  const bool is_same = start.resumes()
+                           ? run.model == s.shape
+                           : model::without_adapters(run.model) == model::without_adapters(s.shape);
+  if (!is_same) {
     fail("{} holds a model of {}, but the options ask for {}; leave out the options that differ",
          start.checkpoint, model::shape_text(run.model), model::shape_text(s.shape));
   }
@@ -310,6 +319,20 @@ void check_agrees(const StartingPoint& start, const TrainSettings& s,
         "it out, or begin a new run from its weights with --init-from",
         start.checkpoint, run.seed, s.seed);
   }
+}
+
+std::string thawed_note(const StartingPoint& start, const model::Layout& layout) {
+  if (!start.resumes()) return {};
+  const model::Layout before(start.model, model::Freeze(start.freeze));
+  std::size_t thawed = 0;
+  for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
+    if (layout[i].is_trained && !before[i].is_trained) thawed += layout[i].size();
+  }
+  if (thawed == 0) return {};
+  return fmt::format(
+      "note    {} parameters were frozen until now: what the optimizer keeps of them starts at "
+      "zero",
+      train::count_text(static_cast<double>(thawed)));
 }
 
 std::vector<std::string> changes_since(const StartingPoint& start, const std::string& config,

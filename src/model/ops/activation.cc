@@ -27,7 +27,7 @@ void Activation::forward(const Context& context, const Rows& rows) const {
 void Activation::backward(const Context& context, const Rows& rows) const {
   const kernels::Kernels& k = context.kernels;
   const View x = context[b_.x], dy = context[b_.dy], dx = context[b_.dx];
-  float* const sum = begin_vector_sum(context, bias_, rows);
+  float* const sum = begin_bias_sum(context, bias_, rows);
   for_chunks(rows, [&](std::size_t first, std::size_t count) {
     const float* const in = x.row(first);
     const float* const dout = dy.row(first);

@@ -42,6 +42,7 @@ void give_product(const Context& context, Activity activity, ConstView dy, Const
 
 void Linear::forward(const Context& context, const Rows& rows) const {
   multiply(context, b_.x, weight_, b_.y, rows);
+  for (const Adapter& adapter : adapters_) adapter.forward(context, rows);
   if (!bias_) return;
   const View y = context[b_.y].from(rows.first);
   context.kernels.add_bias(context.parameter(*bias_), y.data, rows.count, y.columns);
@@ -49,9 +50,10 @@ void Linear::forward(const Context& context, const Rows& rows) const {
 
 void Linear::backward(const Context& context, const Rows& rows) const {
   multiply_back(context, b_.dy, weight_, b_.dx, rows);
-  if (!bias_) return;
+  for (const Adapter& adapter : adapters_) adapter.backward(context, rows);
+  float* const sum = begin_bias_sum(context, bias_, rows);
+  if (sum == nullptr) return;
   const View dy = context[b_.dy];
-  float* const sum = begin_vector_sum(context, *bias_, rows);
   for_chunks(rows, [&](std::size_t first, std::size_t count) {
     context.kernels.add_column_sums(dy.row(first), sum, count, dy.columns);
   });
@@ -66,6 +68,13 @@ void Linear::give_weights(const Context& context, GradientSink& sink) const {
   const View dy = context[b_.dy], x = context[b_.x];
   give_product(context, Activity::kMatrix, {dy.data, dy.columns, dy.stride},
                {x.data, x.columns, x.stride}, context.rows(), weight_, 0, sink);
+  for (const Adapter& adapter : adapters_) adapter.give_weights(context, sink);
+}
+
+std::vector<MatrixInput> Linear::matrices() const {
+  std::vector<MatrixInput> matrices = {{weight_, b_.x}};
+  for (const Adapter& adapter : adapters_) adapter.add_matrices(matrices);
+  return matrices;
 }
 
 }  // namespace cllm::model

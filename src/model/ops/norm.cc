@@ -49,7 +49,7 @@ void Norm::layer_backward(const Context& context, const Rows& rows) const {
   const View mean = context[*b_.mean], rstd = context[b_.rstd];
   float* const dgain = begin_vector_sum(context, *t_.norm.gain, rows);
   float* const dshift = begin_vector_sum(context, *t_.norm.shift, rows);
-  float* const dbias = begin_vector_sum(context, t_.branch_bias, rows);
+  float* const dbias = begin_bias_sum(context, t_.branch_bias, rows);
   for_chunks(rows, [&](std::size_t first, std::size_t count) {
     const std::size_t size = count * dsum.columns;
     if (b_.dnext) {
@@ -69,7 +69,7 @@ void Norm::rms_backward(const Context& context, const Rows& rows) const {
   const View sum = context[b_.sum], dy = context[b_.dy], dsum = context[b_.dsum];
   const View rstd = context[b_.rstd];
   float* const dgain = begin_vector_sum(context, t_.norm.gain, rows);
-  float* const dbias = begin_vector_sum(context, t_.branch_bias, rows);
+  float* const dbias = begin_bias_sum(context, t_.branch_bias, rows);
   for_chunks(rows, [&](std::size_t first, std::size_t count) {
     k.rmsnorm_backward(dy.row(first), dy.stride, sum.row(first), sum.stride, rstd.row(first),
                        context.parameter_or_null(t_.norm.gain),

@@ -12,4 +12,9 @@ float* begin_vector_sum(const Context& context, const std::optional<std::size_t>
   return sum;
 }
 
+float* begin_bias_sum(const Context& context, const std::optional<std::size_t>& bias,
+                      const Rows& rows) {
+  return bias && context.trains(*bias) ? begin_vector_sum(context, bias, rows) : nullptr;
+}
+
 }  // namespace cllm::model

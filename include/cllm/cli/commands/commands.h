@@ -97,6 +97,7 @@ struct ExportSettings {
   std::string calibrate;  ///< text that quantised weights are fitted to; empty: plain rounding
   std::uint64_t sequences = 256;
   int threads = 0;
+  bool merge = false;
 };
 
 struct BenchSettings {

@@ -25,6 +25,7 @@ struct RunFacts {
   const TrainingData& training;
   const std::vector<ranks::Site>& sites;
   std::uint64_t parameters;  ///< of the model
+  std::uint64_t trained;     ///< those of them that aren't frozen
   std::string budget;        ///< of memory
 };
 

@@ -12,6 +12,7 @@
 #include "cllm/data/mixture.h"
 #include "cllm/data/tokenizer.h"
 #include "cllm/model/config.h"
+#include "cllm/model/freeze.h"
 #include "cllm/ranks/heartbeat.h"
 #include "cllm/ranks/process_group.h"
 #include "cllm/train/replicas.h"
@@ -74,6 +75,10 @@ struct TrainSettings {
   std::optional<train::Decay> decay;
   double decay_part = train::Schedule().decay_part;
   train::OptimizerOptions optimizer = {.name = ""};
+  model::Freeze freeze;
+  std::size_t lora_rank = 0;  ///< 0: no adapters
+  double lora_alpha = 0;      ///< 0: from the rank
+  std::string lora_targets;   ///< empty: all
 
   int threads = 0;              ///< 0: the processors of this rank
   int team = 0;                 ///< 0: what ends soonest
@@ -92,7 +97,8 @@ struct TrainSettings {
   bool saves_in_background = true;  ///< else training waits
   bool stop_when_saving_fails = false;
   std::string resume;
-  std::string initial;                                        ///< --init-from
+  std::string initial;      ///< --init-from
+  bool fine_tunes = false;  ///< a new run begins with the weights of a model that is trained
   double max_time = std::numeric_limits<double>::infinity();  ///< seconds
   ranks::Patience watchdog;
 
@@ -112,6 +118,16 @@ void declare_machine_options(CLI::App& app, TrainSettings& settings);
 
 /// The part of them that says how the learning rate goes.
 void declare_schedule_options(CLI::App& app, TrainSettings& settings);
+
+/// The part of them that says which tensors are trained.
+void declare_freeze_options(CLI::App& app, TrainSettings& settings);
+
+/// The part of them that says which adapters there are.
+void declare_lora_options(CLI::App& app, TrainSettings& settings);
+
+/// Puts the adapters into the model, whose parts are known, and freezes all else. Throws Error,
+/// naming the option.
+void resolve_lora(const CLI::App& app, TrainSettings& settings);
 
 /// The part of them that says which optimizer takes the steps.
 void declare_optimizer_options(CLI::App& app, TrainSettings& settings);
@@ -150,8 +166,8 @@ void resolve_epochs(const CLI::App& app, TrainSettings& settings, std::uint64_t 
 train::TrainerOptions trainer_options(const TrainSettings& settings, int threads);
 
 /// The settings as TOML that --config reads, with what was derived as comments; without what
-/// belongs to this start of the run alone.
-std::string config_toml(const CLI::App& app);
+/// belongs to this start of the run alone. `fine_tunes`: see TrainSettings.
+std::string config_toml(const CLI::App& app, bool fine_tunes = false);
 
 /// How --windows and --loss-on are written.
 Format<bool> windows_format();

@@ -8,6 +8,7 @@
 #include "cllm/cli/run/settings.h"
 #include "cllm/data/dataset.h"
 #include "cllm/model/config.h"
+#include "cllm/model/layout.h"
 #include "cllm/ranks/placement.h"
 
 namespace cllm::cli {
@@ -21,6 +22,7 @@ struct StartingPoint {
   std::string config;              ///< the checkpoint's
   std::string state = "{}";        ///< the checkpoint's, as a JSON object; empty for a new run
   model::ModelConfig model;        ///< the checkpoint's
+  std::string freeze;              ///< the checkpoint's: io::RunState
   std::string why;                 ///< this one: "the newest of 3"; empty where it was named
   std::vector<std::string> notes;  ///< on others that were passed over
 
@@ -71,6 +73,10 @@ void check_embedding_start(const StartingPoint& start, const TrainSettings& sett
 /// has both values.
 void check_agrees(const StartingPoint& start, const TrainSettings& settings,
                   const data::PreparedData& data);
+
+/// A line on tensors of a model of `layout` that the run which is resumed didn't train; empty where
+/// there is none.
+std::string thawed_note(const StartingPoint& start, const model::Layout& layout);
 
 /// A line for each thing that is not as it was when the checkpoint was written: options, data,
 /// ranks and threads. `config` is that of the run that goes on.

@@ -1,7 +1,10 @@
 #pragma once
 
 #include <optional>
+#include <utility>
+#include <vector>
 
+#include "cllm/model/ops/adapter.h"
 #include "cllm/model/ops/part.h"
 
 namespace cllm::model {
@@ -16,26 +19,32 @@ void multiply_back(const Context& context, Buffer y, std::size_t weight, Buffer 
 void give_product(const Context& context, Activity activity, ConstView dy, ConstView x,
                   std::size_t count, std::size_t weight, std::size_t pass, GradientSink& sink);
 
-/// y = x · weightᵀ + bias. Where the part that follows adds the bias, this one has none.
+/// y = x · weightᵀ + bias, and what adapters add. Where the part that follows adds the bias, this
+/// one has none.
 class Linear final : public Part {
  public:
   struct Buffers {
     Buffer x, y;
     Buffer dy, dx;
   };
-  Linear(std::size_t weight, std::optional<std::size_t> bias, const Buffers& buffers)
-      : weight_(weight), bias_(bias), b_(buffers) {}
+  Linear(std::size_t weight, std::optional<std::size_t> bias, const Buffers& buffers,
+         std::vector<Adapter> adapters = {})
+      : weight_(weight), bias_(bias), b_(buffers), adapters_(std::move(adapters)) {}
+
+  /// That of an adapter is computed of what `backward` makes.
+  bool completes_gradients() const override { return !adapters_.empty(); }
 
   void forward(const Context& context, const Rows& rows) const override;
   void backward(const Context& context, const Rows& rows) const override;
   std::vector<std::size_t> vectors() const override;
-  std::vector<MatrixInput> matrices() const override { return {{weight_, b_.x}}; }
+  std::vector<MatrixInput> matrices() const override;
   void give_weights(const Context& context, GradientSink& sink) const override;
 
  private:
   std::size_t weight_;
   std::optional<std::size_t> bias_;
   Buffers b_;
+  std::vector<Adapter> adapters_;
 };
 
 }  // namespace cllm::model

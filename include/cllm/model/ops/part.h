@@ -28,6 +28,7 @@ struct Context {
   const Member& member;
 
   const float* parameter(std::size_t tensor) const { return parameters + layout[tensor].offset; }
+  bool trains(std::size_t tensor) const { return layout[tensor].is_trained; }
   /// Null where there is no such tensor.
   const float* parameter_or_null(const std::optional<std::size_t>& tensor) const {
     return tensor ? parameter(*tensor) : nullptr;
@@ -89,7 +90,7 @@ class Part {
   /// From the gradient by its outputs to that by its inputs; leaves the gradients of `vectors`,
   /// summed over the rows, in the workspace's sums of the block.
   virtual void backward(const Context& context, const Rows& rows) const = 0;
-  /// Tensors that are vectors, such as biases.
+  /// Tensors that are vectors, such as biases; trained or not.
   virtual std::vector<std::size_t> vectors() const { return {}; }
   virtual std::vector<MatrixInput> matrices() const { return {}; }
   /// This member's tiles of the gradients of its matrices, once all rows are through `backward`.
@@ -108,7 +109,11 @@ void for_chunks(const Rows& rows, const Work& work) {
 }
 
 /// The block's sum for a vector's gradient, which begins at 0; null where there is no such vector.
+/// Of one that isn't trained too: kernels of norms compute it in any case.
 float* begin_vector_sum(const Context& context, const std::optional<std::size_t>& tensor,
                         const Rows& rows);
+/// The same for a bias; null also where it isn't trained.
+float* begin_bias_sum(const Context& context, const std::optional<std::size_t>& bias,
+                      const Rows& rows);
 
 }  // namespace cllm::model

@@ -40,8 +40,7 @@ void fill_zero(float* x, std::size_t n) {
 
 [[gnu::flatten]] void causal_probabilities(float* scores, const float* log_sum_exp, float scale,
                                            std::size_t visible, const std::uint32_t* begins,
-                                           std::size_t rows, std::size_t columns,
-                                           std::size_t ld) {
+                                           std::size_t rows, std::size_t columns, std::size_t ld) {
   for (std::size_t row = 0; row < rows; ++row) {
     const std::size_t begin = begins == nullptr ? 0 : begins[row];
     float* x = scores + row * ld + begin;

@@ -202,11 +202,13 @@ void add_attention() {
   static Array work(kRows * kKeys), row_values(kRows);
   add_elementwise("causal_softmax", kRows * kKeys, 2, [](const Kernels& k) {
     std::ranges::copy(scores, work.begin());
-    k.causal_softmax(work.data(), row_values.data(), 0.125f, kVisible, nullptr, kRows, kKeys, kKeys);
+    k.causal_softmax(work.data(), row_values.data(), 0.125f, kVisible, nullptr, kRows, kKeys,
+                     kKeys);
   });
   add_elementwise("causal_probabilities", kRows * kKeys, 2, [](const Kernels& k) {
     std::ranges::copy(scores, work.begin());
-    k.causal_probabilities(work.data(), sums.data(), 0.125f, kVisible, nullptr, kRows, kKeys, kKeys);
+    k.causal_probabilities(work.data(), sums.data(), 0.125f, kVisible, nullptr, kRows, kKeys,
+                           kKeys);
   });
   add_elementwise("softmax_backward", kRows * kKeys, 3, [](const Kernels& k) {
     std::ranges::copy(scores, work.begin());

@@ -153,8 +153,9 @@ struct Kernels {
                  std::size_t size);
 
   // --- Attention: a block of R queries against keys 0..columns-1
-  // Query i of the block sees keys from begins[i] on, before key visible + i; the others are masked.
-  // begins (R), each below what follows it, or nullptr for 0: where a query's document begins.
+  // Query i of the block sees keys from begins[i] on, before key visible + i; the others are
+  // masked. begins (R), each below what follows it, or nullptr for 0: where a query's document
+  // begins.
   /// scores (R, columns), stride ld, in place: row i, with n = min(columns, visible + i) and
   /// b = begins[i], becomes p = softmax(scale * scores[b..n)), with zeros before b and up to
   /// `columns`;
@@ -166,8 +167,8 @@ struct Kernels {
                          std::size_t ld);
   /// The same probabilities again, from scores and the log_sum_exp that causal_softmax gave.
   void (*causal_probabilities)(float* scores, const float* log_sum_exp, float scale,
-                               std::size_t visible, const std::uint32_t* begins,
-                               std::size_t rows, std::size_t columns, std::size_t ld);
+                               std::size_t visible, const std::uint32_t* begins, std::size_t rows,
+                               std::size_t columns, std::size_t ld);
   /// In place in dp (R, columns): ds = scale * p * (dp - delta[i]). p and dp have stride ld.
   void (*softmax_backward)(const float* p, float* dp, const float* delta, float scale,
                            std::size_t rows, std::size_t columns, std::size_t ld);

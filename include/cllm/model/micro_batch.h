@@ -10,7 +10,7 @@ namespace cllm::model {
 
 /// Sequences that go through forward and backward together. Views; the tokens live elsewhere.
 struct MicroBatch {
-  const std::uint32_t* inputs;   ///< (sequences, positions)
+  const std::uint32_t* inputs;  ///< (sequences, positions)
   /// (sequences, positions): the token that follows each input, or kernels::kNoTarget.
   const std::uint32_t* targets;
   std::size_t sequences;

@@ -46,6 +46,11 @@ const Products& usual() {
   return *std::ranges::find_if(kAll, [](const Products& each) { return each.runs_here(); });
 }
 
+float* workspace_of_thread() {
+  thread_local AlignedBuffer<float> workspace(kProductWorkspace);
+  return workspace.data();
+}
+
 }  // namespace
 
 std::span<const Products> all_products() { return kAll; }
@@ -77,9 +82,10 @@ double register_peak() {
   return static_cast<double>(operations) / clock.elapsed();
 }
 
+void prepare_products() { workspace_of_thread(); }
+
 void multiply(const Products& by, const Product& product) {
-  thread_local AlignedBuffer<float> workspace(kProductWorkspace);
-  by.multiply(product, workspace.data());
+  by.multiply(product, workspace_of_thread());
 }
 
 void sgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::size_t n,

@@ -8,6 +8,7 @@
 #include "cllm/base/error.h"
 #include "cllm/base/fail_point.h"
 #include "cllm/base/stopwatch.h"
+#include "cllm/kernels/products.h"
 
 namespace cllm::train {
 namespace {
@@ -103,8 +104,9 @@ Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
   // Each thread makes its own, so that its memory lies near the processor it runs on.
   pool_.run([&](int thread, Recorder&) {
     const auto i = static_cast<std::size_t>(thread);
-    if (i >= places.size()) return;
     try {
+      kernels::prepare_products();
+      if (i >= places.size()) return;
       const auto [team, index] = places[i];
       seats_[i] = std::make_unique<Seat>(Seat{
           team, index,

@@ -77,6 +77,10 @@ std::string products_text();
 /// thread, in a burst of some milliseconds: what no product exceeds.
 double register_peak();
 
+/// Allocates what this thread's products work in, 1.3 MB; else the first of them does. Throws
+/// std::bad_alloc.
+void prepare_products();
+
 /// The product by `by`, on the calling thread alone; may be called from several threads at once. A
 /// thread's first one allocates what its later ones work in. Throws std::bad_alloc, and Error where
 /// OpenBLAS can't count a size.

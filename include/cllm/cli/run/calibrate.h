@@ -22,8 +22,8 @@ class LiveLine {
 };
 
 /// What errors of the matrices of `model`, which has the parameters of `loaded`, cost on `text`, a
-/// text or token file: compress's measure_sensitivity on `sequences` evenly spaced windows (0: all),
-/// after saying what was read, and warning where it is little. Throws Error, naming the file.
+/// text or token file: compress's measure_sensitivity on `sequences` evenly spaced windows (0:
+/// all), after saying what was read, and warning where it is little. Throws Error, naming the file.
 std::vector<compress::MatrixStatistics> calibrate(const LoadedModel& loaded,
                                                   const model::Model& model,
                                                   const std::string& text, std::uint64_t sequences,

@@ -145,8 +145,10 @@ void Layout::add_adapters(std::size_t l, const LayerTensors& t) {
 }
 
 std::span<const AdapterTensors> Layout::adapters_of(std::size_t matrix) const {
-  const auto some = std::ranges::equal_range(adapters_, matrix, {}, &AdapterTensors::matrix);
-  return {some.begin(), some.end()};
+  // By bounds, because clang 14 can't read libstdc++'s equal ranges.
+  const auto first = std::ranges::lower_bound(adapters_, matrix, {}, &AdapterTensors::matrix);
+  const auto end = std::ranges::upper_bound(adapters_, matrix, {}, &AdapterTensors::matrix);
+  return {first, end};
 }
 
 std::size_t Layout::add(std::string name, std::size_t rows, std::size_t columns, Role role,

@@ -50,8 +50,8 @@ void begin_start_limit(int, char**, char**) {
 }
 
 /// What stands here is called before any library begins.
-[[gnu::section(".preinit_array"), gnu::used]] void (*const first)(int, char**,
-                                                                  char**) = begin_start_limit;
+[[gnu::section(".preinit_array"), gnu::used]] void (*const before_all)(int, char**,
+                                                                       char**) = begin_start_limit;
 
 }  // namespace
 

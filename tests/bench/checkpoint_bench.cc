@@ -17,6 +17,7 @@
 #include "cllm/base/random.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/io/checkpoint.h"
+#include "cllm/model/families.h"
 
 namespace cllm::io {
 namespace {

@@ -51,7 +51,7 @@ std::vector<Order> orders_of(std::span<const std::uint64_t> counts) {
   }
   return {{"shuffled", shuffled},
           {"ids", ids},
-          {"frequency", data::frequency_ranks(counts)},
+          {"frequency", corpus::frequency_ranks(counts)},
           {"ulam", corpus::ulam_rows(counts)}};
 }
 

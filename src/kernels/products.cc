@@ -9,6 +9,7 @@
 #include "cllm/base/error.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/kernels/blas.h"
+#include "cllm/kernels/products.h"
 
 namespace cllm::kernels {
 namespace {

@@ -1,6 +1,9 @@
 #pragma once
 
-#include "cllm/kernels/products.h"
+#include <cstddef>
+#include <cstdint>
+
+#include "cllm/kernels/product.h"
 
 /// How the implementations of products_body.h are handed over. Those for AVX2 and AVX-512 are
 /// themselves such code: call them where the processor has it.

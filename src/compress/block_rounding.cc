@@ -7,6 +7,7 @@
 #include <limits>
 #include <vector>
 
+#include "cllm/base/error.h"
 #include "cllm/base/parallel.h"
 #include "cllm/kernels/products.h"
 #include "cllm/lattice/cholesky.h"
@@ -178,8 +179,13 @@ void round_to_blocks(io::ElementType type, const model::Layout& layout,
     if (!is_rounded(type, layout, i)) continue;
     const model::Tensor& tensor = layout[i];
     if (progress) progress("rounding " + tensor.name);
-    round_to_blocks(type, statistics[i].covariance.span(), tensor.columns, threads,
-                    parameters.subspan(tensor.offset, tensor.size()));
+    try {
+      round_to_blocks(type, statistics[i].covariance.span(), tensor.columns, threads,
+                      parameters.subspan(tensor.offset, tensor.size()));
+    } catch (const Error& error) {
+      fail("{} can't be fitted ({}); give --calibrate a text like what the model was trained on",
+           tensor.name, error.what());
+    }
   }
 }
 

@@ -150,6 +150,14 @@ std::vector<MatrixStatistics> statistics_of(const model::Layout& layout, Sums su
 
 }  // namespace
 
+std::uint64_t statistics_bytes(const model::Layout& layout) {
+  std::uint64_t bytes = 0;
+  for (const model::Tensor& tensor : layout.tensors()) {
+    if (tensor.is_matrix()) bytes += sizeof(double) * tensor.columns * tensor.columns;
+  }
+  return bytes;
+}
+
 std::vector<MatrixStatistics> measure_sensitivity(const model::Model& model,
                                                   const float* parameters, data::TokenView tokens,
                                                   std::uint64_t sequences, int threads,

@@ -42,13 +42,8 @@ struct Matrix {
 }  // namespace
 
 std::uint64_t compress_bytes(const model::Layout& layout) {
-  // A covariance in double; and of a lattice that and the feedback, in float.
-  constexpr std::uint64_t kBytes = sizeof(double) + 2 * sizeof(float);
-  std::uint64_t bytes = 0;
-  for (const model::Tensor& tensor : layout.tensors()) {
-    if (tensor.is_matrix()) bytes += kBytes * tensor.columns * tensor.columns;
-  }
-  return bytes;
+  // A covariance in double; and of a lattice that and the feedback, in float: as much again.
+  return 2 * statistics_bytes(layout);
 }
 
 CompressedParameters compress(const model::Layout& layout, std::span<const float> parameters,

@@ -82,6 +82,9 @@ TEST_F(InteropTest, QuantisedWeightsAreFittedToAText) {
   expect_one_sentence(program({"export", "--checkpoint", "run", "--format", "gguf", "--out", "f32",
                                "--calibrate", "text.txt"}),
                       "--calibrate: type f32");
+  expect_one_sentence(program({"export", "--checkpoint", "run", "--type", "q4_0", "--out", "hf",
+                               "--calibrate", "text.txt"}),
+                      "--calibrate: hf has no types");
 }
 
 TEST_F(InteropTest, RefusalsAreOneSentence) {

@@ -8,6 +8,7 @@
 
 #include "cllm/base/random.h"
 #include "cllm/kernels/kernels.h"
+#include "support/error_of.h"
 #include "support/example.h"
 
 namespace cllm::compress {
@@ -133,6 +134,20 @@ TEST(RoundingOfModels, TakesTheMatricesThatAFileWouldRound) {
     const bool stays = !tensor.is_matrix() || tensor.name == "wpe.weight" || tensor.columns == 40;
     EXPECT_EQ(is_same, stays) << tensor.name;
   }
+}
+
+TEST(RoundingOfModels, NamesTheMatrixWhoseStatisticsAreNotFinite) {
+  const model::Layout layout(
+      {.layers = 1, .heads = 2, .channels = 32, .context = 16, .vocabulary = 64});
+  std::vector<MatrixStatistics> statistics;
+  for (const model::Tensor& tensor : layout.tensors()) {
+    statistics.push_back({AlignedBuffer<double>(tensor.columns * tensor.columns), {}});
+    statistics.back().covariance.fill(std::nan(""));
+  }
+  std::vector<float> parameters(layout.flat_size());
+  EXPECT_THAT(support::error_of(
+                  [&] { round_to_blocks(ElementType::kQ4_0, layout, statistics, 1, parameters); }),
+              testing::AllOf(testing::HasSubstr("wte.weight"), testing::HasSubstr("--calibrate")));
 }
 
 }  // namespace

@@ -34,6 +34,9 @@ struct MatrixStatistics {
 /// multiplied with. Rows that the text hardly used get a share of the mean weight: what was not
 /// seen in it can be seen in another.
 
+/// What the statistics of all matrices take, all at a time.
+std::uint64_t statistics_bytes(const model::Layout& layout);
+
 /// For each tensor of the layout; empty for vectors. Takes `sequences`
 /// windows of the context, evenly spread over the text (0: all), through the model and back. The
 /// same bits for any number of threads. Tells now and then the share that is done. Throws

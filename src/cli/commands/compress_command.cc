@@ -7,7 +7,6 @@
 #include <system_error>
 
 #include "cllm/base/error.h"
-#include "cllm/base/memory.h"
 #include "cllm/base/output.h"
 #include "cllm/base/processors.h"
 #include "cllm/cli/commands/commands.h"
@@ -34,16 +33,6 @@ Format<lattice::Method> method_format() {
 Format<lattice::Spacing> spacing_format() {
   return one_of<lattice::Spacing>(
       {{"shaped", lattice::Spacing::kShaped}, {"equal", lattice::Spacing::kEqual}});
-}
-
-void require_memory(const model::Layout& layout) {
-  const auto needed = static_cast<double>(compress::compress_bytes(layout));
-  const auto free = static_cast<double>(available_memory());
-  if (needed <= free) return;
-  fail(
-      "host {}: the lattices of all matrices take {:.1f} GB and {:.1f} GB are free; use a host "
-      "with more memory",
-      host_name(), needed / 1e9, free / 1e9);
 }
 
 /// What /run/compression says.
@@ -144,7 +133,7 @@ void compress_command(const CompressSettings& settings, ranks::ProcessGroup& pro
            loaded.path.string());
     }
     const model::Layout& layout = loaded.model.layout();
-    require_memory(layout);
+    require_memory(compress::compress_bytes(layout), "the lattices of all matrices");
     require_room(settings.out,
                  static_cast<std::uint64_t>(settings.bits / 8 *
                                             static_cast<double>(layout.parameter_count())));

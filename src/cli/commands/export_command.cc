@@ -98,8 +98,9 @@ namespace {
 void fit(const ExportSettings& settings, LoadedModel& loaded, const model::ModelConfig& config) {
   const int threads = settings.threads > 0 ? settings.threads : useful_threads();
   kernels::prepare_blas(threads);
-  LiveLine line;
   const model::Model model(config, loaded.kernels);
+  require_memory(compress::statistics_bytes(model.layout()), "the statistics of all matrices");
+  LiveLine line;
   const auto statistics =
       calibrate(loaded, model, settings.calibrate, settings.sequences, threads, line);
   compress::round_to_blocks(settings.type, model.layout(), statistics, threads,
@@ -124,6 +125,10 @@ void export_command(const ExportSettings& settings, ranks::ProcessGroup& process
     if (settings.threads < 0) fail("--threads {}: give at least 1", settings.threads);
     if (!settings.calibrate.empty()) {
       require_outside(out, "--calibrate", settings.calibrate);
+      if (settings.format != ExportFormat::kGguf) {
+        fail(
+            "--calibrate: hf has no types that round weights together; leave it out, or give gguf");
+      }
       if (io::block_elements(settings.type) == 1) {
         fail(
             "--calibrate: type {} rounds each weight by itself; leave it out, or give q8_0 or q4_0",

@@ -5,7 +5,10 @@
 
 #include <algorithm>
 
+#include "cllm/base/error.h"
+#include "cllm/base/memory.h"
 #include "cllm/base/output.h"
+#include "cllm/base/processors.h"
 #include "cllm/data/dataset.h"
 
 namespace cllm::cli {
@@ -27,6 +30,13 @@ void warn_of_short_text(const data::TokenView& text, std::uint64_t sequences,
 }
 
 }  // namespace
+
+void require_memory(std::uint64_t bytes, const char* what) {
+  const auto needed = static_cast<double>(bytes), free = static_cast<double>(available_memory());
+  if (needed <= free) return;
+  fail("host {}: {} take {:.1f} GB and {:.1f} GB are free; use a host with more memory",
+       host_name(), what, needed / 1e9, free / 1e9);
+}
 
 LiveLine::LiveLine() : live_(::isatty(STDOUT_FILENO) == 1) {}
 

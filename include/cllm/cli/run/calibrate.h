@@ -21,6 +21,9 @@ class LiveLine {
   bool painted_ = false;
 };
 
+/// Throws Error unless this host has memory for `bytes` more; `what` takes them, a plural.
+void require_memory(std::uint64_t bytes, const char* what);
+
 /// What errors of the matrices of `model`, which has the parameters of `loaded`, cost on `text`, a
 /// text or token file: compress's measure_sensitivity on `sequences` evenly spaced windows (0:
 /// all), after saying what was read, and warning where it is little. Throws Error, naming the file.

@@ -48,5 +48,5 @@ export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 
 say "Testing build/$preset"
 cd "$project_root"
-# One more than there are processors, because the cluster's tests wait for Slurm most of the time.
-ctest --preset "$preset" --parallel "$(($(nproc) + 1))" "$@"
+# More than there are processors, because many tests wait: for Slurm, for deadlines, for each other.
+ctest --preset "$preset" --parallel "$(($(nproc) + 3))" "$@"

@@ -1,60 +1,89 @@
 #include "cllm/kernels/kernels.h"
 
+#include <algorithm>
 #include <cstdlib>
-#include <string_view>
+#include <string>
 
-#include "avx2.h"
 #include "cllm/base/error.h"
+#include "cllm/kernels/blas.h"
+#include "cllm/kernels/implementations.h"
+#include "tables.h"
 
 namespace cllm::kernels {
+namespace {
+
+constexpr const char* kVariable = "CLLM_KERNELS";
+
+/// One way to fill the table.
+struct Implementation {
+  const char* name;
+  bool (*runs_here)();
+  const Kernels& (*table)();
+};
+
+/// Made once, by code that runs on any processor.
+template <void (*kSet)(Kernels&)>
+const Kernels& made(const char* name) {
+  static const Kernels table = [name] {
+    Kernels kernels = reference_kernels();
+    kernels.name = name;
+    kernels.has_fixed_order = true;
+    kSet(kernels);
+#ifdef CLLM_HAS_AVX2
+    if (has_avx2()) set_sets(kernels);
+#endif
+    return kernels;
+  }();
+  return table;
+}
+
+constexpr Implementation kAll[] = {
+#ifdef CLLM_HAS_AVX2
+    {"avx512", [] { return vector_units().avx512; },
+     []() -> const Kernels& { return made<set_avx512_kernels>("avx512"); }},
+    {"avx2", has_avx2, []() -> const Kernels& { return made<set_avx2_kernels>("avx2"); }},
+#endif
+    {"portable", [] { return true; },
+     []() -> const Kernels& { return made<set_portable_kernels>("portable"); }},
+    {"reference", [] { return true; }, reference_kernels}};
+
+const Kernels& find(std::string_view name, std::string_view asked_by) {
+  const auto* const found = std::ranges::find(kAll, name, &Implementation::name);
+  if (found != std::end(kAll) && found->runs_here()) return found->table();
+  std::string names;
+  for (const Kernels* each : runnable_kernels()) {
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", each->name);
+  }
+  fail("{}{}: {}; it has {}", asked_by, name,
+       found == std::end(kAll) ? "this program has no such kernels"
+                               : "this processor lacks the instructions for these kernels",
+       names);
+}
+
+}  // namespace
 
 bool has_avx2() {
 #ifdef CLLM_HAS_AVX2
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  return vector_units().avx2;
 #else
   return false;
 #endif
 }
 
-const Kernels& avx2_kernels() {
-  if (!has_avx2()) {
-    fail("this processor or this build has no AVX2 and FMA; set CLLM_KERNELS=portable or unset it");
+std::vector<const Kernels*> runnable_kernels() {
+  std::vector<const Kernels*> tables;
+  for (const Implementation& each : kAll) {
+    if (each.runs_here()) tables.push_back(&each.table());
   }
-#ifdef CLLM_HAS_AVX2
-  static const Kernels table = [] {
-    Kernels made{};
-    made.name = "avx2";
-    avx2::set_math(made);
-    avx2::set_integers(made);
-    avx2::set_sets(made);
-    avx2::set_layers(made);
-    avx2::set_layernorm(made);
-    avx2::set_rmsnorm(made);
-    avx2::set_attention(made);
-    avx2::set_loss(made);
-    avx2::set_optimizer(made);
-    return made;
-  }();
-  return table;
-#else
-  return portable_kernels();
-#endif
+  return tables;
 }
 
+const Kernels& find_kernels(std::string_view name) { return find(name, ""); }
+
 const Kernels& select_kernels() {
-  const char* forced = std::getenv("CLLM_KERNELS");
-  if (forced == nullptr) {
-    return has_avx2() ? avx2_kernels() : portable_kernels();
-  }
-  const std::string_view name = forced;
-  if (name == "avx2") {
-    return avx2_kernels();
-  }
-  if (name == "portable") {
-    return portable_kernels();
-  }
-  fail("CLLM_KERNELS={}: there is no such implementation; set it to portable or avx2, or unset it",
-       name);
+  if (const char* const name = std::getenv(kVariable))
+    return find(name, fmt::format("{}=", kVariable));
+  return *runnable_kernels().front();
 }
 
 }  // namespace cllm::kernels

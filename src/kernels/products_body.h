@@ -7,7 +7,7 @@
 
 /// Products for one width of vectors, in the order of Note [Order of products]. `V` says what a
 /// vector is; it is a struct of an unnamed namespace, and so is what is made of it here (Note
-/// [AVX2 files] in avx2.h says why):
+/// [Files of an implementation] in tables.h says why):
 ///
 ///   Lane            a vector of kWidth floats
 ///   load, store     of one, at any address

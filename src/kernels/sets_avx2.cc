@@ -1,5 +1,5 @@
-#include "avx2.h"
-#include "vector_avx2.h"
+#include "tables.h"
+#include "vector.h"
 
 namespace cllm::kernels {
 namespace {
@@ -62,6 +62,6 @@ __m256i members(__m256i a, __m256i b) {
 
 }  // namespace
 
-void avx2::set_sets(Kernels& table) { table.shared_weight = shared_weight; }
+void set_sets(Kernels& table) { table.shared_weight = shared_weight; }
 
 }  // namespace cllm::kernels

@@ -240,11 +240,15 @@ std::vector<std::string> placement_notes(const std::vector<Site>& sites) {
 
 void require_same_kernels(const std::vector<Site>& sites) {
   const std::vector<std::string> kernels = each(sites, &Site::kernels);
-  const std::vector<std::size_t> others = unlike_rank_0(kernels);
+  std::vector<std::string> bits = kernels;
+  for (std::string& name : bits) {
+    if (name != "reference") name = "those of a fixed order";
+  }
+  const std::vector<std::size_t> others = unlike_rank_0(bits);
   if (others.empty()) return;
   fail(
-      "{} computes with the {} kernels, and rank 0 (host {}) with {}; use processors with AVX2, "
-      "or set CLLM_KERNELS=portable for all ranks",
+      "{} computes with the {} kernels, and rank 0 (host {}) with {}, which round otherwise; unset "
+      "CLLM_KERNELS, or set it alike for all ranks",
       ranks_text(others, each(sites, &Site::host)), kernels[others.front()], sites.front().host,
       kernels.front());
 }

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "cllm/kernels/blas.h"
-#include "cllm/kernels/kernels.h"
+#include "cllm/kernels/implementations.h"
 
 /// Every kernel of the table beside its portable implementation, and sgemm in the shapes of
 /// training, on one thread. Items are elements, or floating-point operations of sgemm; bytes are
@@ -42,9 +42,7 @@ Array normal(std::size_t n, float sigma = 1) {
 /// Runs `call` on each table that there is; it touches `elements` elements and `bytes` bytes.
 void add_benchmark(const std::string& name, std::size_t elements, std::size_t bytes,
                    const std::function<void(const Kernels&)>& call) {
-  std::vector<const Kernels*> tables = {&portable_kernels()};
-  if (has_avx2()) tables.insert(tables.begin(), &avx2_kernels());
-  for (const Kernels* kernels : tables) {
+  for (const Kernels* kernels : runnable_kernels()) {
     benchmark::RegisterBenchmark((name + "/" + kernels->name).c_str(), [=](benchmark::State&
                                                                                state) {
       for (auto _ : state) {
@@ -123,8 +121,8 @@ void add_layers() {
   static Array y(kRows * kWide), sum(kSize), mean(kRows), rstd(kRows);
   static Array dx(kSize), dgain(kChannels), dshift(kChannels);
   // rstd and mean of x, so that backward can run alone.
-  portable_kernels().layernorm(x.data(), gain.data(), shift.data(), y.data(), mean.data(),
-                               rstd.data(), kRows, kChannels);
+  reference_kernels().layernorm(x.data(), gain.data(), shift.data(), y.data(), mean.data(),
+                                rstd.data(), kRows, kChannels);
   add_elementwise("bias_gelu", kRows * kWide, 3, [](const Kernels& k) {
     k.bias_gelu(bias.data(), work.data(), y.data(), kRows, kWide);
   });
@@ -152,8 +150,8 @@ void add_modern_layers() {
   static const Array x = normal(kRows * 2 * kWide), dy = normal(kRows * kWide, 0.5f);
   static const Array gain(kChannels, 1.0f), angles(kRows * kHeadSize / 2, 0.6f);
   static Array y(kRows * 2 * kWide), sum(kSize), rstd(kRows * kHeads), dgain(kChannels);
-  portable_kernels().rmsnorm(x.data(), kHeadSize, gain.data(), y.data(), kHeadSize, rstd.data(),
-                             1e-6f, kRows * kHeads, 1, kHeadSize);
+  reference_kernels().rmsnorm(x.data(), kHeadSize, gain.data(), y.data(), kHeadSize, rstd.data(),
+                              1e-6f, kRows * kHeads, 1, kHeadSize);
   struct Shape {
     std::string name;
     std::size_t heads;

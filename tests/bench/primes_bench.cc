@@ -38,7 +38,7 @@ void run(const std::string& file, std::uint32_t vocabulary, int rounds) {
       {.kind = data::TokenizerSpec::Kind::bpe, .vocabulary = vocabulary}, read_file(file));
   const kernels::Kernels& k = kernels::select_kernels();
   const corpus::Signatures signatures(*tokenizer, k);
-  const corpus::Signatures portable(*tokenizer, kernels::portable_kernels());
+  const corpus::Signatures portable(*tokenizer, kernels::reference_kernels());
   std::size_t listed = 0;
   for (std::uint32_t t = 0; t < vocabulary; ++t) listed += signatures.ranks(t).size();
   fmt::print("{} tokens, {} features, {:.1f} of a token; {} kernels\n", vocabulary,

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "cllm/kernels/kernels.h"
+#include "cllm/kernels/implementations.h"
 
 /// What the tests of the kernels share: arrays that notice when they are left, and a comparison of
 /// one table with another.
@@ -17,7 +17,7 @@ namespace cllm::kernels {
 /// The unit roundoff of float: one operation has at most this relative error.
 inline constexpr double kRoundoff = 0x1p-24;
 
-/// The largest errors of the AVX2 functions over all floats, in units in the last place of the
+/// The largest errors of the functions over all floats, in units in the last place of the
 /// result; proved in math_test.cc.
 inline constexpr double kExpUlps = 0.9;
 inline constexpr double kLogUlps = 0.95;
@@ -52,11 +52,9 @@ bool is_guard(float x);
 ::testing::AssertionResult agree(const Kernels& reference, const Kernels& candidate,
                                  const Operation& operation);
 
-/// agree(portable, AVX2); skips the test where there is no AVX2.
+/// Each implementation that this machine runs agrees with the reference, and those of fixed order
+/// give the same bits.
 void expect_implementations_agree(const Operation& operation);
-
-/// The tables that this machine runs.
-std::vector<const Kernels*> all_kernels();
 
 /// n normal numbers with standard deviation `sigma`, from a seed.
 Array normal_array(std::size_t n, double sigma, std::uint64_t seed);

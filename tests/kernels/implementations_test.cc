@@ -63,7 +63,7 @@ Operation function_operation(const char* name, std::size_t n, bool in_place, dou
     }
   }
   Array y(n);
-  (portable_kernels().*entry)(x.data(), y.data(), n);
+  (reference_kernels().*entry)(x.data(), y.data(), n);
   std::vector<double> tolerance;
   for (const float each : y) {
     // A unit in the last place is at most 2 u of the number, and portable rounds once.
@@ -171,10 +171,10 @@ TEST(ImplementationsTest, SumOfSquares) {
         .tolerances = {{}},
         .call = [&](const Kernels& k, float* const* p) { in_double = k.sum_of_squares(p[0], n); }};
     std::vector<Array> unused;
-    ASSERT_TRUE(run(portable_kernels(), operation, 0, &unused));
+    ASSERT_TRUE(run(reference_kernels(), operation, 0, &unused));
     result[0] = in_double;
     for (const std::size_t slack : {0U, 3U}) {
-      for (const Kernels* kernels : all_kernels()) {
+      for (const Kernels* kernels : runnable_kernels()) {
         ASSERT_TRUE(run(*kernels, operation, slack, &unused));
         // Squares are exact in double; n additions of positive numbers, in any two orders.
         EXPECT_NEAR(in_double, result[0], 2 * static_cast<double>(n) * 0x1p-53 * result[0])
@@ -192,7 +192,7 @@ TEST(ImplementationsTest, BiasGelu) {
       const Array bias = normal_array(columns, 1, 2);
       const Array x = normal_array(rows * columns, 3, 1);
       Array sum = x;
-      portable_kernels().add_bias(bias.data(), sum.data(), rows, columns);
+      reference_kernels().add_bias(bias.data(), sum.data(), rows, columns);
       expect_implementations_agree({.name = "bias_gelu",
                                     .arrays = {bias, x, Array(rows * columns)},
                                     .tolerances = {{}, {}, gelu_tolerance(sum)},
@@ -216,7 +216,7 @@ TEST(ImplementationsTest, Gelu) {
          .arrays = {x},
          .tolerances = {gelu_tolerance(x)},
          .call = [=](const Kernels& k, float* const* p) { k.gelu(p[0], p[0], n); }});
-    for (const Kernels* kernels : all_kernels()) {
+    for (const Kernels* kernels : runnable_kernels()) {
       Array sum = x, y(n), y_biased(n);
       kernels->gelu(x.data(), y.data(), n);
       kernels->bias_gelu(Array(n, 0.0f).data(), sum.data(), y_biased.data(), 1, n);
@@ -269,7 +269,7 @@ TEST(ImplementationsTest, GeluOfExtremes) {
 
 /// A copy of the portable table with one entry replaced.
 Kernels with_add(void (*add)(const float*, float*, std::size_t)) {
-  Kernels kernels = portable_kernels();
+  Kernels kernels = reference_kernels();
   kernels.name = "faulty";
   kernels.add = add;
   return kernels;
@@ -283,50 +283,50 @@ Operation addition(std::size_t n) {
 }
 
 TEST(ComparisonTest, AcceptsTheSameKernel) {
-  EXPECT_TRUE(agree(portable_kernels(), with_add(portable_kernels().add), addition(13)));
+  EXPECT_TRUE(agree(reference_kernels(), with_add(reference_kernels().add), addition(13)));
 }
 
 TEST(ComparisonTest, RefusesAnElementBeyondTolerance) {
-  EXPECT_FALSE(agree(portable_kernels(), with_add([](const float* x, float* y, std::size_t n) {
-                       portable_kernels().add(x, y, n);
+  EXPECT_FALSE(agree(reference_kernels(), with_add([](const float* x, float* y, std::size_t n) {
+                       reference_kernels().add(x, y, n);
                        y[n - 1] += 1e-5f;
                      }),
                      addition(13)));
 }
 
 TEST(ComparisonTest, RefusesNaN) {
-  EXPECT_FALSE(agree(portable_kernels(),
+  EXPECT_FALSE(agree(reference_kernels(),
                      with_add([](const float*, float* y, std::size_t) { y[3] = std::nanf(""); }),
                      addition(13)));
 }
 
 TEST(ComparisonTest, RefusesAnInputThatChanged) {
-  EXPECT_FALSE(agree(portable_kernels(), with_add([](const float* x, float* y, std::size_t n) {
-                       portable_kernels().add(x, y, n);
+  EXPECT_FALSE(agree(reference_kernels(), with_add([](const float* x, float* y, std::size_t n) {
+                       reference_kernels().add(x, y, n);
                        const_cast<float*>(x)[0] = std::nextafter(x[0], 9.0f);
                      }),
                      addition(13)));
 }
 
 TEST(ComparisonTest, RefusesWritingBeforeTheArray) {
-  EXPECT_FALSE(agree(portable_kernels(), with_add([](const float* x, float* y, std::size_t n) {
-                       portable_kernels().add(x, y, n);
+  EXPECT_FALSE(agree(reference_kernels(), with_add([](const float* x, float* y, std::size_t n) {
+                       reference_kernels().add(x, y, n);
                        y[-1] = 0;
                      }),
                      addition(13)));
 }
 
 TEST(ComparisonTest, RefusesReadingGuards) {
-  EXPECT_FALSE(agree(portable_kernels(), with_add([](const float* x, float* y, std::size_t n) {
-                       portable_kernels().add(x, y, n);
+  EXPECT_FALSE(agree(reference_kernels(), with_add([](const float* x, float* y, std::size_t n) {
+                       reference_kernels().add(x, y, n);
                        y[0] += 0 * x[-1];
                      }),
                      addition(13)));
 }
 
 TEST(ComparisonTest, RefusesResultsThatDependOnAlignment) {
-  EXPECT_FALSE(agree(portable_kernels(), with_add([](const float* x, float* y, std::size_t n) {
-                       portable_kernels().add(x, y, n);
+  EXPECT_FALSE(agree(reference_kernels(), with_add([](const float* x, float* y, std::size_t n) {
+                       reference_kernels().add(x, y, n);
                        if (reinterpret_cast<std::uintptr_t>(y) % 32 == 0) {
                          y[0] = std::nextafter(y[0], 9.0f);
                        }

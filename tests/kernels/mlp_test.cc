@@ -97,7 +97,7 @@ TEST(SwigluTest, IsTheSameInOneCallAndRowByRow) {
   constexpr std::size_t kRows = 5;
   constexpr std::size_t kWidth = 83;
   const Array x = normal_array(kRows * 2 * kWidth, 2, 1);
-  for (const Kernels* kernels : all_kernels()) {
+  for (const Kernels* kernels : runnable_kernels()) {
     Array y(kRows * kWidth), y_rows(kRows * kWidth);
     kernels->swiglu(x.data(), y.data(), kRows, kWidth);
     for (std::size_t row = 0; row < kRows; ++row) {
@@ -141,7 +141,7 @@ TEST(Relu2Test, SpecialValues) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   const Array x = {0, -0.0f, 3, -3, 1e30f, -1e30f, kInf, -kInf, 0x1p-140f, std::nanf("")};
   const Array squares = {0, 0, 9, 0, kInf, 0, kInf, 0, 0};
-  for (const Kernels* kernels : all_kernels()) {
+  for (const Kernels* kernels : runnable_kernels()) {
     Array y(x.size()), dx(x.size(), 1.0f);
     kernels->relu2(x.data(), y.data(), x.size());
     kernels->relu2_backward(x.data(), dx.data(), dx.data(), x.size());

@@ -59,7 +59,7 @@ TEST(MomentumTest, Implementations) {
 
 TEST(MomentumTest, FollowsItsDefinition) {
   constexpr std::size_t kCount = 37;
-  for (const Kernels* kernels : all_kernels()) {
+  for (const Kernels* kernels : runnable_kernels()) {
     for (const bool nesterov : {false, true}) {
       const Example example(kCount);
       Array m = example.m, direction(kCount);
@@ -89,7 +89,7 @@ TEST(MomentumTest, IntegersGiveTheBitsOfTheirFloats) {
       example.gradient[i] = static_cast<float>(kSums[i % std::size(kSums)]);
     }
     for (const bool nesterov : {false, true}) {
-      for (const Kernels* kernels : all_kernels()) {
+      for (const Kernels* kernels : runnable_kernels()) {
         const Operation floats = {.name = "momentum",
                                   .arrays = {example.m, example.gradient, Array(n)},
                                   .tolerances = {},

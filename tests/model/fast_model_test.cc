@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cllm/kernels/implementations.h"
 #include "cllm/model/model.h"
 #include "support/compare.h"
 #include "support/example.h"
@@ -161,12 +162,6 @@ class SmallFastModel : public FastModel {};
 INSTANTIATE_TEST_SUITE_P(Cases, SmallFastModel, testing::ValuesIn(small_cases()),
                          support::NameOfParameter());
 
-std::vector<const kernels::Kernels*> implementations() {
-  std::vector<const kernels::Kernels*> result = {&kernels::portable_kernels()};
-  if (kernels::has_avx2()) result.push_back(&kernels::avx2_kernels());
-  return result;
-}
-
 model::MicroBatch micro_batch_of(const Example& e) {
   return {e.inputs.data(), e.targets.data(), e.sequences, e.positions};
 }
@@ -184,7 +179,7 @@ TEST_P(FastModel, LossAndGradientsAreThoseOfTheReference) {
   const std::vector<double> reference = support::reference_gradients<double>(
       e.layout, e.exact_parameters(), e.inputs, e.targets, e.sequences, e.positions);
   const double loss = reference_loss(e);
-  for (const kernels::Kernels* kernels : implementations()) {
+  for (const kernels::Kernels* kernels : kernels::runnable_kernels()) {
     SCOPED_TRACE(kernels->name);
     const model::Model model(config(), *kernels);
     support::TrainingRoom room(model, {e.sequences, e.positions, e.sequences * e.positions});
@@ -256,7 +251,7 @@ TEST_P(FastModelOfGolden, LossAndGradientsAreThoseOfPyTorch) {
   const support::Golden golden = support::load_golden(GetParam());
   const Example& e = golden.start;
   const double tolerance = support::gradient_tolerance(e, support::kFloatRoundoff);
-  for (const kernels::Kernels* kernels : implementations()) {
+  for (const kernels::Kernels* kernels : kernels::runnable_kernels()) {
     const model::Model model(e.layout.config(), *kernels);
     support::TrainingRoom room(model, {e.sequences, e.positions, 7});
     AlignedBuffer<float> gradient(e.layout.flat_size());

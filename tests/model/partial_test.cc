@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cllm/base/random.h"
+#include "cllm/kernels/implementations.h"
 #include "cllm/model/model.h"
 #include "support/compare.h"
 #include "support/flat_sink.h"
@@ -56,9 +57,7 @@ TEST_P(PartialTest, LossAndGradientsAreThoseOfTheReference) {
   const std::vector<double> parameters = e.whole.exact_parameters();
   const std::vector<double> reference = support::partial_reference_gradients(e, parameters);
   const double loss = support::partial_reference_loss(e, std::span<const double>(parameters));
-  std::vector<const kernels::Kernels*> implementations = {&kernels::portable_kernels()};
-  if (kernels::has_avx2()) implementations.push_back(&kernels::avx2_kernels());
-  for (const kernels::Kernels* kernels : implementations) {
+  for (const kernels::Kernels* kernels : kernels::runnable_kernels()) {
     SCOPED_TRACE(kernels->name);
     const model::Model model(GetParam().config, *kernels);
     support::TrainingRoom room(model, {2, 83, 50});

@@ -142,13 +142,14 @@ TEST(Placement, MixedProcessorsAreSaidWhereTheyMayRoundDifferently) {
 
 TEST(Placement, DifferentKernelsAreRefused) {
   EXPECT_NO_THROW(require_same_kernels({with("a", "X", "Zen"), with("b", "Y", "Core2")}));
+  EXPECT_NO_THROW(require_same_kernels({with("a", "X", "Z"), with("b", "Y", "Z", "avx512")}));
   EXPECT_THAT(
       [] {
-        require_same_kernels({with("a", "X", "Z"), with("b", "X", "Z", "portable")});
+        require_same_kernels({with("a", "X", "Z"), with("b", "X", "Z", "reference")});
       },
       ThrowsMessage<Error>(
-          HasSubstr("rank 1 (host b) computes with the portable kernels, and rank 0 (host "
-                    "a) with avx2;")));
+          HasSubstr("rank 1 (host b) computes with the reference kernels, and rank 0 (host "
+                    "a) with avx2, which round otherwise;")));
 }
 
 TEST(Placement, ATableHasALineForHostsThatAreAlike) {

@@ -37,11 +37,13 @@ struct IntegerNorm {
 /// same bits on any thread; sums along a row are taken in an order fixed by its length.
 /// Thread-safe where the outputs of two calls don't overlap.
 struct Kernels {
-  const char* name;  ///< "avx2" or "portable"
+  const char* name;  ///< "avx512", "avx2", "portable" or "reference"
+  /// Whether its bits are those of all that have a fixed order: of all but the reference.
+  bool has_fixed_order;
 
   // --- Functions: y[i] = f(x[i]); x and y may be the same array
-  // For every float; the AVX2 implementation's errors in units in the last place are at most 0.9
-  // (exp, with gradual underflow), 0.95 (log) and 2.65 (tanh).
+  // For every float; errors in units in the last place are at most 0.9 (exp, with gradual
+  // underflow), 0.95 (log) and 2.65 (tanh), but of the reference half of one.
   void (*exp)(const float* x, float* y, std::size_t n);
   void (*log)(const float* x, float* y, std::size_t n);
   void (*tanh)(const float* x, float* y, std::size_t n);
@@ -216,18 +218,22 @@ struct Kernels {
                             float gradient_scale, bool nesterov, std::size_t n);
 };
 
-/// The implementation that runs on any processor, written for clarity.
-const Kernels& portable_kernels();
+/// Note [Implementations of kernels]
+///
+/// "avx512", "avx2" and "portable" are one source for registers of different width. Each element
+/// goes through the same operations in all of them, a sum along a row has 32 running sums that are
+/// added in the same order, and exp, log and tanh are the same polynomials: they give the same
+/// bits. "reference" is written for clarity, in double with the library's functions: what the
+/// others are measured against.
 
-/// The AVX2 implementation. Throws Error where the processor or the build lacks it.
-const Kernels& avx2_kernels();
+const Kernels& reference_kernels();
 
 /// Whether this processor and this build have AVX2 and FMA.
 bool has_avx2();
 
-/// The fastest implementation that this processor runs; `CLLM_KERNELS=portable|avx2` in the
-/// environment forces one. Throws Error for an unknown name, and where AVX2 is forced and missing.
-/// To be called at start-up: it reads the environment.
+/// The usual one of this processor, unless the environment's CLLM_KERNELS names another. Throws
+/// Error where there is none of that name, or it doesn't run here. To be called at start-up: it
+/// reads the environment.
 const Kernels& select_kernels();
 
 }  // namespace cllm::kernels

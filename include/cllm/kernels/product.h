@@ -3,7 +3,7 @@
 #include <cstddef>
 
 // Without the standard library's code, so that code for wider vectors may include it: Note [AVX2
-// files] in src/kernels/avx2.h.
+// files] in src/kernels/tables.h.
 namespace cllm::kernels {
 
 enum class Transpose { kNo, kYes };

@@ -174,9 +174,10 @@ class Examination {
     if (const std::string mixture = ranks::mixture_warning(machine_->sites); !mixture.empty()) {
       find(kBits, mixture);
     }
-    if (machine_->sites.front().kernels != "avx2") {
-      find(kNoAvx2,
-           "the kernels are the portable ones; use processors with AVX2, and unset CLLM_KERNELS");
+    if (const std::string& name = machine_->sites.front().kernels; !name.starts_with("avx")) {
+      find(kNoAvx2, fmt::format("the kernels are the {} ones; use processors with AVX2, and unset "
+                                "CLLM_KERNELS",
+                                name));
     }
     const std::vector<std::string> cores = process_group_.all_gather(better_core());
     const auto slow = std::ranges::find_if(cores, [](const auto& core) { return !core.empty(); });

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "portable.h"
+#include "reference.h"
 
 namespace cllm::kernels {
 namespace {
@@ -83,7 +83,7 @@ std::uint32_t shared_weight(const std::uint32_t* a, const std::uint32_t* weights
 
 }  // namespace
 
-void portable::set_integers(Kernels& table) {
+void reference::set_integers(Kernels& table) {
   table.largest = largest;
   table.encode = encode;
   table.encode_add = encode_add;

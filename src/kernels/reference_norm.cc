@@ -1,12 +1,12 @@
 #include <cmath>
 
-#include "portable.h"
+#include "reference.h"
 
 namespace cllm::kernels {
 namespace {
 
-using portable::narrow;
-using portable::wide;
+using reference::narrow;
+using reference::wide;
 
 // --- What is normalised
 // ---------------------------------------------------------------------------
@@ -136,7 +136,7 @@ void rmsnorm_backward(const float* dy, std::size_t ldy, const float* x, std::siz
 
 }  // namespace
 
-void portable::set_norm(Kernels& table) {
+void reference::set_norm(Kernels& table) {
   table.layernorm = layernorm;
   table.residual_layernorm = residual_layernorm;
   table.layernorm_backward = layernorm_backward;

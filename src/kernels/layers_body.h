@@ -1,5 +1,7 @@
-#include "avx2.h"
-#include "functions_avx2.h"
+#pragma once
+
+#include "cllm/kernels/kernels.h"
+#include "functions.h"
 
 namespace cllm::kernels {
 namespace {
@@ -76,9 +78,7 @@ V positive_part(const V& x) {
   });
 }
 
-}  // namespace
-
-void avx2::set_layers(Kernels& table) {
+inline void set_layers(Kernels& table) {
   table.bias_gelu = bias_gelu;
   table.gelu = gelu_of;
   table.gelu_backward = gelu_backward;
@@ -88,4 +88,5 @@ void avx2::set_layers(Kernels& table) {
   table.relu2_backward = relu2_backward;
 }
 
+}  // namespace
 }  // namespace cllm::kernels

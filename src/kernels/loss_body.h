@@ -1,5 +1,7 @@
-#include "avx2.h"
-#include "functions_avx2.h"
+#pragma once
+
+#include "cllm/kernels/kernels.h"
+#include "functions.h"
 
 namespace cllm::kernels {
 namespace {
@@ -176,13 +178,12 @@ float loss_of(const RowSum& sum, float target_logit) {
   }
 }
 
-}  // namespace
-
-void avx2::set_loss(Kernels& table) {
+inline void set_loss(Kernels& table) {
   table.cross_entropy = cross_entropy;
   table.cross_entropy_backward = cross_entropy_backward;
   table.softcap = softcap;
   table.capped_cross_entropy_backward = capped_cross_entropy_backward;
 }
 
+}  // namespace
 }  // namespace cllm::kernels

@@ -1,14 +1,14 @@
 #include <algorithm>
 #include <cmath>
 
-#include "portable.h"
+#include "reference.h"
 
 namespace cllm::kernels {
 namespace {
 
-using portable::max_of;
-using portable::narrow;
-using portable::wide;
+using reference::max_of;
+using reference::narrow;
+using reference::wide;
 
 // --- Loss ----------------------------------------------------------------------------------------
 
@@ -95,7 +95,7 @@ void capped_cross_entropy_backward(float* logits, const std::uint32_t* targets, 
 
 }  // namespace
 
-void portable::set_loss(Kernels& table) {
+void reference::set_loss(Kernels& table) {
   table.cross_entropy = cross_entropy;
   table.cross_entropy_backward = cross_entropy_backward;
   table.softcap = softcap;

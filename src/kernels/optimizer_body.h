@@ -1,5 +1,7 @@
-#include "avx2.h"
-#include "vector_avx2.h"
+#pragma once
+
+#include "cllm/kernels/kernels.h"
+#include "vector.h"
 
 namespace cllm::kernels {
 namespace {
@@ -69,13 +71,12 @@ template <typename Gradient>
   }
 }
 
-}  // namespace
-
-void avx2::set_optimizer(Kernels& table) {
+inline void set_optimizer(Kernels& table) {
   table.adamw = adamw<float>;
   table.adamw_integers = adamw<std::int32_t>;
   table.momentum = momentum_pass<float>;
   table.momentum_integers = momentum_pass<std::int32_t>;
 }
 
+}  // namespace
 }  // namespace cllm::kernels

@@ -1,5 +1,7 @@
-#include "avx2.h"
-#include "functions_avx2.h"
+#pragma once
+
+#include "cllm/kernels/kernels.h"
+#include "functions.h"
 
 namespace cllm::kernels {
 namespace {
@@ -102,9 +104,7 @@ void fill_zero(float* x, std::size_t n) {
   }
 }
 
-}  // namespace
-
-void avx2::set_attention(Kernels& table) {
+inline void set_attention(Kernels& table) {
   table.causal_softmax = causal_softmax;
   table.causal_probabilities = causal_probabilities;
   table.softmax_backward = softmax_backward;
@@ -112,4 +112,5 @@ void avx2::set_attention(Kernels& table) {
   table.rotate = rotate;
 }
 
+}  // namespace
 }  // namespace cllm::kernels

@@ -1,12 +1,12 @@
 #include <cmath>
 
-#include "portable.h"
+#include "reference.h"
 
 namespace cllm::kernels {
 namespace {
 
-using portable::narrow;
-using portable::wide;
+using reference::narrow;
+using reference::wide;
 
 // --- Optimizer -----------------------------------------------------------------------------------
 
@@ -42,7 +42,7 @@ void momentum_pass(float* m, const Gradient* gradient, float* direction, float m
 
 }  // namespace
 
-void portable::set_optimizer(Kernels& table) {
+void reference::set_optimizer(Kernels& table) {
   table.adamw = adamw<float>;
   table.adamw_integers = adamw<std::int32_t>;
   table.momentum = momentum_pass<float>;

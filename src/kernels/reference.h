@@ -6,10 +6,10 @@
 
 #include "cllm/kernels/kernels.h"
 
-/// What the files of the portable implementation share. Every element and every sum along a row is
+/// What the files of the reference share. Every element and every sum along a row is
 /// computed in double and rounded once, so this implementation is also what the other one is
 /// measured against.
-namespace cllm::kernels::portable {
+namespace cllm::kernels::reference {
 
 inline double wide(float x) { return x; }
 inline float narrow(double x) { return static_cast<float>(x); }
@@ -32,4 +32,4 @@ void set_attention(Kernels& table);
 void set_loss(Kernels& table);
 void set_optimizer(Kernels& table);
 
-}  // namespace cllm::kernels::portable
+}  // namespace cllm::kernels::reference

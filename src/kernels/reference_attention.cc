@@ -1,14 +1,14 @@
 #include <algorithm>
 #include <cmath>
 
-#include "portable.h"
+#include "reference.h"
 
 namespace cllm::kernels {
 namespace {
 
-using portable::max_of;
-using portable::narrow;
-using portable::wide;
+using reference::max_of;
+using reference::narrow;
+using reference::wide;
 
 // --- Attention -----------------------------------------------------------------------------------
 
@@ -89,7 +89,7 @@ void rotate(const float* x, std::size_t ldx, const float* cosines, const float* 
 
 }  // namespace
 
-void portable::set_attention(Kernels& table) {
+void reference::set_attention(Kernels& table) {
   table.causal_softmax = causal_softmax;
   table.causal_probabilities = causal_probabilities;
   table.softmax_backward = softmax_backward;

@@ -1,5 +1,7 @@
-#include "avx2.h"
-#include "functions_avx2.h"
+#pragma once
+
+#include "cllm/kernels/kernels.h"
+#include "functions.h"
 
 namespace cllm::kernels {
 namespace {
@@ -54,30 +56,13 @@ void add_rows(const float* x, float* sums, std::size_t columns) {
   }
 }
 
-__m256d add_squares(__m256d sum, __m128 x) {
-  const __m256d wide = _mm256_cvtps_pd(x);
-  return _mm256_fmadd_pd(wide, wide, sum);
-}
-
 [[gnu::flatten]] double sum_of_squares(const float* x, std::size_t n) {
-  __m256d sums[4] = {_mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(),
-                     _mm256_setzero_pd()};
-  std::size_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    sums[0] = add_squares(sums[0], _mm_loadu_ps(x + i));
-    sums[1] = add_squares(sums[1], _mm_loadu_ps(x + i + 4));
-    sums[2] = add_squares(sums[2], _mm_loadu_ps(x + i + 8));
-    sums[3] = add_squares(sums[3], _mm_loadu_ps(x + i + 12));
-  }
-  for_each_pack<1>(n - i, [&](std::size_t j, auto part) {
-    const Vector last = part.load(x + i + j);
-    sums[0] = add_squares(sums[0], _mm256_castps256_ps128(last.v[0]));
-    sums[1] = add_squares(sums[1], _mm256_extractf128_ps(last.v[0], 1));
+  SquareSums sums;
+  for_each_pack<2>(n, [&](std::size_t i, auto part) {
+    const auto values = part.load(x + i);
+    for_each_eight(values, [&](std::size_t k, const auto& eight) { sums.add(k, eight); });
   });
-  const __m256d sum =
-      _mm256_add_pd(_mm256_add_pd(sums[0], sums[1]), _mm256_add_pd(sums[2], sums[3]));
-  const __m128d pair = _mm_add_pd(_mm256_castpd256_pd128(sum), _mm256_extractf128_pd(sum, 1));
-  return _mm_cvtsd_f64(_mm_add_sd(pair, _mm_unpackhi_pd(pair, pair)));
+  return sums.total();
 }
 
 [[gnu::flatten]] void sparse_row(const std::uint32_t* columns, const float* values,
@@ -93,9 +78,7 @@ __m256d add_squares(__m256d sum, __m128 x) {
   });
 }
 
-}  // namespace
-
-void avx2::set_math(Kernels& table) {
+inline void set_math(Kernels& table) {
   table.exp = exp;
   table.log = log;
   table.tanh = tanh;
@@ -106,4 +89,5 @@ void avx2::set_math(Kernels& table) {
   table.sparse_row = sparse_row;
 }
 
+}  // namespace
 }  // namespace cllm::kernels

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "vector_avx2.h"
+#include "vector.h"
 
 /// exp, log, tanh and the logistic parts of GELU and SwiGLU. Their error bounds are stated and
 /// proved over every float in tests/kernels/math_test.cc.
@@ -70,7 +70,7 @@ inline V exp_normal(const V& x) {
 template <typename V>
 inline V exp_or_zero(const V& x) {
   constexpr float kLowest = -69.25f;  // -100 ln 2 = -69.31
-  return exp_normal(x) & not_less(x, kLowest);
+  return where(not_less(x, V(kLowest)), exp_normal(x));
 }
 
 /// exp(x) for every x: inf above the largest float, gradual underflow, rounded once.
@@ -89,13 +89,13 @@ inline V exp_any(const V& x) {
 template <typename V>
 inline V log_any(const V& x) {
   constexpr float kInfinity = __builtin_inff();
-  const V subnormal = x < V(0x1p-126f);
+  const auto subnormal = x < V(0x1p-126f);
   const V normal = select(subnormal, x * 0x1p23f, x);
 
   // x = 2^n (1 + f) with 2/3 <= 1 + f < 4/3.
   const V exponent = shift_bits_right(subtract_bits(normal, V(0x1.555556p-1f)), 23);
   const V f = subtract_bits(normal, shift_bits_left(exponent, 23)) - 1;
-  const V n = bits_to_float(exponent) - (subnormal & V(23));
+  const V n = bits_to_float(exponent) - where(subnormal, V(23));
 
   // (log(1 + f) - f) / f^2.
   V p = fma(f, -0x1.0779dap-3f, 0x1.1e9f54p-3f);
@@ -111,9 +111,9 @@ inline V log_any(const V& x) {
   const V tail = fma(n, kLn2Lower, f * f * p);
   const V finite = fma(n, kLn2Upper, f + tail);
 
-  V result = select(not_less(x, kInfinity), x, finite);  // inf and NaN stay
-  result = select(x == V(0), -kInfinity, result);
-  return result | (x < V(0));  // all bits set is a NaN
+  V result = select(not_less(x, V(kInfinity)), x, finite);  // inf and NaN stay
+  result = select(x == V(0), V(-kInfinity), result);
+  return result | where(x < V(0), V(-__builtin_nanf("0x3fffff")));  // of all bits
 }
 
 inline float log_any(float x) { return first_of(log_any(Vector(x))); }

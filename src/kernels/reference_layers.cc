@@ -1,12 +1,12 @@
 #include <cmath>
 
-#include "portable.h"
+#include "reference.h"
 
 namespace cllm::kernels {
 namespace {
 
-using portable::narrow;
-using portable::wide;
+using reference::narrow;
+using reference::wide;
 
 // --- GELU ----------------------------------------------------------------------------------------
 
@@ -89,7 +89,7 @@ void relu2_backward(const float* x, const float* dy, float* dx, std::size_t n) {
 
 }  // namespace
 
-void portable::set_layers(Kernels& table) {
+void reference::set_layers(Kernels& table) {
   table.bias_gelu = bias_gelu;
   table.gelu = gelu;
   table.gelu_backward = gelu_backward;

@@ -1,5 +1,7 @@
-#include "avx2.h"
-#include "vector_avx2.h"
+#pragma once
+
+#include "cllm/kernels/kernels.h"
+#include "vector.h"
 
 namespace cllm::kernels {
 namespace {
@@ -7,8 +9,8 @@ namespace {
 /// One row, given the sum of its elements. The variance is taken around the mean in a pass of its
 /// own (the row is in the first cache level): the mean of squares less the square of the mean would
 /// cancel.
-void normalize(const float* x, float sum, const float* gain, const float* shift, float* y,
-               float* mean, float* rstd, std::size_t channels) {
+void normalize_layer(const float* x, float sum, const float* gain, const float* shift, float* y,
+                     float* mean, float* rstd, std::size_t channels) {
   const float count = static_cast<float>(channels);
   const float center = sum / count;
   const float squares = row_sum(channels, [=](std::size_t i, auto part) {
@@ -30,14 +32,14 @@ void normalize(const float* x, float sum, const float* gain, const float* shift,
     const float* x_row = x + row * channels;
     const float sum =
         row_sum(channels, [=](std::size_t i, auto part) { return part.load(x_row + i); });
-    normalize(x_row, sum, gain, shift, y + row * channels, mean + row, rstd + row, channels);
+    normalize_layer(x_row, sum, gain, shift, y + row * channels, mean + row, rstd + row, channels);
   }
 }
 
 template <bool kBias>
-void residual_rows(const float* x, const float* branch, const float* bias, const float* gain,
-                   const float* shift, float* sum, float* y, float* mean, float* rstd,
-                   std::size_t rows, std::size_t channels) {
+void residual_layer_rows(const float* x, const float* branch, const float* bias, const float* gain,
+                         const float* shift, float* sum, float* y, float* mean, float* rstd,
+                         std::size_t rows, std::size_t channels) {
   for (std::size_t row = 0; row < rows; ++row) {
     const std::size_t start = row * channels;
     const float total = row_sum(channels, [=](std::size_t i, auto part) {
@@ -47,7 +49,7 @@ void residual_rows(const float* x, const float* branch, const float* bias, const
       part.store(sum + start + i, value);
       return value;
     });
-    normalize(sum + start, total, gain, shift, y + start, mean + row, rstd + row, channels);
+    normalize_layer(sum + start, total, gain, shift, y + start, mean + row, rstd + row, channels);
   }
 }
 
@@ -56,9 +58,9 @@ void residual_rows(const float* x, const float* branch, const float* bias, const
                                          float* y, float* mean, float* rstd, std::size_t rows,
                                          std::size_t channels) {
   if (bias != nullptr) {
-    residual_rows<true>(x, branch, bias, gain, shift, sum, y, mean, rstd, rows, channels);
+    residual_layer_rows<true>(x, branch, bias, gain, shift, sum, y, mean, rstd, rows, channels);
   } else {
-    residual_rows<false>(x, branch, bias, gain, shift, sum, y, mean, rstd, rows, channels);
+    residual_layer_rows<false>(x, branch, bias, gain, shift, sum, y, mean, rstd, rows, channels);
   }
 }
 
@@ -68,24 +70,23 @@ template <std::size_t kRows>
 void layernorm_backward_rows(const float* dy, const float* x, const float* mean, const float* rstd,
                              const float* gain, float* dx, float* dgain, float* dshift,
                              std::size_t channels) {
-  Pack<kRows> sums = 0;
-  Pack<kRows> dots = 0;
+  Vector sums[kRows], dots[kRows];
+#pragma GCC unroll 4
+  for (std::size_t row = 0; row < kRows; ++row) sums[row] = dots[row] = Vector(0);
   for_each_pack<1>(channels, [&](std::size_t i, auto part) {
     const Vector gain_i = part.load(gain + i);
     Vector dgain_i = part.load(dgain + i);
     Vector dshift_i = part.load(dshift + i);
-    Pack<kRows> normal;
-    Pack<kRows> dnormal;
+#pragma GCC unroll 4
     for (std::size_t row = 0; row < kRows; ++row) {
       const Vector dy_i = part.load(dy + row * channels + i);
-      const Vector normal_i = (part.load(x + row * channels + i) - mean[row]) * rstd[row];
-      dgain_i = fma(dy_i, normal_i, dgain_i);
+      const Vector normal = (part.load(x + row * channels + i) - mean[row]) * rstd[row];
+      dgain_i = fma(dy_i, normal, dgain_i);
       dshift_i = dshift_i + dy_i;
-      normal.v[row] = normal_i.v[0];
-      dnormal.v[row] = (dy_i * gain_i).v[0];
+      const Vector dnormal = dy_i * gain_i;
+      sums[row] = sums[row] + dnormal;
+      dots[row] = fma(dnormal, normal, dots[row]);
     }
-    sums = sums + dnormal;
-    dots = fma(dnormal, normal, dots);
     part.store(dgain + i, dgain_i);
     part.store(dshift + i, dshift_i);
   });
@@ -95,8 +96,8 @@ void layernorm_backward_rows(const float* dy, const float* x, const float* mean,
     const float* dy_row = dy + row * channels;
     const float* x_row = x + row * channels;
     float* dx_row = dx + row * channels;
-    const float mean_sum = horizontal_sum(sums.one(row)) / count;
-    const float mean_dot = horizontal_sum(dots.one(row)) / count;
+    const float mean_sum = horizontal_sum(sums[row]) / count;
+    const float mean_dot = horizontal_sum(dots[row]) / count;
     const float center = mean[row];
     const float scale = rstd[row];
     for_each_pack<4>(channels, [=](std::size_t i, auto part) {
@@ -123,12 +124,11 @@ void layernorm_backward_rows(const float* dy, const float* x, const float* mean,
   }
 }
 
-}  // namespace
-
-void avx2::set_layernorm(Kernels& table) {
+inline void set_layernorm(Kernels& table) {
   table.layernorm = layernorm;
   table.residual_layernorm = residual_layernorm;
   table.layernorm_backward = layernorm_backward;
 }
 
+}  // namespace
 }  // namespace cllm::kernels

@@ -1,5 +1,7 @@
-#include "avx2.h"
-#include "vector_avx2.h"
+#pragma once
+
+#include "cllm/kernels/kernels.h"
+#include "vector.h"
 
 namespace cllm::kernels {
 namespace {
@@ -16,8 +18,8 @@ auto with_gain(const typename Part::Value& x, const float* gain, std::size_t i, 
 
 /// One row or head, given the sum of its squares.
 template <bool kGain>
-void normalize(const float* x, float squares, const float* gain, float* y, float* rstd,
-               float epsilon, std::size_t size) {
+void normalize_head(const float* x, float squares, const float* gain, float* y, float* rstd,
+                    float epsilon, std::size_t size) {
   const float scale = reciprocal_root(squares / static_cast<float>(size) + epsilon);
   for_each_pack<4>(size, [=](std::size_t i, auto part) {
     part.store(y + i, with_gain<kGain>(part.load(x + i) * scale, gain, i, part));
@@ -36,8 +38,8 @@ void rmsnorm_heads(const float* x, std::size_t ldx, const float* gain, float* y,
         const auto value = part.load(x_head + i);
         return value * value;
       });
-      normalize<kGain>(x_head, squares, gain, y + row * ldy + head * size,
-                       rstd + row * heads + head, epsilon, size);
+      normalize_head<kGain>(x_head, squares, gain, y + row * ldy + head * size,
+                            rstd + row * heads + head, epsilon, size);
     }
   }
 }
@@ -68,9 +70,9 @@ void with_constant_size(std::size_t size, const Body& body) {
 }
 
 template <bool kBias>
-void residual_rows(const float* x, const float* branch, const float* bias, const float* gain,
-                   float* sum, float* y, float* rstd, float epsilon, std::size_t rows,
-                   std::size_t channels) {
+void residual_head_rows(const float* x, const float* branch, const float* bias, const float* gain,
+                        float* sum, float* y, float* rstd, float epsilon, std::size_t rows,
+                        std::size_t channels) {
   for (std::size_t row = 0; row < rows; ++row) {
     const std::size_t start = row * channels;
     const float squares = row_sum(channels, [=](std::size_t i, auto part) {
@@ -81,9 +83,9 @@ void residual_rows(const float* x, const float* branch, const float* bias, const
       return value * value;
     });
     if (gain != nullptr) {
-      normalize<true>(sum + start, squares, gain, y + start, rstd + row, epsilon, channels);
+      normalize_head<true>(sum + start, squares, gain, y + start, rstd + row, epsilon, channels);
     } else {
-      normalize<false>(sum + start, squares, gain, y + start, rstd + row, epsilon, channels);
+      normalize_head<false>(sum + start, squares, gain, y + start, rstd + row, epsilon, channels);
     }
   }
 }
@@ -92,9 +94,9 @@ void residual_rows(const float* x, const float* branch, const float* bias, const
                                        const float* gain, float* sum, float* y, float* rstd,
                                        float epsilon, std::size_t rows, std::size_t channels) {
   if (bias != nullptr) {
-    residual_rows<true>(x, branch, bias, gain, sum, y, rstd, epsilon, rows, channels);
+    residual_head_rows<true>(x, branch, bias, gain, sum, y, rstd, epsilon, rows, channels);
   } else {
-    residual_rows<false>(x, branch, bias, gain, sum, y, rstd, epsilon, rows, channels);
+    residual_head_rows<false>(x, branch, bias, gain, sum, y, rstd, epsilon, rows, channels);
   }
 }
 
@@ -126,33 +128,33 @@ struct Head {
 /// addition, and the order in each head, are those of kHeads = 1.
 template <std::size_t kHeads, bool kGain>
 void backward_heads(const Head* heads, const float* gain, float* dgain, std::size_t size) {
-  using Values = Pack<kHeads>;
-  const Values scales =
-      Values::map([&](std::size_t head) { return Vector(heads[head].rstd).v[0]; });
-  Values dots = 0;
-  for_each_pack<1>(size, [&](std::size_t i, auto part) {
-    const Values dy_i =
-        Values::map([&](std::size_t head) { return part.load(heads[head].dy + i).v[0]; });
-    const Values normal =
-        Values::map([&](std::size_t head) { return part.load(heads[head].x + i).v[0]; }) * scales;
-    Values dnormal = dy_i;
-    if constexpr (kGain) {
-      const Vector gain_i = part.load(gain + i);
-      Vector dgain_i = part.load(dgain + i);
+  Vector dots[kHeads];
 #pragma GCC unroll 4
-      for (std::size_t head = 0; head < kHeads; ++head) {
-        dgain_i = fma(dy_i.one(head), normal.one(head), dgain_i);
-      }
-      part.store(dgain + i, dgain_i);
-      dnormal = dy_i * Values::map([&](std::size_t) { return gain_i.v[0]; });
+  for (Vector& dot : dots) dot = Vector(0);
+  for_each_pack<1>(size, [&](std::size_t i, auto part) {
+    Vector gain_i = 1, dgain_i = 0;
+    if constexpr (kGain) {
+      gain_i = part.load(gain + i);
+      dgain_i = part.load(dgain + i);
     }
-    dots = fma(dnormal, normal, dots);
+#pragma GCC unroll 4
+    for (std::size_t head = 0; head < kHeads; ++head) {
+      const Vector dy_i = part.load(heads[head].dy + i);
+      const Vector normal = part.load(heads[head].x + i) * heads[head].rstd;
+      Vector dnormal = dy_i;
+      if constexpr (kGain) {
+        dgain_i = fma(dy_i, normal, dgain_i);
+        dnormal = dy_i * gain_i;
+      }
+      dots[head] = fma(dnormal, normal, dots[head]);
+    }
+    if constexpr (kGain) part.store(dgain + i, dgain_i);
   });
 
 #pragma GCC unroll 4
   for (std::size_t k = 0; k < kHeads; ++k) {
     const Head head = heads[k];
-    const float mean_dot = horizontal_sum(dots.one(k)) / static_cast<float>(size);
+    const float mean_dot = horizontal_sum(dots[k]) / static_cast<float>(size);
     for_each_pack<4>(size, [=](std::size_t i, auto part) {
       using V = typename decltype(part)::Value;
       const V normal = part.load(head.x + i) * head.rstd;
@@ -202,12 +204,11 @@ void backward_rows(const Backward& of, std::size_t rows, std::size_t size) {
   });
 }
 
-}  // namespace
-
-void avx2::set_rmsnorm(Kernels& table) {
+inline void set_rmsnorm(Kernels& table) {
   table.rmsnorm = rmsnorm;
   table.residual_rmsnorm = residual_rmsnorm;
   table.rmsnorm_backward = rmsnorm_backward;
 }
 
+}  // namespace
 }  // namespace cllm::kernels

@@ -1,12 +1,12 @@
 #include <cmath>
 
-#include "portable.h"
+#include "reference.h"
 
 namespace cllm::kernels {
 namespace {
 
-using portable::narrow;
-using portable::wide;
+using reference::narrow;
+using reference::wide;
 
 // --- Functions -----------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ void sparse_row(const std::uint32_t* columns, const float* values, std::size_t c
 
 }  // namespace
 
-void portable::set_math(Kernels& table) {
+void reference::set_math(Kernels& table) {
   table.exp = exp;
   table.log = log;
   table.tanh = tanh;

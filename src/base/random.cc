@@ -3,6 +3,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "cllm/base/elementary.h"
+
 namespace cllm {
 
 std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> c,
@@ -42,11 +44,11 @@ double RandomStream::normal() {
     has_spare_ = false;
     return spare_normal_;
   }
-  const double radius = std::sqrt(-2.0 * std::log(1.0 - uniform()));  // 1 - u is in (0, 1]
+  const double radius = std::sqrt(-2.0 * logarithm(1.0 - uniform()));  // 1 - u is in (0, 1]
   const double angle = 2.0 * std::numbers::pi * uniform();
-  spare_normal_ = radius * std::sin(angle);
+  spare_normal_ = radius * sine(angle);
   has_spare_ = true;
-  return radius * std::cos(angle);
+  return radius * cosine(angle);
 }
 
 std::uint64_t RandomStream::below(std::uint64_t n) {

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 #include <exception>
 #include <numeric>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "cllm/base/elementary.h"
 #include "cllm/corpus/cooccurrence.h"
 #include "cllm/corpus/ppmi.h"
 #include "cllm/corpus/token_counts.h"
@@ -65,7 +65,7 @@ class RowMaker {
     counters_[thread].count(positions_[row], [&](std::size_t other, std::uint64_t count) {
       const std::size_t share_class = class_of(count, std::min(totals_[token], totals_[other]));
       if (share_class < least_class_) return;
-      const double log_count = std::log(static_cast<double>(count));
+      const double log_count = logarithm(static_cast<double>(count));
       const float value = ppmi_(token, other, log_count);
       const float transposed = ppmi_(other, token, log_count);
       if (value != 0 || transposed != 0) visit(other, value, transposed, share_class);

@@ -6,6 +6,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "cllm/base/elementary.h"
 #include "cllm/base/utf8.h"
 
 namespace cllm::corpus {
@@ -104,7 +105,7 @@ Signatures::Signatures(std::span<const std::string_view> tokens, const kernels::
   const std::vector<std::uint32_t> primes = first_primes(features_);
   for (std::uint32_t rank = 0; rank < features_; ++rank) {
     rank_of[by_rank[rank].number] = rank;
-    weight_of[rank] = static_cast<std::uint32_t>(std::lround(kUnits * std::log(primes[rank])));
+    weight_of[rank] = static_cast<std::uint32_t>(std::lround(kUnits * logarithm(primes[rank])));
   }
   for (std::uint32_t& rank : ranks_) rank = rank_of[rank];
   weights_.resize(ranks_.size());

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <utility>
 
 #include "cllm/base/random.h"
-#include "cllm/kernels/blas.h"
+#include "cllm/kernels/eigen.h"
+#include "cllm/kernels/products.h"
 #include "cllm/ranks/agreement.h"
 #include "cllm/ranks/merge.h"
 
@@ -14,7 +16,7 @@ namespace {
 
 using kernels::Transpose;
 
-/// Rows of a factor that are multiplied by BLAS at a time, and columns of a tile of a Gram matrix.
+/// Rows of a factor that are multiplied at a time, and columns of a tile of a Gram matrix.
 constexpr std::size_t kRows = 256;
 constexpr std::size_t kTile = 64;
 
@@ -39,10 +41,11 @@ struct Room {
 /// What the stages of the decomposition share. Factors are (V, k).
 class Iteration {
  public:
-  Iteration(ranks::ProcessGroup& process_group, ThreadPool& pool, std::size_t rows,
-            std::size_t columns)
+  Iteration(ranks::ProcessGroup& process_group, ThreadPool& pool, const kernels::Kernels& kernels,
+            std::size_t rows, std::size_t columns)
       : process_group_(process_group),
         pool_(pool),
+        kernels_(kernels),
         v_(rows),
         k_(columns),
         matrix_(k_ * k_),
@@ -117,19 +120,13 @@ class Iteration {
  private:
   std::size_t blocks() const { return (v_ + kRows - 1) / kRows; }
 
-  /// The eigenvalues of matrix_, ascending; its eigenvectors become its rows. Rank 0's for all,
-  /// because a processor of another kind may choose other vectors of an eigenspace.
+  /// The eigenvalues of matrix_, ascending; its eigenvectors become its rows. Each rank by itself:
+  /// all get the same bits.
   std::vector<double> decompose() {
-    std::vector<double> values(k_);
+    std::vector<double> values;
     ranks::in_agreement(process_group_, [&] {
-      if (process_group_.rank() == 0) {
-        values = kernels::symmetric_eigen(matrix_.data(), k_);
-      } else {
-        matrix_.fill(0);
-      }
+      values = kernels::symmetric_eigen(kernels_, pool_, matrix_.span(), k_);
     });
-    merge(process_group_, std::span(values));
-    merge(process_group_, matrix_.span());
     return values;
   }
 
@@ -161,8 +158,7 @@ class Iteration {
           std::copy_n(from + r * k_ + row, height, left + r * kTile);
           std::copy_n(from + r * k_ + column, width, right + r * kTile);
         }
-        kernels::dgemm(Transpose::kYes, Transpose::kNo, height, width, rows, 1, left, kTile, right,
-                       kTile, 1, &matrix_[row * k_ + column], k_);
+        kernels_.add_gram(left, right, kTile, rows, height, width, &matrix_[row * k_ + column], k_);
       }
     });
     merge(process_group_, matrix_.span());
@@ -197,6 +193,7 @@ class Iteration {
 
   ranks::ProcessGroup& process_group_;
   ThreadPool& pool_;
+  const kernels::Kernels& kernels_;
   std::size_t v_;
   std::size_t k_;
   AlignedBuffer<double> matrix_;    // (k, k)
@@ -220,9 +217,12 @@ float sign_of(const AlignedBuffer<float>& y, std::size_t rows, std::size_t colum
 int degree_of(double ratio, int most) {
   constexpr double kLargest = 1e12;
   const double x = std::max(2 * ratio - 1, 1.0);
-  int degree = 1;
-  while (degree < most && std::cosh((degree + 1) * std::acosh(x)) <= kLargest) ++degree;
-  return degree;
+  double last = 1, value = x;  // T_0(x) and T_1(x)
+  for (int degree = 1; degree < most; ++degree) {
+    last = std::exchange(value, 2 * x * value - last);
+    if (value > kLargest) return degree;
+  }
+  return most;
 }
 
 }  // namespace
@@ -241,7 +241,7 @@ Subspace leading_subspace(ranks::ProcessGroup& process_group, ThreadPool& pool,
   AlignedBuffer<float> x, y, last, product;
   ranks::in_agreement(process_group, [&] {
     result.vectors = AlignedBuffer<float>(v * options.rank);
-    iteration.emplace(process_group, pool, v, k);
+    iteration.emplace(process_group, pool, kernels, v, k);
     for (AlignedBuffer<float>* buffer : {&x, &y, &last, &product})
       *buffer = AlignedBuffer<float>(v * k);
   });

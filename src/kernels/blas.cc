@@ -65,7 +65,7 @@ void dgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::siz
               checked(k), alpha, a, checked(lda), b, checked(ldb), beta, c, checked(ldc));
 }
 
-std::vector<double> symmetric_eigen(double* a, std::size_t n) {
+std::vector<double> lapack_symmetric_eigen(double* a, std::size_t n) {
   std::vector<double> values(n);
   if (n == 0) return values;
   if (!std::all_of(a, a + n * n, [](double x) { return std::isfinite(x); })) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "attention_body.h"
+#include "doubles_body.h"
 #include "integers_body.h"
 #include "layernorm_body.h"
 #include "layers_body.h"
@@ -16,6 +17,7 @@ namespace {
 inline void set_all(Kernels& table) {
   set_math(table);
   set_integers(table);
+  set_doubles(table);
   set_layers(table);
   set_layernorm(table);
   set_rmsnorm(table);

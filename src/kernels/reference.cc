@@ -8,6 +8,7 @@ const Kernels& reference_kernels() {
     made.name = "reference";
     reference::set_math(made);
     reference::set_integers(made);
+    reference::set_doubles(made);
     reference::set_layers(made);
     reference::set_norm(made);
     reference::set_attention(made);

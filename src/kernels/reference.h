@@ -26,6 +26,7 @@ inline double max_of(const float* x, std::size_t n) {
 /// Each sets its entries of the table.
 void set_math(Kernels& table);
 void set_integers(Kernels& table);
+void set_doubles(Kernels& table);
 void set_layers(Kernels& table);
 void set_norm(Kernels& table);
 void set_attention(Kernels& table);

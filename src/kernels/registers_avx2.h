@@ -134,6 +134,18 @@ class Some {
   __m256i mask_;
 };
 
+/// Four doubles.
+struct FourDoubles {
+  using Value = __m256d;
+  static constexpr std::size_t kCount = 4;
+
+  static Value load(const double* from) { return _mm256_loadu_pd(from); }
+  static void store(double* to, Value x) { _mm256_storeu_pd(to, x); }
+  static Value broadcast(double x) { return _mm256_set1_pd(x); }
+  static Value multiply(Value a, Value b) { return _mm256_mul_pd(a, b); }
+  static Value fma(Value a, Value b, Value c) { return _mm256_fmadd_pd(a, b, c); }
+};
+
 /// The sum of the squares of many numbers, in double: 16 running sums, of which a number's place
 /// says the one it is added to.
 class SquareSums {

@@ -61,5 +61,17 @@ struct Sixteen {
   static Value of(__m512i a) { return _mm512_castsi512_ps(a); }
 };
 
+/// Eight doubles.
+struct EightDoubles {
+  using Value = __m512d;
+  static constexpr std::size_t kCount = 8;
+
+  static Value load(const double* from) { return _mm512_loadu_pd(from); }
+  static void store(double* to, Value x) { _mm512_storeu_pd(to, x); }
+  static Value broadcast(double x) { return _mm512_set1_pd(x); }
+  static Value multiply(Value a, Value b) { return _mm512_mul_pd(a, b); }
+  static Value fma(Value a, Value b, Value c) { return _mm512_fmadd_pd(a, b, c); }
+};
+
 }  // namespace
 }  // namespace cllm::kernels

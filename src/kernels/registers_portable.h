@@ -182,6 +182,35 @@ class Some {
   std::size_t count_;
 };
 
+struct FourDoubles {
+  static constexpr std::size_t kCount = 4;
+  struct Value {
+    double x[kCount];
+  };
+
+  template <typename Operation>
+  static Value each(const Operation& operation) {
+    Value result;
+    for (std::size_t i = 0; i < kCount; ++i) result.x[i] = operation(i);
+    return result;
+  }
+  static Value load(const double* from) {
+    return each([=](std::size_t i) { return from[i]; });
+  }
+  static void store(double* to, const Value& a) {
+    for (std::size_t i = 0; i < kCount; ++i) to[i] = a.x[i];
+  }
+  static Value broadcast(double x) {
+    return each([=](std::size_t) { return x; });
+  }
+  static Value multiply(const Value& a, const Value& b) {
+    return each([&](std::size_t i) { return a.x[i] * b.x[i]; });
+  }
+  static Value fma(const Value& a, const Value& b, const Value& c) {
+    return each([&](std::size_t i) { return __builtin_fma(a.x[i], b.x[i], c.x[i]); });
+  }
+};
+
 class SquareSums {
  public:
   void add(std::size_t group, const Eight::Value& a) {

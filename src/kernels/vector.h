@@ -19,6 +19,12 @@
 namespace cllm::kernels {
 namespace {
 
+#if defined(__AVX512F__)
+using Doubles = EightDoubles;
+#else
+using Doubles = FourDoubles;
+#endif
+
 /// What a pack is made of that has an even number of eights, or an odd one.
 template <bool kIsEven>
 struct RegistersOf {

@@ -1,8 +1,8 @@
 #include "cllm/train/adamw.h"
 
-#include <cmath>
 #include <type_traits>
 
+#include "cllm/base/elementary.h"
 #include "cllm/train/width.h"
 
 namespace cllm::train {
@@ -16,8 +16,8 @@ void AdamWPass::update(const SummedGradient& gradient, double learning_rate, dou
       .beta2 = static_cast<float>(options_.beta2),
       .epsilon = static_cast<float>(options_.epsilon),
       .weight_decay = 0.0f,
-      .bias_correction1 = static_cast<float>(1 - std::pow(options_.beta1, taken)),
-      .bias_correction2 = static_cast<float>(1 - std::pow(options_.beta2, taken)),
+      .bias_correction1 = static_cast<float>(1 - power(options_.beta1, taken)),
+      .bias_correction2 = static_cast<float>(1 - power(options_.beta2, taken)),
       .gradient_scale = 1.0f};
   parts_.pool.share(chunks_.size(), [&](std::size_t i, Recorder& recorder) {
     const Span span(recorder, Activity::kUpdate);

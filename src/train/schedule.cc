@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "cllm/base/elementary.h"
 #include "cllm/base/error.h"
 
 namespace cllm::train {
@@ -27,7 +28,7 @@ double Schedule::at(std::uint64_t step) const {
   if (now <= first) return learning_rate;
   const double done = std::min(1.0, (now - first) / (last - first));
   const double left =
-      decay == Decay::kCosine ? 0.5 * (1.0 + std::cos(std::numbers::pi * done)) : 1.0 - done;
+      decay == Decay::kCosine ? 0.5 * (1.0 + cosine(std::numbers::pi * done)) : 1.0 - done;
   return min_learning_rate + (learning_rate - min_learning_rate) * left;
 }
 

@@ -75,7 +75,7 @@ TEST(CorpusVectorsTest, AreTheLeadingPartOfPpmi) {
   kernels::dgemm(kernels::Transpose::kNo, kernels::Transpose::kYes, kVocabulary, kVocabulary,
                  kVocabulary, 1, ppmi.data(), kVocabulary, ppmi.data(), kVocabulary, 0, gram.data(),
                  kVocabulary);
-  const std::vector<double> eigenvalues = kernels::symmetric_eigen(gram.data(), kVocabulary);
+  const std::vector<double> eigenvalues = kernels::lapack_symmetric_eigen(gram.data(), kVocabulary);
 
   constexpr std::size_t kRank = 12;
   const CorpusVectors vectors = vectors_of(tokens, kVocabulary, {.rank = kRank}, 2, 2).vectors;

@@ -88,7 +88,7 @@ std::vector<double> gram_of(const Dense& matrix) {
 /// All singular values by LAPACK, descending.
 std::vector<double> exact_values(const Dense& matrix) {
   std::vector<double> gram = gram_of(matrix);
-  std::vector<double> values = kernels::symmetric_eigen(gram.data(), matrix.size);
+  std::vector<double> values = kernels::lapack_symmetric_eigen(gram.data(), matrix.size);
   for (double& value : values) value = std::sqrt(std::max(value, 0.0));
   std::ranges::reverse(values);
   return values;

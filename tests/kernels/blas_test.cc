@@ -20,54 +20,6 @@
 namespace cllm::kernels {
 namespace {
 
-/// A symmetric matrix (n, n) whose eigenvalues lie apart or, where `twice`, in pairs.
-std::vector<double> symmetric(std::size_t n, bool twice) {
-  const Array random = normal_array(n * n, 1, n);
-  std::vector<double> matrix(n * n);
-  for (std::size_t i = 0; i < n; ++i) {
-    for (std::size_t j = 0; j < n; ++j) {
-      matrix[i * n + j] =
-          static_cast<double>(random[i * n + j]) + static_cast<double>(random[j * n + i]);
-      if (twice) matrix[i * n + j] = i == j ? static_cast<double>(i / 2) : 0;
-    }
-  }
-  return matrix;
-}
-
-TEST(BlasTest, SymmetricEigen) {
-  prepare_blas(1);
-  for (const std::size_t n : {0U, 1U, 2U, 3U, 31U, 32U, 60U, 130U}) {
-    for (const bool twice : {false, true}) {
-      const std::vector<double> a = symmetric(n, twice);
-      std::vector<double> vectors = a;
-      const std::vector<double> values = symmetric_eigen(vectors.data(), n);
-      ASSERT_EQ(values.size(), n);
-      EXPECT_TRUE(std::is_sorted(values.begin(), values.end()));
-      // LAPACK Users' Guide, 4.7: errors are a small multiple of u ‖A‖, here of n u ‖A‖.
-      double norm = 0;
-      for (const double x : a) norm += x * x;
-      const double tolerance = 10 * static_cast<double>(n) * 0x1p-53;
-      const auto* v = vectors.data();
-      for (std::size_t k = 0; k < n; ++k) {
-        for (std::size_t i = 0; i < n; ++i) {
-          double image = 0, inner = 0;
-          for (std::size_t j = 0; j < n; ++j) {
-            image += a[i * n + j] * v[k * n + j];
-            inner += v[i * n + j] * v[k * n + j];
-          }
-          EXPECT_NEAR(image, values[k] * v[k * n + i], tolerance * std::sqrt(norm)) << n;
-          EXPECT_NEAR(inner, i == k ? 1 : 0, tolerance) << n;
-        }
-      }
-    }
-  }
-}
-
-TEST(BlasTest, SymmetricEigenRefusesWhatIsNotFinite) {
-  std::vector<double> matrix = {1, std::numeric_limits<double>::quiet_NaN(), 0, 1};
-  EXPECT_THROW(symmetric_eigen(matrix.data(), 2), Error);
-}
-
 TEST(BlasTest, ProductsInDouble) {
   constexpr std::size_t kM = 3, kN = 4, kK = 5, kLd = 7;
   const Array random = normal_array(3 * kLd * kLd, 1, 1);

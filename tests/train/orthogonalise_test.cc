@@ -165,7 +165,7 @@ std::vector<double> singular_values(const std::vector<float>& values, Shape shap
   std::vector<double> gram(rows * rows);
   kernels::dgemm(kernels::Transpose::kNo, kernels::Transpose::kYes, rows, rows, columns, 1.0,
                  a.data(), columns, a.data(), columns, 0.0, gram.data(), rows);
-  std::vector<double> result = kernels::symmetric_eigen(gram.data(), rows);
+  std::vector<double> result = kernels::lapack_symmetric_eigen(gram.data(), rows);
   for (double& value : result) value = std::sqrt(std::max(value, 0.0));
   return result;
 }

@@ -53,9 +53,9 @@ struct Subspace {
 /// vector the largest component is positive (the first of equal ones), which fixes its sign.
 ///
 /// The same bits for any number of ranks and threads: rows of sparse products are summed in one
-/// order; sums over rows are taken in double, in blocks of fixed shape and order; matrices of k × k
-/// are decomposed by rank 0. To be called by all ranks, once `kernels::prepare_blas` was. Throws
-/// Error where memory is short.
+/// order, and so are sums over rows, in double; k × k matrices are decomposed by each rank. Where
+/// the kernels and products have a fixed order, processors of any kind give the same bits. To be
+/// called by all ranks. Throws Error where memory is short.
 Subspace leading_subspace(ranks::ProcessGroup& process_group, ThreadPool& pool,
                           const kernels::Kernels& kernels, const SparseMatrix& matrix,
                           const SubspaceOptions& options);

@@ -19,10 +19,11 @@ void dgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::siz
            std::size_t k, double alpha, const double* a, std::size_t lda, const double* b,
            std::size_t ldb, double beta, double* c, std::size_t ldc);
 
-/// Replaces the symmetric a (n, n) by its eigenvectors, of length 1, one in each row, and returns
-/// their eigenvalues, ascending: LAPACK's dsyevd. Runs on the calling thread alone, once
-/// `prepare_blas` was called. Throws Error where a is too large or not finite.
-std::vector<double> symmetric_eigen(double* a, std::size_t n);
+/// LAPACK's dsyevd, for tests of ours (eigen.h), which has the same result but for rounding:
+/// replaces the symmetric a (n, n) by its eigenvectors, one in each row, and returns their
+/// eigenvalues, ascending. Runs on the calling thread alone, once `prepare_blas` was called. Throws
+/// Error where a is too large or not finite.
+std::vector<double> lapack_symmetric_eigen(double* a, std::size_t n);
 
 /// Makes every later call of this thread, and of OpenMP's threads in a parallel region, run on its
 /// caller's thread alone, and checks that it is so and that the library that was loaded is its

@@ -199,6 +199,16 @@ struct Kernels {
                                         float cap, float scale, std::size_t rows,
                                         std::size_t vocabulary);
 
+  // --- Doubles; fused where a product is added
+  /// y (N) += factor x.
+  void (*add_scaled)(double factor, const double* x, double* y, std::size_t n);
+  /// Rows x and y (N) become cosine x - sine y and sine x + cosine y.
+  void (*turn_rows)(double cosine, double sine, double* x, double* y, std::size_t n);
+  /// c (height, width), rows ldc apart, += leftᵀ · right, of which `rows` rows lie ld apart; added
+  /// row by row.
+  void (*add_gram)(const double* left, const double* right, std::size_t ld, std::size_t rows,
+                   std::size_t height, std::size_t width, double* c, std::size_t ldc);
+
   // --- Optimizer
   /// One pass: g = gradient * gradient_scale; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
   /// parameter -= lr (m/bc1 / (sqrt(v/bc2) + eps) + weight_decay * parameter).

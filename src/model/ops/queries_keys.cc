@@ -1,7 +1,8 @@
 #include "cllm/model/ops/queries_keys.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "cllm/base/elementary.h"
 
 namespace cllm::model {
 
@@ -9,11 +10,11 @@ RotaryAngles::RotaryAngles(std::size_t positions, std::size_t head_size, double 
     : pairs_(head_size / 2), cosines_(positions * pairs_), sines_(positions * pairs_) {
   for (std::size_t i = 0; i < pairs_; ++i) {
     const double step =
-        std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_size));
+        power(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_size));
     for (std::size_t p = 0; p < positions; ++p) {
       const double angle = static_cast<double>(p) * step;
-      cosines_[p * pairs_ + i] = static_cast<float>(std::cos(angle));
-      sines_[p * pairs_ + i] = static_cast<float>(std::sin(angle));
+      cosines_[p * pairs_ + i] = static_cast<float>(cosine(angle));
+      sines_[p * pairs_ + i] = static_cast<float>(sine(angle));
     }
   }
 }

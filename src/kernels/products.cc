@@ -47,6 +47,11 @@ const Products& usual() {
   return *std::ranges::find_if(kAll, [](const Products& each) { return each.runs_here(); });
 }
 
+/// Columns of a product that one thread takes, at least, and how many of these times k are worth
+/// the time in which threads begin and end: some microseconds.
+constexpr std::size_t kSharedColumns = 64;
+constexpr std::size_t kWorthSharing = 512;
+
 float* workspace_of_thread() {
   thread_local AlignedBuffer<float> workspace(kProductWorkspace);
   return workspace.data();
@@ -87,6 +92,25 @@ void prepare_products() { workspace_of_thread(); }
 
 void multiply(const Products& by, const Product& product) {
   by.multiply(product, workspace_of_thread());
+}
+
+void multiply_together(ThreadPool& pool, const Product& product) {
+  const std::size_t pieces = (product.n + kSharedColumns - 1) / kSharedColumns;
+  if (pool.size() == 1 || pieces * product.k < kWorthSharing) {
+    return multiply(products(), product);
+  }
+  pool.run([&](int thread, Recorder&) {
+    const auto part = static_cast<std::size_t>(thread),
+               parts = static_cast<std::size_t>(pool.size());
+    const std::size_t first = pieces * part / parts * kSharedColumns;
+    const std::size_t end = std::min(product.n, pieces * (part + 1) / parts * kSharedColumns);
+    if (first >= end) return;
+    Product piece = product;
+    piece.n = end - first;
+    piece.b += first * (product.transpose_b == Transpose::kYes ? product.ldb : 1);
+    piece.c += first;
+    multiply(products(), piece);
+  });
 }
 
 void sgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::size_t n,

@@ -59,9 +59,10 @@ std::uint32_t sample_token(std::span<const float> logits, const SamplingOptions&
   return order[weights.size() - 1];  // rounding may leave the point at the very end
 }
 
-Generator::Generator(const Model& model, std::span<const float> parameters)
+Generator::Generator(const Model& model, std::span<const float> parameters, ThreadPool* helpers)
     : model_(model),
       parameters_(parameters.data()),
+      helpers_(helpers),
       workspace_(model.network(),
                  {.sequences = 1,
                   .positions = model.layout().config().context,
@@ -94,7 +95,7 @@ std::span<const float> Generator::advance_within_context(std::span<const std::ui
                                                    .sequences = 1,
                                                    .positions = past_.size(),
                                                    .past = past},
-                                                  workspace_, scratch_);
+                                                  workspace_, scratch_, helpers_);
   return {logits, model_.layout().config().vocabulary};
 }
 

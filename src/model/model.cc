@@ -41,13 +41,14 @@ double Model::loss_and_gradient(const float* parameters, const MicroBatch& micro
 }
 
 const float* Model::predict_next(const float* parameters, const MicroBatch& micro_batch,
-                                 Workspace& workspace, Scratch& scratch) const {
+                                 Workspace& workspace, Scratch& scratch,
+                                 ThreadPool* helpers) const {
   assert(micro_batch.rows() <= workspace.rows() && micro_batch.sequences == 1);
   Team alone(1);
   Recorder recorder;
   const Member me{alone, 0, recorder};
-  const Context context{layout_,     tiling_,   *kernels_, parameters,
-                        micro_batch, workspace, scratch,   me};
+  const Context context{layout_,   tiling_, *kernels_, parameters, micro_batch,
+                        workspace, scratch, me,        helpers};
   Pass(network_, context).forward();
   network_.head->predict(context, {micro_batch.rows() - 1, 1, 0}, workspace.logits);
   return workspace.logits;

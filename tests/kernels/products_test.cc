@@ -282,5 +282,30 @@ TEST(ChoiceOfProducts, BlasRefusesASizeThatItCannotCount) {
   use_products(was);
 }
 
+TEST(SharedProductsTest, HaveTheBitsOfOneThread) {
+  const std::string before(products().name);
+  for (const Products& each : all_products()) {
+    if (!each.runs_here() || !each.has_fixed_order()) continue;
+    for (const Transpose transpose_b : {kNo, kYes}) {
+      for (const Case& c : {Case{kNo, transpose_b, 1, 1003, 300},
+                            {kNo, transpose_b, 3, 64, 700},
+                            {kNo, transpose_b, 20, 130, 513, 2, 1},
+                            {kNo, transpose_b, 2, 5, 7}}) {
+        const Operands o(c);
+        const Array expected = product_by(each, o);
+        for (const int threads : {1, 2, 3, 7}) {
+          ThreadPool pool(threads);
+          Array y = o.before;
+          multiply_together(pool, {c.transpose_a, c.transpose_b, c.m, c.n, c.k, c.alpha, o.a.data(),
+                                   o.lda, o.b.data(), o.ldb, c.beta, y.data(), o.ldc});
+          EXPECT_EQ(std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)), 0)
+              << each.name << " " << c.m << " x " << c.n << " on " << threads;
+        }
+      }
+    }
+  }
+  use_products(before);
+}
+
 }  // namespace
 }  // namespace cllm::kernels

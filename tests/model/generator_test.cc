@@ -129,6 +129,27 @@ TEST_P(GeneratorTest, ComputesNothingThatTextsHaveInCommonAgain) {
   EXPECT_FALSE(std::ranges::equal(whole, anew.advance_to(text.first(11))));
 }
 
+TEST(GeneratorThreadsTest, LogitsDoNotDependOnWhoHelps) {
+  // Wide enough for products to be shared.
+  model::ModelConfig shape = kShape;
+  shape.channels = 64 * shape.heads;
+  shape.vocabulary = 1000;
+  const Example e = support::make_example(shape, 1, 12, 4);
+  const model::Model model(shape, kernels::select_kernels());
+  const std::span<const std::uint32_t> text(e.inputs);
+  Generator alone(model, e.parameters);
+  for (const int threads : {1, 2, 3, 5}) {
+    ThreadPool helpers(threads);
+    Generator helped(model, e.parameters, &helpers);
+    alone.clear();
+    EXPECT_TRUE(std::ranges::equal(helped.advance(text.first(9)), alone.advance(text.first(9))));
+    for (std::size_t n = 9; n < 12; ++n) {
+      EXPECT_TRUE(std::ranges::equal(helped.advance(text.subspan(n, 1)),
+                                     alone.advance(text.subspan(n, 1))));
+    }
+  }
+}
+
 std::vector<int> draw_counts(const SamplingOptions& options, int draws) {
   const std::vector<float> logits = {std::log(0.1f), std::log(0.4f), std::log(0.2f),
                                      std::log(0.3f)};

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "cllm/base/thread_pool.h"
 #include "cllm/kernels/product.h"
 
 namespace cllm::kernels {
@@ -55,7 +56,11 @@ void prepare_products();
 /// OpenBLAS can't count a size.
 void multiply(const Products& by, const Product& product);
 
-/// The same by `products()`.
+/// The product by `products()`, its columns shared out to the threads of the pool where there is
+/// enough to do: the same bits as alone, of products with a fixed order.
+void multiply_together(ThreadPool& pool, const Product& product);
+
+/// The product by `products()`.
 void sgemm(Transpose transpose_a, Transpose transpose_b, std::size_t m, std::size_t n,
            std::size_t k, float alpha, const float* a, std::size_t lda, const float* b,
            std::size_t ldb, float beta, float* c, std::size_t ldc);

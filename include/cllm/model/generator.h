@@ -27,11 +27,12 @@ std::uint32_t sample_token(std::span<const float> logits, const SamplingOptions&
                            RandomStream& random);
 
 /// Continues a text token by token, keeping keys and values of the past. When the context is full
-/// it goes on from the latter half of it. Not thread-safe; the model and `parameters`, a flat
-/// buffer of its layout, must outlive it.
+/// it goes on from the latter half of it. Not thread-safe; the model, `parameters`, a flat buffer
+/// of its layout, and `helpers`, the threads that share products, must outlive it. Logits don't
+/// depend on the number of these.
 class Generator {
  public:
-  Generator(const Model& model, std::span<const float> parameters);
+  Generator(const Model& model, std::span<const float> parameters, ThreadPool* helpers = nullptr);
 
   /// Takes in more text, at least one token, each below the vocabulary; returns the logits (V) of
   /// what follows, valid until the next call.
@@ -50,6 +51,7 @@ class Generator {
 
   const Model& model_;
   const float* parameters_;
+  ThreadPool* helpers_;              // null: none
   std::vector<std::uint32_t> past_;  // tokens whose keys and values are kept
   Workspace workspace_;
   Scratch scratch_;

@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "cllm/base/team.h"
+#include "cllm/base/thread_pool.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/gradient.h"
 #include "cllm/model/layout.h"
@@ -37,9 +38,11 @@ class Model {
                            const Member& member) const;
 
   /// The logits (V) of what follows the micro-batch's last position, in the workspace; of tokens
-  /// after its past. On one thread.
+  /// after its past. On this thread, and for products on those of `helpers`, where there are any;
+  /// the same bits for any number of them.
   const float* predict_next(const float* parameters, const MicroBatch& micro_batch,
-                            Workspace& workspace, Scratch& scratch) const;
+                            Workspace& workspace, Scratch& scratch,
+                            ThreadPool* helpers = nullptr) const;
 
  private:
   Layout layout_;

@@ -11,7 +11,6 @@
 #include "cllm/cli/commands/commands.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/cli/run/conversation.h"
-#include "cllm/kernels/blas.h"
 #include "cllm/ranks/agreement.h"
 
 namespace cllm::cli {
@@ -32,7 +31,8 @@ class Chat {
         loaded_(settings.checkpoint),
         form_(loaded_.require_tokenizer()),
         conversation_(form_, settings.system, loaded_.run.model.context),
-        generator_(loaded_.model, loaded_.parameters.span()),
+        threads_(sampling_threads(settings.threads)),
+        generator_(loaded_.model, loaded_.parameters.span(), &threads_),
         random_(settings.seed, 0) {
     const auto lost = form_.tokenizer().encode_counting(settings.system).lost_bytes;
     if (lost > 0) note("--system: " + data::lost_text(lost, settings.system.size()));
@@ -124,6 +124,7 @@ class Chat {
   LoadedModel loaded_;
   ChatTemplate form_;
   Conversation conversation_;
+  ThreadPool threads_;
   model::Generator generator_;
   RandomStream random_;
   Interrupt interrupt_;
@@ -142,7 +143,7 @@ void declare_chat_options(CLI::App& app, ChatSettings& s) {
   add_option(app, "--tokens", s.tokens, "most tokens of an answer")
       ->type_name("N")
       ->capture_default_str();
-  declare_sampling_options(app, s.options, s.seed);
+  declare_sampling_options(app, s.options, s.seed, s.threads);
 }
 
 void chat_command(const ChatSettings& settings, ranks::ProcessGroup& process_group) {
@@ -151,7 +152,6 @@ void chat_command(const ChatSettings& settings, ranks::ProcessGroup& process_gro
     if (process_group.size() > 1) fail("chat runs on one rank; start it without a launcher");
     model::validate(settings.options);
     if (settings.tokens == 0) fail("--tokens 0: give at least 1");
-    kernels::prepare_blas(1);
     Chat(settings).run();
   });
 }

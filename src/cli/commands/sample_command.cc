@@ -12,7 +12,10 @@
 #include <optional>
 #include <utility>
 
+#include "cllm/base/denormals.h"
 #include "cllm/base/error.h"
+#include "cllm/base/parallel.h"
+#include "cllm/base/processors.h"
 #include "cllm/base/thread_pool.h"
 #include "cllm/cli/commands/commands.h"
 #include "cllm/cli/run/checkpoints.h"
@@ -44,7 +47,9 @@ class Sampler {
         end_(settings.stops_at_end ? tokenizer_.end_of_text() : std::nullopt) {}
 
   const data::Tokenizer& tokenizer() const { return tokenizer_; }
-  model::Generator make_generator() const { return {loaded_.model, loaded_.parameters.span()}; }
+  model::Generator make_generator(ThreadPool* helpers) const {
+    return {loaded_.model, loaded_.parameters.span(), helpers};
+  }
 
   /// The tokens of a prompt. Says on standard error where they are not all of it.
   std::vector<std::uint32_t> encode(const Prompt& prompt) const {
@@ -124,22 +129,32 @@ class OrderedWriter {
   std::size_t written_ = 0;
 };
 
-void answer_all(const Sampler& sampler, const std::vector<Prompt>& prompts, int threads,
+/// A single prompt has all threads, of several each thread takes one at a time.
+void answer_all(const Sampler& sampler, const std::vector<Prompt>& prompts, ThreadPool& threads,
                 std::string separator) {
   std::vector<std::vector<std::uint32_t>> tokens;
   for (const Prompt& prompt : prompts) tokens.push_back(sampler.encode(prompt));
   OrderedWriter writer(std::move(separator));
-  ThreadPool pool(threads);
-  std::vector<std::unique_ptr<model::Generator>> generators(static_cast<std::size_t>(threads));
+  const auto answer_one = [&](model::Generator& generator, std::size_t i) {
+    const Answer answer = sampler.answer(generator, tokens[i], i, [](std::uint32_t) {});
+    writer.put(i, sampler.text_of(prompts[i].text, answer));
+  };
+  if (prompts.size() == 1) {
+    model::Generator generator = sampler.make_generator(&threads);
+    return answer_one(generator, 0);
+  }
+  std::vector<std::unique_ptr<model::Generator>> generators(
+      static_cast<std::size_t>(threads.size()));
   std::vector<std::exception_ptr> failures(generators.size());
   std::atomic<bool> has_failed = false;
-  pool.deal(prompts.size(), [&](std::size_t i, std::size_t thread) {
+  threads.deal(prompts.size(), [&](std::size_t i, std::size_t thread) {
     if (has_failed) return;
     try {  // none may leave a compute thread
       auto& generator = generators[thread];
-      if (!generator) generator = std::make_unique<model::Generator>(sampler.make_generator());
-      const Answer answer = sampler.answer(*generator, tokens[i], i, [](std::uint32_t) {});
-      writer.put(i, sampler.text_of(prompts[i].text, answer));
+      if (!generator) {
+        generator = std::make_unique<model::Generator>(sampler.make_generator(nullptr));
+      }
+      answer_one(*generator, i);
     } catch (...) {
       failures[thread] = std::current_exception();
       has_failed = true;
@@ -151,9 +166,9 @@ void answer_all(const Sampler& sampler, const std::vector<Prompt>& prompts, int 
 }
 
 /// The text of a single prompt, as it is made.
-void answer_live(const Sampler& sampler, const Prompt& prompt) {
+void answer_live(const Sampler& sampler, const Prompt& prompt, ThreadPool& threads) {
   const std::vector<std::uint32_t> tokens = sampler.encode(prompt);
-  model::Generator generator = sampler.make_generator();
+  model::Generator generator = sampler.make_generator(&threads);
   write(prompt.text);
   sampler.answer(generator, tokens, 0,
                  [&](std::uint32_t token) { write(sampler.tokenizer().token_bytes(token)); });
@@ -183,15 +198,13 @@ void declare_sample_options(CLI::App& app, SampleSettings& s) {
       ->capture_default_str();
   add_option(app, "--stop-at-end", s.stops_at_end, switch_format(),
              "stop at the token that ends a text, such as <|endoftext|>, where there is one");
-  declare_sampling_options(app, s.options, s.seed);
-  add_option(app, "--threads", s.threads, "prompts of --prompts that are continued at a time")
-      ->type_name("N")
-      ->capture_default_str();
+  declare_sampling_options(app, s.options, s.seed, s.threads);
   app.add_flag("--jsonl", s.jsonl,
                "write a JSON object for each answer: prompt, completion, tokens, finish_reason");
 }
 
-void declare_sampling_options(CLI::App& app, model::SamplingOptions& options, std::uint64_t& seed) {
+void declare_sampling_options(CLI::App& app, model::SamplingOptions& options, std::uint64_t& seed,
+                              int& threads) {
   add_option(app, "--temperature", options.temperature,
              "below 1 makes likely tokens likelier, 0 always takes the likeliest")
       ->type_name("X")
@@ -206,20 +219,28 @@ void declare_sampling_options(CLI::App& app, model::SamplingOptions& options, st
   add_option(app, "--seed", seed, "seed of the random numbers")
       ->type_name("N")
       ->capture_default_str();
+  threads = static_cast<int>(available_processors().size());
+  add_option(app, "--threads", threads,
+             "threads that compute an answer, or of --prompts one each [all processors]")
+      ->type_name("N");
+}
+
+ThreadPool sampling_threads(int threads) {
+  if (threads < 1) fail("--threads {}: give at least 1", threads);
+  kernels::prepare_blas(threads);
+  parallel(threads, [](int) { flush_denormals(); });  // so that all have the same bits
+  return ThreadPool(threads);
 }
 
 void sample_command(const SampleSettings& settings, ranks::ProcessGroup& process_group) {
   ranks::in_agreement(process_group, [&] {
     if (process_group.rank() != 0) return;
     model::validate(settings.options);
-    if (settings.threads < 1) fail("--threads {}: give at least 1", settings.threads);
+    ThreadPool threads = sampling_threads(settings.threads);
     const std::vector<Prompt> prompts = prompts_of(settings);
-    const auto most = static_cast<std::size_t>(settings.threads);
-    const int threads = static_cast<int>(std::min(most, prompts.size()));
-    kernels::prepare_blas(threads);
     const Sampler sampler(settings);
     if (prompts.size() == 1 && !settings.jsonl) {
-      answer_live(sampler, prompts.front());
+      answer_live(sampler, prompts.front(), threads);
     } else {
       answer_all(sampler, prompts, threads, settings.jsonl ? "" : "---\n");
     }

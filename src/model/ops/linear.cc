@@ -11,8 +11,8 @@ void multiply(const Context& context, Buffer x, std::size_t weight, Buffer y, co
   const Span span(context.member.recorder, Activity::kMatrix);
   const ConstView w = context.matrix(weight);
   const View in = context[x].from(rows.first), out = context[y].from(rows.first);
-  sgemm(kNo, kYes, rows.count, out.columns, in.columns, 1.0f, in.data, in.stride, w.data, w.stride,
-        0.0f, out.data, out.stride);
+  context.multiply({in.data, in.columns, in.stride}, rows.count, w, out.columns, out.data,
+                   out.stride);
 }
 
 void multiply_back(const Context& context, Buffer y, std::size_t weight, Buffer x,

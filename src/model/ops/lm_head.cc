@@ -29,8 +29,8 @@ void LmHead::multiply_weight(const Context& context, const Rows& rows, float* lo
   const ConstView weight = context.matrix(t_.weight);
   const std::size_t vocabulary = context.layout[t_.weight].rows;
   const View in = context[b_.projected].from(rows.first);
-  sgemm(kNo, kYes, rows.count, vocabulary, in.columns, 1.0f, in.data, in.stride, weight.data,
-        weight.stride, 0.0f, logits, vocabulary);
+  context.multiply({in.data, in.columns, in.stride}, rows.count, weight, vocabulary, logits,
+                   vocabulary);
 }
 
 void LmHead::losses(const Context& context) const {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cllm/base/stop_signals.h"
+#include "cllm/base/thread_pool.h"
 #include "cllm/cli/arguments.h"
 #include "cllm/cli/run/settings.h"
 #include "cllm/cli/run/time_left.h"
@@ -27,7 +28,7 @@ struct SampleSettings {
   model::SamplingOptions options;
   bool stops_at_end = true;
   bool jsonl = false;
-  int threads = 1;
+  int threads = 0;
 };
 
 struct ChatSettings {
@@ -36,6 +37,7 @@ struct ChatSettings {
   std::uint64_t tokens = 512;
   std::uint64_t seed = 1;
   model::SamplingOptions options;
+  int threads = 0;
 };
 
 struct EvalSettings {
@@ -106,8 +108,12 @@ struct BenchSettings {
   bool json = false;
 };
 
-/// How a token is drawn, and its random numbers.
-void declare_sampling_options(CLI::App& app, model::SamplingOptions& options, std::uint64_t& seed);
+/// How a token is drawn, its random numbers, and the threads that compute.
+void declare_sampling_options(CLI::App& app, model::SamplingOptions& options, std::uint64_t& seed,
+                              int& threads);
+/// So many threads, ready to compute. Throws Error, naming
+/// --threads, where it can't be.
+ThreadPool sampling_threads(int threads);
 void declare_sample_options(CLI::App& app, SampleSettings& settings);
 void declare_chat_options(CLI::App& app, ChatSettings& settings);
 void declare_eval_options(CLI::App& app, EvalSettings& settings);

@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "cllm/base/team.h"
+#include "cllm/base/thread_pool.h"
 #include "cllm/kernels/kernels.h"
+#include "cllm/kernels/product.h"
 #include "cllm/model/activations.h"
 #include "cllm/model/gradient.h"
 #include "cllm/model/layout.h"
@@ -26,6 +28,8 @@ struct Context {
   const Workspace& workspace;
   const Scratch& scratch;
   const Member& member;
+  /// Threads that share this member's products, of few rows; null: it has them to itself.
+  ThreadPool* helpers = nullptr;
 
   const float* parameter(std::size_t tensor) const { return parameters + layout[tensor].offset; }
   bool trains(std::size_t tensor) const { return layout[tensor].is_trained; }
@@ -37,6 +41,9 @@ struct Context {
     return {parameter(tensor), layout[tensor].columns, layout[tensor].columns};
   }
   View operator[](Buffer buffer) const { return workspace[buffer]; }
+  /// y (rows, out) = x (rows, in) · weight (out, in)ᵀ.
+  void multiply(const ConstView& x, std::size_t rows, const ConstView& weight, std::size_t out,
+                float* y, std::size_t stride) const;
   /// Rows that go through: all but those of the past.
   std::size_t first_row() const { return micro_batch.past; }
   std::size_t rows() const { return micro_batch.rows() - micro_batch.past; }

@@ -88,10 +88,14 @@ std::size_t aligned(std::size_t floats) { return (floats + 15) / 16 * 16; }
 /// Floats that hold a double for each block.
 std::size_t norm_floats(const MatrixView& matrix) { return aligned(2 * blocks_of(matrix).count()); }
 
+/// Whether the iteration leaves X alone, which is fewer FLOP from there on: of five iterations,
+/// with r = n / m, (17 + 3 r) m³ for (5 + 15 r) m³.
+bool leaves_x(const MatrixView& matrix) { return 4 * larger(matrix) > 5 * smaller(matrix); }
+
 /// Floats that a job works in.
 std::size_t work_of(const MatrixView& matrix) {
-  const std::size_t m = smaller(matrix);
-  return norm_floats(matrix) + aligned(matrix.size()) + 2 * aligned(m * m);
+  const std::size_t m = smaller(matrix), squares = leaves_x(matrix) ? 4 : 2;
+  return norm_floats(matrix) + aligned(matrix.size()) + squares * aligned(m * m);
 }
 
 /// to (columns, rows) = factor fromᵀ; from (rows, columns), by squares that stay in the cache.
@@ -125,10 +129,10 @@ void mirror(float* matrix, const Cut& cut, const LowerTile& tile) {
   }
 }
 
-/// Whether X lies beside the matrix' own values before an iteration. A tall matrix begins there,
+/// Whether X lies beside the matrix' own values after so many products. A tall matrix begins there,
 /// transposed.
-bool is_beside(const MatrixView& matrix, int iteration) {
-  return is_tall(matrix) == (iteration % 2 == 0);
+bool is_beside(const MatrixView& matrix, int products) {
+  return is_tall(matrix) == (products % 2 == 0);
 }
 
 bool takes_whole(const std::vector<MatrixView>& call, Orthogonaliser::Sharing sharing,
@@ -152,7 +156,8 @@ Quintic quintic_of(Iteration iteration, int index) {
 double Orthogonaliser::flops(std::size_t rows, std::size_t columns, int iterations) {
   const auto m = static_cast<double>(std::min(rows, columns));
   const auto n = static_cast<double>(std::max(rows, columns));
-  return iterations * (4 * n * m * m + 2 * m * m * m);
+  if (leaves_x({nullptr, rows, columns})) return 3 * n * m * m + (4 * iterations - 3) * m * m * m;
+  return iterations * (3 * n * m * m + m * m * m);
 }
 
 std::vector<Orthogonaliser::Wave> Orthogonaliser::waves_of(const std::vector<MatrixView>& call,
@@ -250,22 +255,30 @@ void Orthogonaliser::run_wave(const std::vector<MatrixView>& matrices, const Wav
 }
 
 Orthogonaliser::Job Orthogonaliser::job_at(const MatrixView& matrix, float* work) {
-  const std::size_t m = smaller(matrix);
-  float* const gram = work + norm_floats(matrix);
-  float* const square = gram + aligned(m * m);
-  return {matrix, square + aligned(m * m), gram, square, reinterpret_cast<double*>(work)};
+  const std::size_t square = aligned(smaller(matrix) * smaller(matrix));
+  Job job{matrix, nullptr, work + norm_floats(matrix), {}, reinterpret_cast<double*>(work)};
+  float* place = job.gram + square;
+  for (std::size_t i = 0; i < (leaves_x(matrix) ? 3u : 1u); ++i, place += square) {
+    job.squares[i] = place;
+  }
+  job.other = place;
+  return job;
 }
 
-/// The phases: norms, X₀; then of each iteration A, B and the new X; and two for the way back.
+/// The phases: norms, X₀; then four stages of each iteration; and two for the way back.
 std::size_t Orthogonaliser::tasks(const MatrixView& matrix, int phase) const {
-  const int iterated = phase - 2;
+  const int iterated = phase - 2, last = options_.iterations - 1;
   if (iterated < 0) return blocks_of(matrix).count();
-  if (iterated < 3 * options_.iterations) {
-    return iterated % 3 == 2 ? rows_of(matrix).count() * columns_of(matrix).count()
-                             : lower_tiles(matrix);
+  const std::size_t all = rows_of(matrix).count() * columns_of(matrix).count();
+  const int iteration = iterated / 4, stage = iterated % 4;
+  if (iteration <= last) {
+    if (stage < 2) return lower_tiles(matrix);
+    if (!leaves_x(matrix)) return stage == 2 ? all : 0;
+    if (stage == 2) return iteration == 0 ? 0 : lower_tiles(matrix);
+    return iteration == last ? all : lower_tiles(matrix);
   }
-  const bool beside = is_beside(matrix, options_.iterations);
-  const bool is_first = iterated == 3 * options_.iterations;
+  const bool beside = is_beside(matrix, leaves_x(matrix) ? 1 : options_.iterations);
+  const bool is_first = stage == 0;
   // A tall matrix has to be transposed, and so to lie beside; another one to be copied from there.
   const bool moves = is_tall(matrix) ? !is_first || !beside : is_first && beside;
   return moves ? blocks_of(matrix).count() : 0;
@@ -273,23 +286,53 @@ std::size_t Orthogonaliser::tasks(const MatrixView& matrix, int phase) const {
 
 void Orthogonaliser::take(const Job& job, int phase, std::size_t task) const {
   const Cut blocks = blocks_of(job.matrix);
-  const int iterated = phase - 2;
+  const int iterated = phase - 2, iteration = iterated / 4, stage = iterated % 4;
   if (phase == 0) {
     job.norms[task] =
         kernels_.sum_of_squares(job.matrix.values + blocks.begin(task) * job.matrix.columns,
                                 blocks.length(task) * job.matrix.columns);
   } else if (phase == 1) {
     start(job, task);
-  } else if (iterated < 3 * options_.iterations) {
-    const int iteration = iterated / 3;
-    const bool beside = is_beside(job.matrix, iteration);
-    const float* const x = beside ? job.other : job.matrix.values;
-    float* const y = beside ? job.matrix.values : job.other;
-    if (iterated % 3 == 0) make_gram(job, x, task);
-    if (iterated % 3 == 1) make_polynomial(job, quintic_of(options_.iteration, iteration), task);
-    if (iterated % 3 == 2) multiply(job, x, y, task);
+  } else if (iteration == options_.iterations) {
+    finish(job, stage, task);
+  } else if (leaves_x(job.matrix)) {
+    iterate_beside(job, iteration, stage, task);
   } else {
-    finish(job, iterated - 3 * options_.iterations, task);
+    iterate(job, iteration, stage, task);
+  }
+}
+
+/// A, B, and X ← B X.
+void Orthogonaliser::iterate(const Job& job, int iteration, int stage, std::size_t task) const {
+  const bool beside = is_beside(job.matrix, iteration);
+  const float* const x = beside ? job.other : job.matrix.values;
+  float* const y = beside ? job.matrix.values : job.other;
+  const Quintic quintic = quintic_of(options_.iteration, iteration);
+  if (stage == 0) make_gram(job, x, task);
+  if (stage == 1) make_polynomial(job, quintic, job.squares[0], task);
+  if (stage == 2) multiply(job, job.squares[0], x, y, task);
+}
+
+/// A (the first from X₀, later ones (B A) B of the iteration before), B, P ← B P, and B A; in the
+/// end P X₀. B, P and B A take turns: B A lies where the P before did, which nobody needs any more.
+void Orthogonaliser::iterate_beside(const Job& job, int iteration, int stage,
+                                    std::size_t task) const {
+  const bool beside = is_beside(job.matrix, 0);
+  const float* const x = beside ? job.other : job.matrix.values;
+  const auto p_of = [&](int i) { return job.squares[2 * i % 3]; };
+  const auto b_of = [&](int i) { return i == 0 ? p_of(0) : job.squares[(2 * i - 1) % 3]; };
+  const auto ba_of = [&](int i) { return i == 0 ? job.squares[1] : p_of(i - 1); };
+  float* const b = b_of(iteration);
+  if (stage == 0 && iteration == 0) make_gram(job, x, task);
+  if (stage == 0 && iteration > 0) {
+    multiply_symmetric(job, ba_of(iteration - 1), b_of(iteration - 1), job.gram, task);
+  }
+  if (stage == 1) make_polynomial(job, quintic_of(options_.iteration, iteration), b, task);
+  if (stage == 2) multiply_symmetric(job, b, p_of(iteration - 1), p_of(iteration), task);
+  if (stage == 3 && iteration + 1 < options_.iterations) {
+    multiply_symmetric(job, b, job.gram, ba_of(iteration), task);
+  } else if (stage == 3) {
+    multiply(job, p_of(iteration), x, beside ? job.matrix.values : job.other, task);
   }
 }
 
@@ -317,13 +360,13 @@ void Orthogonaliser::make_gram(const Job& job, const float* x, std::size_t task)
   mirror(job.gram, rows, tile);
 }
 
-void Orthogonaliser::make_polynomial(const Job& job, const Quintic& quintic,
+void Orthogonaliser::make_polynomial(const Job& job, const Quintic& quintic, float* square,
                                      std::size_t task) const {
   const Cut rows = rows_of(job.matrix);
   const LowerTile tile(task);
   const std::size_t m = rows.size, row = rows.begin(tile.row), column = rows.begin(tile.column);
   const std::size_t height = rows.length(tile.row), width = rows.length(tile.column);
-  float* const corner = job.square + row * m + column;
+  float* const corner = square + row * m + column;
   for (std::size_t r = 0; r < height; ++r) {
     std::copy_n(job.gram + (row + r) * m + column, width, corner + r * m);
   }
@@ -333,15 +376,26 @@ void Orthogonaliser::make_polynomial(const Job& job, const Quintic& quintic,
   if (row == column) {
     for (std::size_t i = 0; i < height; ++i) corner[i * m + i] += static_cast<float>(quintic.a);
   }
-  mirror(job.square, rows, tile);
+  mirror(square, rows, tile);
 }
 
-void Orthogonaliser::multiply(const Job& job, const float* x, float* y, std::size_t task) const {
+void Orthogonaliser::multiply_symmetric(const Job& job, const float* left, const float* right,
+                                        float* product, std::size_t task) const {
+  const Cut rows = rows_of(job.matrix);
+  const LowerTile tile(task);
+  const std::size_t m = rows.size, row = rows.begin(tile.row), column = rows.begin(tile.column);
+  kernels::sgemm(Transpose::kNo, Transpose::kNo, rows.length(tile.row), rows.length(tile.column), m,
+                 1.0f, left + row * m, m, right + column, m, 0.0f, product + row * m + column, m);
+  mirror(product, rows, tile);
+}
+
+void Orthogonaliser::multiply(const Job& job, const float* square, const float* x, float* y,
+                              std::size_t task) const {
   const Cut rows = rows_of(job.matrix), columns = columns_of(job.matrix);
   const std::size_t m = rows.size, n = columns.size;
   const std::size_t row = task % rows.count(), column = task / rows.count();
   kernels::sgemm(Transpose::kNo, Transpose::kNo, rows.length(row), columns.length(column), m, 1.0f,
-                 job.square + rows.begin(row) * m, m, x + columns.begin(column), n, 0.0f,
+                 square + rows.begin(row) * m, m, x + columns.begin(column), n, 0.0f,
                  y + rows.begin(row) * n + columns.begin(column), n);
 }
 

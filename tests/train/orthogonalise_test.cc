@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -203,6 +204,46 @@ TEST(Orthogonalise, SingularValuesEndNearOne) {
     EXPECT_GT(after.front(), least - 1e-4);
     EXPECT_LT(after.back(), most + 1e-4);
   }
+}
+
+/// Of a matrix whose singular values fall as 1 / k^power: a Hadamard matrix' rows and a sine
+/// transform's are the singular vectors.
+std::vector<float> with_falling_values(std::size_t m, std::size_t n, double power) {
+  std::vector<double> sum(m * n);
+  for (std::size_t k = 0; k < m; ++k) {
+    const double value = std::pow(static_cast<double>(k + 1), -power);
+    for (std::size_t i = 0; i < m; ++i) {
+      const double left = std::popcount(i & k) % 2 == 0 ? value : -value;
+      for (std::size_t j = 0; j < n; ++j) {
+        sum[i * n + j] += left * std::sin(M_PI * static_cast<double>((j + 1) * (k + 1)) /
+                                          static_cast<double>(n + 1));
+      }
+    }
+  }
+  return {sum.begin(), sum.end()};
+}
+
+// Where X is left alone, singular values whose squares float can't tell from 0 are rounded roughly.
+TEST(Orthogonalise, SmallSingularValuesAreRoundedByLessThanThePolynomialsLeave) {
+  const Shape wide{64, 256};
+  for (const Iteration iteration : {Iteration::kNewtonSchulz, Iteration::kPolarExpress}) {
+    const double safety = iteration == Iteration::kPolarExpress ? 1.02 : 1;
+    for (const double power : {1.0, 2.0, 4.0}) {
+      const std::vector<float> values = with_falling_values(wide.first, wide.second, power);
+      const std::vector<float> result = orthogonal(values, wide, {.iteration = iteration});
+      const ReferenceMatrix reference =
+          reference_orthogonal(exact(values, wide), quintics(iteration, 5), safety);
+      EXPECT_LE(distance(result, reference), 5e-3) << power;
+      EXPECT_LT(singular_values(result, wide).back(), range_of(iteration, 0.002).second + 1e-2);
+    }
+  }
+}
+
+TEST(Orthogonalise, CountsTheProductsThatItHas) {
+  EXPECT_DOUBLE_EQ(Orthogonaliser::flops(100, 100), 5 * (3 + 1) * 1e6);
+  EXPECT_DOUBLE_EQ(Orthogonaliser::flops(100, 400), (3 * 4 + 17) * 1e6);
+  EXPECT_DOUBLE_EQ(Orthogonaliser::flops(400, 100), (3 * 4 + 17) * 1e6);
+  EXPECT_DOUBLE_EQ(Orthogonaliser::flops(100, 400, 1), (3 * 4 + 1) * 1e6);
 }
 
 TEST(Orthogonalise, NeitherSizeNorTurningChangesTheResult) {

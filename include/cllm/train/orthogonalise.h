@@ -20,7 +20,15 @@ namespace cllm::train {
 ///
 ///     X₀ = G / ‖G‖,  A = X Xᵀ,  B = a I + b A + c A²,  X ← B X
 ///
-/// which is 2 n m² + 2 m³ + 2 n m² FLOP, less what A and A² are spared as symmetric.
+/// which is 2 n m² + 2 m³ + 2 n m² FLOP, less what A and A² are spared as symmetric. Where n > 1.25
+/// m, X is left alone: all that it is multiplied with are polynomials of A₀ = X₀ X₀ᵀ, which are
+/// symmetric and commute, so
+///
+///     P₀ = B₀,  A ← B A B,  P ← B P,  and in the end X = P X₀
+///
+/// has four products of m x m an iteration, each half spared, and X in two products in all. Singular
+/// values whose squares vanish beside the largest are rounded more roughly so. Where they are many
+/// that moves the result by some 10⁻³; the polynomials leave it a hundred times further from U Vᵀ.
 ///
 /// kNewtonSchulz has one set of coefficients for all iterations (Jordan et al., "Muon: An optimizer
 /// for hidden layers in neural networks", 2024): (3.4445, -4.7750, 2.0315). After five, what was
@@ -91,9 +99,10 @@ class Orthogonaliser {
   /// A matrix under way, and where its work lies: the smaller side has m, the other n.
   struct Job {
     MatrixView matrix;
-    float* other;   // (m, n): X is in matrix.values and here in turn
-    float* gram;    // A (m, m)
-    float* square;  // B (m, m)
+    float* other;  // (m, n): X is in matrix.values and here in turn
+    float* gram;   // A (m, m)
+    /// B (m, m); where X is left alone, B, P and what they come of in turn.
+    float* squares[3];
     double* norms;  // sums of squares of parts of the matrix
   };
   /// Matrices whose tiles are dealt together.
@@ -106,13 +115,21 @@ class Orthogonaliser {
   static std::size_t work_floats(const std::vector<std::vector<MatrixView>>& calls, Sharing sharing,
                                  int threads);
   static Job job_at(const MatrixView& matrix, float* work);
-  int phases() const { return 4 + 3 * options_.iterations; }
+  int phases() const { return 4 + 4 * options_.iterations; }
   std::size_t tasks(const MatrixView& matrix, int phase) const;
   void take(const Job& job, int phase, std::size_t task) const;
   void start(const Job& job, std::size_t task) const;
   void make_gram(const Job& job, const float* x, std::size_t task) const;
-  void make_polynomial(const Job& job, const Quintic& quintic, std::size_t task) const;
-  void multiply(const Job& job, const float* x, float* y, std::size_t task) const;
+  /// `square` = a I + b A + c A².
+  void make_polynomial(const Job& job, const Quintic& quintic, float* square,
+                       std::size_t task) const;
+  /// A tile of a product of two matrices (m, m) that commute, so that it is symmetric.
+  void multiply_symmetric(const Job& job, const float* left, const float* right, float* product,
+                          std::size_t task) const;
+  void iterate(const Job& job, int iteration, int stage, std::size_t task) const;
+  void iterate_beside(const Job& job, int iteration, int stage, std::size_t task) const;
+  void multiply(const Job& job, const float* square, const float* x, float* y,
+                std::size_t task) const;
   void finish(const Job& job, int phase, std::size_t task) const;
   void run_whole(const std::vector<MatrixView>& matrices);
   void run_wave(const std::vector<MatrixView>& matrices, const Wave& wave);

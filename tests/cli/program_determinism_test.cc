@@ -58,19 +58,6 @@ TEST_F(DeterminismTest, WithTeamsOfAnySize) {
   }
 }
 
-TEST_F(DeterminismTest, WithProductsOfAnyWidth) {
-  const auto trained_by = [&](const char* products, int steps) {
-    return trained(1, {"--products", products}, steps);
-  };
-  if (run({"grep", "-qw", "avx2", "/proc/cpuinfo"}).exit_code != 0) GTEST_SKIP() << "has no AVX2";
-  const std::vector<std::string> avx2 = trained_by("avx2", 30);
-  if (run({"grep", "-qw", "avx512vl", "/proc/cpuinfo"}).exit_code == 0) {
-    EXPECT_EQ(trained_by("avx512", 30), avx2);
-  }
-  EXPECT_EQ(trained_by("portable", 2), trained_by("avx2", 2));  // it is slow
-  EXPECT_NE(trained_by("openblas", 30), avx2) << "a difference would not be seen";
-}
-
 // Were this not so, the tests above would test nothing.
 TEST_F(DeterminismTest, FloatSumsDifferBetweenSplits) {
   EXPECT_NE(trained(1, {"--reduce", "fp32"}), trained(2, {"--reduce", "fp32"}));

@@ -1,13 +1,18 @@
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 #include <utf8proc.h>
 
 #include <cstdlib>
+#include <cstring>
+#include <functional>
 #include <memory>
 #include <vector>
 
+#include "cllm/base/file.h"
 #include "cllm/base/random.h"
+#include "cllm/data/sentencepiece_model.h"
 #include "cllm/data/tokenizer.h"
 #include "support/environment.h"
+#include "support/error_of.h"
 
 // A tokenizer that normalises gives back what normalisation makes of a text, so its quick look at
 // what needs none is held against normalising all.
@@ -79,6 +84,66 @@ TEST_F(Normalisation, OfPartsInAnyOrder) {
   }
   EXPECT_GT(changed, count / 20);
   EXPECT_LT(changed, count);
+}
+
+/// The rules of a SentencePiece model lead to what they should, or it is refused.
+class Rules : public testing::Test {
+ protected:
+  /// The message of the Error that the model with such a change of its rules ends with.
+  std::string error(const std::function<void(std::string&)>& change) const {
+    std::string rules = rules_;
+    change(rules);
+    std::string blob = blob_;
+    blob.replace(blob.find(rules_), rules_.size(), rules);
+    return support::error_of([&] { make_tokenizer("sentencepiece", blob); });
+  }
+
+  /// Changes the unit of a number.
+  static void set_unit(std::string& rules, std::size_t unit, std::uint32_t value) {
+    std::memcpy(rules.data() + sizeof(value) * (1 + unit), &value, sizeof(value));
+  }
+
+  const std::string blob_ = read_file(CLLM_TESTS_DIR "/golden/tokenizers/bpe.model");
+  const std::string rules_ = parse_sentencepiece(blob_, "it").normaliser;
+};
+
+TEST_F(Rules, SoundOnesAreFollowed) {
+  const auto tokenizer = make_tokenizer("sentencepiece", blob_);
+  EXPECT_EQ(tokenizer->decode(tokenizer->encode("\uFF21\u2460\uFB01")), "A1fi");
+  EXPECT_FALSE(tokenizer->lossless());
+}
+
+TEST_F(Rules, OthersAreRefused) {
+  const auto refused = testing::HasSubstr("normalisation leads nowhere");
+  std::uint32_t trie_bytes = 0, root = 0;
+  std::memcpy(&trie_bytes, rules_.data(), sizeof(trie_bytes));
+  std::memcpy(&root, rules_.data() + sizeof(root), sizeof(root));
+  const std::size_t units = trie_bytes / sizeof(root);
+  // Children behind the end, far and by one block.
+  EXPECT_THAT(error([](std::string& rules) { set_unit(rules, 0, 0x7FFFFC00); }), refused);
+  const auto behind = static_cast<std::uint32_t>(units);
+  EXPECT_THAT(error([&](std::string& rules) { set_unit(rules, 0, behind << 10); }), refused);
+  // A circle: each label leads to all labels again, and each time a rule ends.
+  EXPECT_THAT(error([](std::string& rules) {
+                for (std::uint32_t i = 1; i < 256; ++i) set_unit(rules, i, i << 10 | 1u << 8 | i);
+                set_unit(rules, 0, 0);
+              }),
+              refused);
+  // Texts behind the end.
+  EXPECT_THAT(error([&](std::string& rules) {
+                for (std::size_t i = 1; i < units; ++i) {
+                  std::uint32_t unit = 0;
+                  std::memcpy(&unit, rules.data() + sizeof(unit) * (1 + i), sizeof(unit));
+                  if (unit >> 31 != 0) set_unit(rules, i, unit | 0x40000000);
+                }
+              }),
+              refused);
+  // A last text without an end, and a trie of another length.
+  EXPECT_THAT(error([](std::string& rules) { rules.back() = 'x'; }), refused);
+  for (const std::uint32_t bytes : {0u, trie_bytes - 1, trie_bytes - 4, ~0u}) {
+    EXPECT_THAT(error([&](std::string& rules) { std::memcpy(rules.data(), &bytes, 4); }), refused)
+        << bytes;
+  }
 }
 
 }  // namespace

@@ -89,11 +89,11 @@ class ByteLevelTokenizer final : public Tokenizer {
     caches_.give_back(std::move(cache));
   }
 
-  /// What normalisation changes, to the next ASCII characters, with which nothing composes to the
-  /// right.
+  /// Nothing without normalisation: every byte is in a word, and a word's tokens are its bytes.
+  /// Else what it changes, to the next ASCII characters, with which nothing composes to the right.
   std::size_t count_lost(std::string_view chunk,
                          std::span<const std::uint32_t> tokens) const override {
-    if (gives_back(tokens, chunk)) return 0;
+    if (lossless() || !may_change_in_nfc(chunk) || gives_back(tokens, chunk)) return 0;
     std::size_t lost = 0;
     while (!chunk.empty()) {
       std::size_t length = 1;

@@ -1,5 +1,6 @@
 #include "byte_pairs.h"
 
+#define XXH_INLINE_ALL  // a word is short: a call would cost as much as its hash
 #include <xxhash.h>
 
 #include <algorithm>

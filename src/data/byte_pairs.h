@@ -63,7 +63,7 @@ class WordCache {
   }
 
  private:
-  struct Entry {
+  struct alignas(64) Entry {  // a cache line
     std::uint8_t length = 0, count = 0;
     std::array<char, 30> word;
     std::array<std::uint32_t, 8> tokens;

@@ -11,6 +11,8 @@
 
 #include "cllm/base/error.h"
 #include "cllm/base/utf8.h"
+#include "cllm/data/sentencepiece_model.h"
+#include "normalisation_rules.h"
 
 namespace cllm::data {
 namespace {
@@ -38,10 +40,11 @@ constexpr std::string_view kSpaceIsByteKind = "sentencepiece-space-byte";
 class SentencePieceTokenizer final : public Tokenizer {
  public:
   SentencePieceTokenizer(std::unique_ptr<sentencepiece::SentencePieceProcessor> processor,
-                         std::string blob, std::string_view kind)
+                         std::string blob, std::string_view kind, std::string_view name)
       : Tokenizer(bytes_of_pieces(*processor), controls(*processor)),
         processor_(std::move(processor)),
-        blob_(std::move(blob)) {
+        blob_(std::move(blob)),
+        name_(name) {
     std::size_t found = 0;
     for (int id = 0; id < processor_->GetPieceSize(); ++id) {
       if (!processor_->IsByte(id)) continue;
@@ -163,7 +166,9 @@ class SentencePieceTokenizer final : public Tokenizer {
     if (text.empty()) return;
     std::vector<int> ids;
     const auto status = processor_->Encode(text, &ids);
-    if (!status.ok()) fail("SentencePiece cannot encode a text: {}", status.error_message());
+    if (!status.ok()) {
+      fail("{}: SentencePiece cannot encode a text with it: {}", name_, status.error_message());
+    }
     const std::size_t before = out.size();
     for (const int id : ids) out.push_back(static_cast<std::uint32_t>(id));
     if (space_is_byte_) mend_spaces(out, before);
@@ -201,7 +206,7 @@ class SentencePieceTokenizer final : public Tokenizer {
   }
 
   std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;
-  std::string blob_;
+  std::string blob_, name_;
   std::array<std::uint32_t, 256> byte_tokens_{};
   std::array<std::uint32_t, kSpace.size()> written_space_{};
   bool space_is_byte_ = false;
@@ -320,12 +325,17 @@ std::unique_ptr<Tokenizer> make_sentencepiece(std::string_view blob, std::string
   // ModelProto.normalizer_spec (3) = {add_dummy_prefix (3): false, remove_extra_whitespaces (4):
   // false}.
   constexpr std::string_view kAsStream("\x1A\x04\x18\x00\x20\x00", 6);
+  const std::string rules = parse_sentencepiece(blob, std::string(name)).normaliser;
+  if (!rules.empty() && !are_sound_rules(rules)) {  // Note [Rules of normalisation]
+    fail("{} is corrupt: what it says of normalisation leads nowhere", name);
+  }
   auto processor = std::make_unique<sentencepiece::SentencePieceProcessor>();
   if (blob.empty() ||
       !processor->LoadFromSerializedProto(std::string(blob).append(kAsStream)).ok()) {
     fail("{} is no SentencePiece model, or is corrupt", name);
   }
-  return std::make_unique<SentencePieceTokenizer>(std::move(processor), std::string(blob), kind);
+  return std::make_unique<SentencePieceTokenizer>(std::move(processor), std::string(blob), kind,
+                                                  name);
 }
 
 }  // namespace cllm::data

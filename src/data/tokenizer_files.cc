@@ -8,6 +8,7 @@
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "strict_json.h"
+#include "unicode.h"
 
 namespace cllm::data {
 namespace {
@@ -28,7 +29,10 @@ std::string read_small(const fs::path& file) {
 }
 
 /// A line a merge, behind a first line that begins with "#version".
-Json parse_merges(std::string_view text) {
+Json parse_merges(std::string_view text, const fs::path& file) {
+  if (const std::size_t good = well_formed_length(text); good < text.size()) {
+    fail("{} is no list of merges: its byte {} is no UTF-8", file.string(), good);
+  }
   Json merges = Json::array();
   while (!text.empty()) {
     const std::size_t end = std::min(text.find('\n'), text.size());
@@ -84,8 +88,9 @@ std::string join_vocabulary_and_merges(const fs::path& vocabulary_file) {
   if (added.empty() && end_of_text != vocabulary.end()) {
     added.push_back({{"id", *end_of_text}, {"content", kEndOfText}, {"special", true}});
   }
-  const Json model = {
-      {"type", "BPE"}, {"vocab", vocabulary}, {"merges", parse_merges(read_small(merges_file))}};
+  const Json model = {{"type", "BPE"},
+                      {"vocab", vocabulary},
+                      {"merges", parse_merges(read_small(merges_file), merges_file)}};
   return Json{
       {"version", "1.0"},
       {"added_tokens", added},

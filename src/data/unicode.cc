@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <memory>
 
 #include "cllm/base/error.h"
@@ -14,19 +15,7 @@
 namespace cllm::data {
 namespace {
 
-template <std::size_t N>
-bool holds(const std::array<CodeRange, N>& ranges, char32_t code) {
-  const auto next = std::ranges::upper_bound(ranges, code, {}, &CodeRange::first);
-  return next != ranges.begin() && code <= std::prev(next)->last;
-}
-
-CharacterKind kind_of(char32_t code) {
-  if (holds(kLetterRanges, code)) return CharacterKind::letter;
-  if (holds(kNumberRanges, code)) return CharacterKind::number;
-  return holds(kSpaceRanges, code) ? CharacterKind::space : CharacterKind::other;
-}
-
-CharacterKind kind_of_ascii(char c) {
+CharacterKind kind_of_ascii(char32_t c) {
   if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) return CharacterKind::letter;
   if (c >= '0' && c <= '9') return CharacterKind::number;
   const bool is_space = c == ' ' || (c >= '\t' && c <= '\r');
@@ -35,14 +24,31 @@ CharacterKind kind_of_ascii(char c) {
 
 }  // namespace
 
-Character first_character(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned first = byte(0);
-  if (first < 0x80) return {1, kind_of_ascii(text[0])};
-  const std::size_t length = first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
-  char32_t code = first & (0x7Fu >> length);
-  for (std::size_t i = 1; i < length; ++i) code = code << 6 | (byte(i) & 0x3F);
-  return {length, kind_of(code)};
+KindTable::KindTable() {
+  std::vector<CharacterKind> kinds(kPages * kPageSize, CharacterKind::other);
+  for (char32_t code = 0; code < 0x80; ++code) kinds[code] = kind_of_ascii(code);
+  const auto set = [&](const auto& ranges, CharacterKind kind) {
+    for (const auto& [first, last] : ranges) {
+      std::fill(kinds.begin() + first, kinds.begin() + last + 1, kind);
+    }
+  };
+  set(kLetterRanges, CharacterKind::letter);
+  set(kNumberRanges, CharacterKind::number);
+  set(kSpaceRanges, CharacterKind::space);
+  std::map<Page, std::uint16_t> known;
+  for (std::size_t i = 0; i < kPages; ++i) {
+    Page page;
+    std::copy_n(kinds.begin() + static_cast<std::ptrdiff_t>(i * kPageSize), kPageSize,
+                page.begin());
+    const auto [found, is_new] = known.try_emplace(page, static_cast<std::uint16_t>(pages_.size()));
+    if (is_new) pages_.push_back(page);
+    page_of_[i] = found->second;
+  }
+}
+
+const KindTable& kind_table() {
+  static const KindTable table;
+  return table;
 }
 
 std::size_t well_formed_length(std::string_view text) {
@@ -74,9 +80,65 @@ std::string to_nfc(std::string_view text) {
   return {reinterpret_cast<const char*>(made), static_cast<std::size_t>(length)};
 }
 
+namespace {
+
+/// The code points with which normalisation may have something to do: those that it changes where
+/// they stand alone, marks (which may have to change places), what a character decomposes to
+/// behind its first part (which may join what is before it), and characters whose first part is
+/// any of these. Text of others alone decomposes to parts that stay where they are, and compose to
+/// the same characters again.
+class NfcTable {
+ public:
+  NfcTable() : may_change_(kCodes) {
+    std::vector<std::pair<char32_t, char32_t>> first_parts;
+    for (char32_t code = 0; code < kCodes; ++code) {
+      if (code >= 0xD800 && code < 0xE000) continue;
+      const auto character = static_cast<utf8proc_int32_t>(code);
+      if (utf8proc_get_property(character)->combining_class != 0) may_change_[code] = true;
+      std::array<utf8proc_int32_t, kMostParts> parts{};
+      int boundary = 0;
+      auto count = utf8proc_decompose_char(character, parts.data(), kMostParts,
+                                           static_cast<utf8proc_option_t>(kDecompose), &boundary);
+      if (count < 1 || count > kMostParts) fail("cannot decompose the character {:04X}", character);
+      if (count == 1 && parts[0] == character) continue;
+      first_parts.emplace_back(code, parts[0]);
+      for (utf8proc_ssize_t i = 1; i < count; ++i) {
+        may_change_[static_cast<std::size_t>(parts[static_cast<std::size_t>(i)])] = true;
+      }
+      count = utf8proc_normalize_utf32(parts.data(), count,
+                                       static_cast<utf8proc_option_t>(kDecompose | kCompose));
+      if (count != 1 || parts[0] != character) may_change_[code] = true;
+    }
+    for (const auto& [code, first] : first_parts) {
+      if (may_change_[first]) may_change_[code] = true;
+    }
+  }
+
+  bool operator[](char32_t code) const { return may_change_[code]; }
+
+ private:
+  static constexpr std::size_t kCodes = 0x110000;
+  static constexpr int kMostParts = 8;  // four is the most that any has
+  static constexpr int kDecompose = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
+  static constexpr int kCompose = UTF8PROC_COMPOSE;
+  std::vector<bool> may_change_;
+};
+
+}  // namespace
+
 bool may_change_in_nfc(std::string_view text) {
-  // Nothing below U+0300, whose first byte is 0xCC, decomposes or composes by itself.
-  return std::ranges::any_of(text, [](char c) { return static_cast<unsigned char>(c) >= 0xCC; });
+  static const NfcTable table;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto first = static_cast<unsigned char>(text[at]);
+    if (first < 0x80) {
+      ++at;
+      continue;
+    }
+    const std::size_t length = utf8_length(text.substr(at));
+    if (length > 0 && table[code_point(text, at, length)]) return true;
+    at += std::max<std::size_t>(1, length);
+  }
+  return false;
 }
 
 }  // namespace cllm::data

@@ -21,21 +21,42 @@ constexpr std::array<std::pair<SplitPattern, std::string_view>, 3> kPatterns = {
      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)"},
 }};
 
-/// Whether a character of this kind is at `at`; none is at the end.
-bool is_at(std::string_view text, std::size_t at, Kind kind) {
-  return at < text.size() && first_character(text.substr(at)).kind == kind;
-}
+/// A text by its characters' kinds.
+class Kinds {
+ public:
+  explicit Kinds(std::string_view text) : text_(text) {}
 
-/// Where the characters of one kind end that begin at `at`, or the first `most` of them.
-std::size_t end_of_run(std::string_view text, std::size_t at, Kind kind,
-                       std::size_t most = std::string_view::npos) {
-  for (; most > 0 && at < text.size(); --most) {
-    const Character character = first_character(text.substr(at));
-    if (character.kind != kind) break;
-    at += character.length;
+  std::size_t size() const { return text_.size(); }
+  /// Of the character at `at`; none is at the end.
+  std::optional<Kind> at(std::size_t at) const {
+    if (at == text_.size()) return {};
+    return table_.character(text_, at).kind;
   }
-  return at;
-}
+  std::size_t length_at(std::size_t at) const { return table_.character(text_, at).length; }
+  /// Where the characters of one kind end that begin at `at`, or the first `most` of them.
+  std::size_t end_of_run(std::size_t at, Kind kind,
+                         std::size_t most = std::string_view::npos) const {
+    for (; most > 0 && at < text_.size(); --most) {
+      const Character character = table_.character(text_, at);
+      if (character.kind != kind) break;
+      at += character.length;
+    }
+    return at;
+  }
+  /// Where the characters end that begin at `at` and are of another kind.
+  std::size_t end_of_others(std::size_t at, Kind kind) const {
+    while (at < text_.size()) {
+      const Character character = table_.character(text_, at);
+      if (character.kind == kind) break;
+      at += character.length;
+    }
+    return at;
+  }
+
+ private:
+  std::string_view text_;
+  const KindTable& table_ = kind_table();
+};
 
 /// 's|'t|'re|'ve|'m|'ll|'d: the length of what matches; 0 where nothing does.
 std::size_t contraction(std::string_view text, bool ignores_case) {
@@ -53,48 +74,50 @@ std::size_t contraction(std::string_view text, bool ignores_case) {
 }
 
 /// \s+(?!\S)|\s+: white space, without its last character where more is to come.
-std::size_t white_space(std::string_view text) {
+std::size_t white_space(const Kinds& kinds) {
   std::size_t end = 0, last = 0;
-  while (is_at(text, end, Kind::space)) {
+  while (kinds.at(end) == Kind::space) {
     last = end;
-    end += first_character(text.substr(end)).length;
+    end += kinds.length_at(end);
   }
-  return end == text.size() || last == 0 ? end : last;
+  return end == kinds.size() || last == 0 ? end : last;
 }
 
 std::size_t gpt2_word(std::string_view text) {
   if (const std::size_t length = contraction(text, false)) return length;
+  const Kinds kinds(text);
   const std::size_t space = text[0] == ' ' ? 1 : 0;
-  for (const Kind kind : {Kind::letter, Kind::number, Kind::other}) {
-    if (is_at(text, space, kind)) return end_of_run(text, space, kind);
-  }
-  return white_space(text);
+  const std::optional<Kind> kind = kinds.at(space);
+  if (kind && kind != Kind::space) return kinds.end_of_run(space, *kind);
+  return white_space(kinds);
 }
 
 std::size_t llama3_word(std::string_view text, std::size_t most_digits) {
   if (const std::size_t length = contraction(text, true)) return length;
-  const Character first = first_character(text);
+  const Kinds kinds(text);
+  const std::optional<Kind> first = kinds.at(0);
+  if (first == Kind::letter) return kinds.end_of_run(0, Kind::letter);
+  if (first == Kind::number) return kinds.end_of_run(0, Kind::number, most_digits);
   const bool is_newline = text[0] == '\r' || text[0] == '\n';
-  if (first.kind == Kind::letter) return end_of_run(text, 0, Kind::letter);
-  if (first.kind == Kind::number) return end_of_run(text, 0, Kind::number, most_digits);
-  if (!is_newline && is_at(text, first.length, Kind::letter)) {
-    return end_of_run(text, first.length, Kind::letter);
+  const std::size_t second = kinds.length_at(0);
+  if (!is_newline && kinds.at(second) == Kind::letter) {
+    return kinds.end_of_run(second, Kind::letter);
   }
   const std::size_t space = text[0] == ' ' ? 1 : 0;
-  if (is_at(text, space, Kind::other)) {
-    const std::size_t end = end_of_run(text, space, Kind::other);
+  if (kinds.at(space) == Kind::other) {
+    const std::size_t end = kinds.end_of_run(space, Kind::other);
     return std::min(text.find_first_not_of("\r\n", end), text.size());
   }
-  const std::string_view spaces = text.substr(0, end_of_run(text, 0, Kind::space));
+  const std::string_view spaces = text.substr(0, kinds.end_of_run(0, Kind::space));
   const std::size_t newline = spaces.find_last_of("\r\n");
-  return newline == spaces.npos ? white_space(text) : newline + 1;
+  return newline == spaces.npos ? white_space(kinds) : newline + 1;
 }
 
 /// The kind of the character that ends at `at`; bytes that are no UTF-8 are of kind other.
 Kind kind_before(std::string_view text, std::size_t at) {
   for (std::size_t back = 1; back <= std::min<std::size_t>(4, at); ++back) {
     const std::string_view character = text.substr(at - back);
-    if (utf8_length(character) == back) return first_character(character).kind;
+    if (utf8_length(character) == back) return kind_table().character(character, 0).kind;
   }
   return Kind::other;
 }
@@ -115,15 +138,9 @@ std::string_view regular_expression(SplitPattern pattern) {
 std::size_t WordSplitter::part_length(std::string_view text) const {
   if (digits_ == DigitSplit::kNone) return text.size();
   const std::size_t most = digits_ == DigitSplit::kSingle ? 1 : text.npos;
-  const std::size_t numbers = end_of_run(text, 0, Kind::number, most);
-  if (numbers > 0) return numbers;
-  std::size_t at = 0;
-  while (at < text.size()) {
-    const Character character = first_character(text.substr(at));
-    if (character.kind == Kind::number) break;
-    at += character.length;
-  }
-  return at;
+  const Kinds kinds(text);
+  const std::size_t numbers = kinds.end_of_run(0, Kind::number, most);
+  return numbers > 0 ? numbers : kinds.end_of_others(0, Kind::number);
 }
 
 std::size_t WordSplitter::word_length(std::string_view part) const {
@@ -143,7 +160,7 @@ bool can_cut(std::string_view text, std::size_t at) {
   if (text[at] == ' ') return kind_before(text, at) != Kind::space;
   if (text[at - 1] != '\n' || at < 2 || kind_before(text, at - 1) == Kind::space) return false;
   const std::string_view rest = text.substr(at);
-  return utf8_length(rest) > 0 && first_character(rest).kind != Kind::space;
+  return utf8_length(rest) > 0 && Kinds(rest).at(0) != Kind::space;
 }
 
 }  // namespace cllm::data

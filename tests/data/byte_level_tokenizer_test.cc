@@ -246,6 +246,10 @@ TEST(ByteLevelFiles, VocabularyAndMergesAreTheSameTokenizer) {
 
   scratch.write("tokenizer_config.json", R"({"tokenizer_class": "CodeGenTokenizer"})");
   EXPECT_THAT(error_of([&] { load(scratch.path().string()); }), HasSubstr("CodeGenTokenizer"));
+  scratch.write("tokenizer_config.json", "{}");
+  scratch.write("merges.txt", merges + "a \xFF\n");
+  EXPECT_THAT(error_of([&] { load(scratch.path().string()); }),
+              testing::AllOf(HasSubstr("merges.txt"), HasSubstr("no UTF-8")));
   // A tokenizer.json is taken before them.
   scratch.write("tokenizer.json", read_file(kFolder / "gpt2.json"));
   EXPECT_EQ(load(scratch.path().string())->digest(),

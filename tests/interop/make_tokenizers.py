@@ -2,15 +2,18 @@
 
     make_tokenizers.py TEXT... --out DIRECTORY [--vocabulary N]
 
-Writes PATTERN.json (a tokenizer.json) for each split pattern, and ids.json: for each tokenizer the ids of tricky
+Writes PATTERN.json (a tokenizer.json) for each split pattern, bpe.model and unigram.model (SentencePiece's, which
+normalise some characters), and ids.json: for each tokenizer the ids of tricky
 texts, and the XXH3-128 of the ids (32-bit, little-endian) of texts that a test can make itself or that are large.
 `tests/golden/tokenizers` was made from udhr.txt, tinyshakespeare.txt and wikitext2_valid.txt.
 """
 import argparse
 import json
 import pathlib
+import tempfile
 
 import numpy
+import sentencepiece
 import xxhash
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -59,6 +62,20 @@ def build(pattern, texts, vocabulary):
     return tokenizer
 
 
+def build_sentencepiece(kind, texts, out):
+    """Models with all that a file of SentencePiece may hold: rules of normalisation, bytes, and pieces of each type."""
+    rules = {"\uff21": "A", "\u2460": "1", "\ufb01": "fi", "\u212b": "\u00c5", "e\u0301": "\u00e9", "\u00a0": " "}
+    with tempfile.NamedTemporaryFile("w", suffix=".tsv") as tsv:
+        for source, target in rules.items():
+            tsv.write("\t".join(" ".join(f"{ord(c):X}" for c in text) for text in (source, target)) + "\n")
+        tsv.flush()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts), model_prefix=str(out / kind), model_type=kind, vocab_size=420,
+            normalization_rule_tsv=tsv.name, byte_fallback=True, character_coverage=0.995, control_symbols=["<|endoftext|>"],
+            user_defined_symbols=["\n", "<|tool|>"], minloglevel=2)
+    (out / f"{kind}.vocab").unlink()
+
+
 def ids(tokenizer, text):
     return tokenizer.encode(text, add_special_tokens=False).ids
 
@@ -78,6 +95,9 @@ def main():
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     texts = {pathlib.Path(name).name: open(name, encoding="utf-8", newline="").read() for name in options.texts}
+    for kind in ("bpe", "unigram"):
+        english = [text for name, text in texts.items() if name != "udhr.txt"]
+        build_sentencepiece(kind, [line for text in english for line in text.splitlines()[:2000]], options.out)
     golden = {"tricky": TRICKY, "tokenizers": {}}
     for pattern in ("gpt2", "llama3", "qwen2", "smollm"):
         sample = [text[start:start + 2000] for text in texts.values() for start in range(0, len(text), 20000)]
@@ -95,4 +115,5 @@ def main():
     (options.out / "ids.json").write_text(json.dumps(golden, separators=(",", ":")))
 
 
-main()
+if __name__ == "__main__":
+    main()

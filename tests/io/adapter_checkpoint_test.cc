@@ -11,12 +11,6 @@ namespace {
 
 using testing::HasSubstr;
 
-model::ModelConfig adapted_model() {
-  model::ModelConfig config = kSmallModel;
-  config.lora = {2, 0.3, model::projections_of("q_proj,up_proj", false)};
-  return config;
-}
-
 class AdapterCheckpointTest : public testing::Test {
  protected:
   AdapterCheckpointTest() { write(); }

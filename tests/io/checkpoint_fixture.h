@@ -27,6 +27,13 @@ inline constexpr model::ModelConfig kSmallModel{
 inline constexpr model::ModelConfig kFactorisedModel{
     .layers = 2, .heads = 2, .channels = 6, .context = 5, .vocabulary = 7, .embedding_rank = 3};
 
+/// With adapters, which alone are trained.
+inline model::ModelConfig adapted_model() {
+  model::ModelConfig config = kSmallModel;
+  config.lora = {2, 0.3, model::projections_of("q_proj,up_proj", false)};
+  return config;
+}
+
 /// A lattice for codes of that rank.
 inline lattice::Certificate random_lattice(std::size_t rank, std::uint64_t seed) {
   return lattice::reduce(lattice::random_basis(rank, rank, 1000, seed));
@@ -34,13 +41,14 @@ inline lattice::Certificate random_lattice(std::size_t rank, std::uint64_t seed)
 
 /// All that a checkpoint holds.
 struct Content {
-  explicit Content(const model::ModelConfig& config)
-      : layout(config),
+  explicit Content(const model::ModelConfig& config, const std::string& freeze = {})
+      : layout(config, model::Freeze(freeze)),
         places(layout, model::every_role),
         parameters(layout.flat_size()),
-        m(layout.flat_size()),
-        v(layout.flat_size()) {
+        m(layout.trained_size()),
+        v(layout.trained_size()) {
     run.model = config;
+    run.freeze = freeze;
   }
 
   RunState run;
@@ -77,8 +85,9 @@ inline std::string random_bytes(RandomStream& random, std::size_t size) {
 
 /// Content of random bits everywhere, but zeros between the tensors; a factorised embedding has a
 /// lattice.
-inline Content random_content(const model::ModelConfig& config, std::uint64_t seed) {
-  Content content(config);
+inline Content random_content(const model::ModelConfig& config, std::uint64_t seed,
+                              const std::string& freeze = {}) {
+  Content content(config, freeze);
   RandomStream random(seed, 0);
   content.run.step = random.next_u64();
   content.run.tokens_seen = random.next_u64();
@@ -91,6 +100,7 @@ inline Content random_content(const model::ModelConfig& config, std::uint64_t se
   if (config.is_factorised()) content.run.lattice = random_lattice(config.embedding_rank, seed);
   for (AlignedBuffer<float>* buffer : {&content.parameters, &content.m, &content.v}) {
     for (const model::Tensor& tensor : content.layout.tensors()) {
+      if (buffer != &content.parameters && !tensor.is_trained) continue;
       for (std::size_t i = 0; i < tensor.size(); ++i) {
         (*buffer)[tensor.offset + i] = random_finite(random);
       }

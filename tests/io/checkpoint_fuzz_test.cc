@@ -77,5 +77,39 @@ TEST_F(CheckpointFuzzTest, ChangedThroughHdf5) {
       [&] { return judge(content_); });
 }
 
+/// What version 5 has beside: attributes of adapters and of what is frozen, and state of a part.
+class AdapterFuzzTest : public Hdf5FuzzTest {
+ protected:
+  AdapterFuzzTest() {
+    content_.write(path_);
+    std::filesystem::copy_file(path_, elsewhere_);
+  }
+
+  const Content content_ = random_content(adapted_model(), 2, "base");
+};
+
+TEST_F(AdapterFuzzTest, SpoiledBytes) {
+  const std::string whole = read_file(path_);
+  fuzz(
+      41, [&](RandomStream& random) { spoil_bytes(whole, random); },
+      [&] { return judge(content_); });
+}
+
+TEST_F(AdapterFuzzTest, SpoiledMetadataWithRightChecksums) {
+  const std::string whole = read_file(path_);
+  const auto blocks = checked_blocks(whole);
+  ASSERT_GT(blocks.size(), 40u);
+  fuzz(
+      42, [&](RandomStream& random) { spoil_metadata(whole, blocks, random); },
+      [&] { return judge(content_); });
+}
+
+TEST_F(AdapterFuzzTest, ChangedThroughHdf5) {
+  const std::string whole = read_file(path_);
+  fuzz(
+      43, [&](RandomStream& random) { spoil_through_hdf5(whole, random); },
+      [&] { return judge(content_); });
+}
+
 }  // namespace
 }  // namespace cllm::io

@@ -27,7 +27,7 @@ class Hdf5FuzzTest : public FuzzTest {
     Hdf5Reader{elsewhere_};  // HDF5 sets itself up at its first call
     const std::vector<hsize_t> before = open_things();
     std::string complaint;
-    Content found(expected.run.model);
+    Content found(expected.run.model, expected.run.freeze);
     const auto differs = [&](const char* what, bool equal) {
       if (can_tell && !equal) complaint += fmt::format("other {} than written; ", what);
     };

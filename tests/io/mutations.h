@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -55,6 +56,27 @@ inline void mutate_bytes(std::string& bytes, RandomStream& random) {
         char& byte = bytes[random.below(bytes.size())];
         byte = static_cast<char>(byte ^ (1 << random.below(8)));
       }
+  }
+}
+
+/// Spoils a few places of a file by what stands in files of text, and in numbers of few bytes.
+inline void mutate_text(std::string& bytes, RandomStream& random) {
+  constexpr std::string_view kTelling = "0123456789\"{}[],:-e.tfn\\ \n\x01\x7f\x80\xff";
+  for (std::uint64_t left = 1 + random.below(3); left > 0 && !bytes.empty(); --left) {
+    const std::size_t at = random.below(bytes.size()), length = random_length(random, 24);
+    switch (random.below(4)) {
+      case 0:
+        bytes[at] = static_cast<char>(random.below(256));
+        break;
+      case 1:
+        bytes[at] = kTelling[random.below(kTelling.size())];
+        break;
+      case 2:
+        bytes.erase(at, length);
+        break;
+      default:
+        bytes.insert(random.below(bytes.size()), bytes.substr(at, length));
+    }
   }
 }
 
@@ -145,7 +167,7 @@ class Hdf5Mutator {
   }
 
  private:
-  /// Any object of a checkpoint of two layers.
+  /// Any object of a checkpoint of two layers, with adapters or without.
   std::string path() {
     constexpr const char* kPaths[] = {"/run",
                                       "/run/config",
@@ -164,7 +186,9 @@ class Hdf5Mutator {
                                       "/params/ln_f.bias",
                                       "/adam/m/wpe.weight",
                                       "/adam/v/h.1.mlp.c_fc.weight",
-                                      "/adam/v/ln_f.bias"};
+                                      "/adam/v/ln_f.bias",
+                                      "/params/h.0.attn.q_proj.lora_A",
+                                      "/adam/m/h.1.mlp.up_proj.lora_B"};
     return kPaths[random_.below(std::size(kPaths))];
   }
 

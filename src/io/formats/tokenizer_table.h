@@ -6,9 +6,17 @@
 #include <vector>
 
 #include "cllm/data/byte_level.h"
-#include "sentencepiece_model.h"
+#include "cllm/data/sentencepiece_model.h"
 
 namespace cllm::io {
+
+using data::byte_of_piece;
+using data::parse_sentencepiece;
+using data::Piece;
+using data::piece_of_byte;
+using data::PieceType;
+using data::SentencePieceModel;
+using data::serialise_sentencepiece;
 
 /// A tokenizer as tables, for other programs.
 struct TokenizerTable {

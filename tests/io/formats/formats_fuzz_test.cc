@@ -1,5 +1,7 @@
 // Spoiled models of other programs. None has digests, so another number in a tensor is read as it
 // is; all else is refused in one sentence, or reads as a model whose tensors lie in the file.
+#include "cllm/data/byte_level.h"
+#include "cllm/data/tokenizer.h"
 #include "formats_fixture.h"
 #include "io/fuzz_fixture.h"
 #include "io/mutations.h"
@@ -16,6 +18,13 @@ class FormatsFuzzTest : public FuzzTest {
       const Imported model(path);
       if (model.parameters.size() > most_floats) complaint += "a model larger than its file; ";
       static_cast<void>(list_foreign_tensors(path));
+      const RunState& run = model.head.run;
+      if (run.tokenizer_kind.empty()) return;
+      const auto tokenizer = data::make_tokenizer(run.tokenizer_kind, run.tokenizer_blob);
+      const std::string text = "It's 12 \u00E9\n";
+      if (tokenizer->lossless() && tokenizer->decode(tokenizer->encode(text)) != text) {
+        complaint += "a tokenizer that loses text; ";
+      }
     });
     return complaint;
   }
@@ -80,6 +89,28 @@ TEST_F(FormatsFuzzTest, GgufWithATokenizer) {
   const Exported model(small_model("qwen3"));
   export_gguf(path_, model.view(), ElementType::kBf16);
   fuzz_file(35, path_, path_, 12'000);
+}
+
+TEST_F(FormatsFuzzTest, GgufWithByteLevelBpe) {
+  const std::string blob = read_file(CLLM_TESTS_DIR "/golden/tokenizers/llama3.json");
+  model::ModelConfig config = small_model("qwen3");
+  config.vocabulary = data::make_tokenizer(data::kByteLevelKind, blob)->vocabulary();
+  Exported model(config);
+  model.run.tokenizer_kind = data::kByteLevelKind;
+  model.run.tokenizer_blob = blob;
+  export_gguf(path_, model.view(), ElementType::kBf16);
+  fuzz_file(37, path_, path_, 30'000);
+}
+
+TEST_F(FormatsFuzzTest, TransformersTokenizer) {
+  const std::string blob = read_file(CLLM_TESTS_DIR "/golden/tokenizers/gpt2.json");
+  model::ModelConfig config = small_model("gpt2");
+  config.vocabulary = data::make_tokenizer(data::kByteLevelKind, blob)->vocabulary();
+  Exported model(config);
+  model.run.tokenizer_kind = data::kByteLevelKind;
+  model.run.tokenizer_blob = blob;
+  export_transformers(path_, model.view(), ElementType::kF32, 1'000'000);
+  fuzz_file(38, path_, path_ / "tokenizer.json", 16'000);
 }
 
 TEST_F(FormatsFuzzTest, LlmC) {

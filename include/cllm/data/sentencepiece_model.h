@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cllm::io {
+namespace cllm::data {
 
 /// What a piece is for; the numbers are those of SentencePiece's sentencepiece_model.proto, which
 /// GGUF has too.
@@ -44,4 +44,4 @@ int byte_of_piece(std::string_view text);
 /// The reverse.
 std::string piece_of_byte(int byte);
 
-}  // namespace cllm::io
+}  // namespace cllm::data

@@ -1,14 +1,15 @@
-#include "sentencepiece_model.h"
+#include "cllm/data/sentencepiece_model.h"
 
 #include <fmt/format.h>
 
 #include <bit>
 #include <charconv>
 #include <cstring>
+#include <limits>
 
 #include "cllm/base/error.h"
 
-namespace cllm::io {
+namespace cllm::data {
 namespace {
 
 // Note [Wire format]. Protocol buffers are fields one after another: a varint of number * 8 + kind,
@@ -31,6 +32,7 @@ class WireReader {
   bool next(Field& field) {
     if (rest_.empty()) return false;
     const std::uint64_t key = varint();
+    if (key > std::numeric_limits<std::uint32_t>::max()) refuse();
     field = {.number = static_cast<std::uint32_t>(key >> 3),
              .kind = static_cast<std::uint32_t>(key & 7)};
     switch (field.kind) {
@@ -134,11 +136,12 @@ SentencePieceModel parse_sentencepiece(std::string_view blob, const std::string&
       }
     } else if (field.number == 3 && field.kind == kBytes) {
       for (WireReader normaliser(field.bytes, name); normaliser.next(inner);) {
-        if (inner.number == 2) model.normaliser = inner.bytes;
+        if (inner.number == 2 && inner.kind == kBytes) model.normaliser = inner.bytes;
       }
     }
   }
-  if (model.pieces.empty()) fail("{} is no SentencePiece model: it has no pieces", name);
+  if (model.pieces.empty())
+    fail("{} is no SentencePiece model, or is corrupt: it has no pieces", name);
   return model;
 }
 
@@ -176,4 +179,4 @@ int byte_of_piece(std::string_view text) {
 
 std::string piece_of_byte(int byte) { return fmt::format("<0x{:02X}>", byte); }
 
-}  // namespace cllm::io
+}  // namespace cllm::data

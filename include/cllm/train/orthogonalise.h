@@ -26,9 +26,10 @@ namespace cllm::train {
 ///
 ///     P₀ = B₀,  A ← B A B,  P ← B P,  and in the end X = P X₀
 ///
-/// has four products of m x m an iteration, each half spared, and X in two products in all. Singular
-/// values whose squares vanish beside the largest are rounded more roughly so. Where they are many
-/// that moves the result by some 10⁻³; the polynomials leave it a hundred times further from U Vᵀ.
+/// has four products of m x m an iteration, each half spared, and X in two products in all.
+/// Singular values whose squares vanish beside the largest are rounded more roughly so. Where they
+/// are many that moves the result by some 10⁻³; the polynomials leave it a hundred times further
+/// from U Vᵀ.
 ///
 /// kNewtonSchulz has one set of coefficients for all iterations (Jordan et al., "Muon: An optimizer
 /// for hidden layers in neural networks", 2024): (3.4445, -4.7750, 2.0315). After five, what was

@@ -69,10 +69,9 @@ void orthonormalise(std::size_t rows, std::size_t columns, float* values) {
 
 }  // namespace
 
-double embedding_deviation(const ModelConfig& config) {
-  if (!config.parts.tied) return kUntiedDeviation;
-  return kDeviation * std::sqrt(static_cast<double>(config.channels) /
-                                static_cast<double>(config.embedding_width()));
+double embedding_deviation(const ModelConfig& config, std::size_t rank) {
+  return (config.parts.tied ? kDeviation : kUntiedDeviation) *
+         std::sqrt(static_cast<double>(config.channels) / static_cast<double>(rank));
 }
 
 namespace {
@@ -100,11 +99,16 @@ void draw(const Layout& layout, std::size_t index, std::uint64_t seed, float* va
       break;
     case Initial::kEmbedding:
     case Initial::kCodes:
-      draw_normal(tensor, index, seed, embedding_deviation(config), values, threads);
+      draw_normal(tensor, index, seed, embedding_deviation(config, tensor.columns), values,
+                  threads);
       break;
     case Initial::kBasis:
       draw_normal(tensor, index, seed, 1.0, values, threads);
       orthonormalise(tensor.rows, tensor.columns, values);
+      break;
+    case Initial::kLeading:
+      std::fill_n(values, tensor.size(), 0.0f);
+      for (std::size_t row = 0; row < tensor.rows; ++row) values[row * tensor.columns + row] = 1;
       break;
     case Initial::kAdapter:
       draw_uniform(tensor, index, seed, 1.0, values, threads);

@@ -88,7 +88,18 @@ inline Content random_content(const model::ModelConfig& config, std::uint64_t se
   content.run.tokenizer_kind = "bpe";
   content.run.tokenizer_blob = random_bytes(random, random.below(3000));
   content.run.program_version = "0.1.0";
-  if (config.is_factorised()) content.run.lattice = random_lattice(config.embedding_rank, seed);
+  const std::vector<model::EmbeddingBand> bands = config.table_bands();
+  for (std::size_t band = 0; band < bands.size(); ++band) {
+    if (config.embedding_rank == 0 && bands[band].rank == config.channels) continue;
+    content.run.lattices.emplace(band, random_lattice(bands[band].rank, seed + band));
+  }
+  if (config.has_bands()) {
+    // Any permutation but the identity.
+    for (std::size_t token = 0; token < config.vocabulary; ++token) {
+      content.run.token_rows.push_back(
+          static_cast<std::uint32_t>((token + seed % 3 + 1) % config.vocabulary));
+    }
+  }
   for (AlignedBuffer<float>* buffer : {&content.parameters, &content.m, &content.v}) {
     for (const model::Tensor& tensor : content.layout.tensors()) {
       for (std::size_t i = 0; i < tensor.size(); ++i) {

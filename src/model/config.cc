@@ -49,7 +49,7 @@ void check_parts(const ModelConfig& config) {
 }
 
 /// Of a vocabulary that is known.
-void check_embedding(const ModelConfig& config) {
+void check_embedding(const ModelConfig& config, const EmbeddingBands& given) {
   if (config.embedding_rank > config.channels) {
     fail("--embedding-rank {}: give a rank up to the {} of --channels, or dense",
          config.embedding_rank, config.channels);
@@ -59,7 +59,7 @@ void check_embedding(const ModelConfig& config) {
     fail("--embedding-rank {}: --embedding-bands has a rank for each band; leave one of them out",
          config.embedding_rank);
   }
-  validate(config.bands, config.vocabulary, config.channels);
+  validate(given, config.vocabulary, config.channels);
 }
 
 void check_lora(const ModelConfig& config) {
@@ -124,7 +124,7 @@ void validate(const ModelConfig& given) {
   check_size("--heads", config.heads, 1'000'000);
   check_size("--context", config.context, kMost);
   check_size("the vocabulary of --tokenizer", config.vocabulary, kMost);
-  check_embedding(config);
+  check_embedding(config, given.bands);
   if (given.head_size == 0 && config.channels % config.heads != 0) {
     fail("--heads {} does not divide --channels {}; make the channels a multiple of the heads",
          config.heads, config.channels);

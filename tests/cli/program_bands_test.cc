@@ -102,7 +102,8 @@ TEST_F(BandsTest, ACheckpointIsReadByAllThatReadsCheckpoints) {
   EXPECT_NEAR(loss("small.h5").first, loss("run").first, 0.02);
 }
 
-// A run whose every band has rank C is the dense one with other rows.
+// A run whose every band has rank C is the dense one with other rows: but for the order in which
+// the softmax adds up tokens, all is the same, the first weights too.
 TEST_F(BandsTest, OfFullRankTrainAsADenseTableDoes) {
   const Arguments options = corpus_ + Arguments{"--tied", "off", "--reduce", "fp32"};
   succeed(tiny("dense", 20, options));
@@ -110,9 +111,8 @@ TEST_F(BandsTest, OfFullRankTrainAsADenseTableDoes) {
   const std::vector<double> dense = values("dense", "loss"), banded = values("bands", "loss");
   ASSERT_EQ(dense.size(), banded.size());
   for (std::size_t step = 0; step < dense.size(); ++step) {
-    EXPECT_NEAR(banded[step], dense[step], 2e-3 * dense[step]) << step;
+    EXPECT_NEAR(banded[step], dense[step], 1e-5 * dense[step]) << step;
   }
-  EXPECT_NEAR(banded.front(), dense.front(), 1e-5 * dense.front());
 }
 
 TEST_F(BandsTest, LearnAtTheRateOfADenseTable) {
@@ -143,7 +143,8 @@ TEST_F(BandsTest, WhatCannotBeIsRefused) {
       "but the options ask for");
   expect_one_sentence(program({"--resume", "run", "--steps", "4", "--embedding-bands", "none"}),
                       "but the options ask for");
-  EXPECT_THAT(succeed({"--resume", "run", "--steps", "4"}).out, Not(HasSubstr("changed")));
+  EXPECT_THAT(succeed({"--resume", "run", "--steps", "4"}).out,
+              Not(HasSubstr("changed --embedding")));
 }
 
 }  // namespace

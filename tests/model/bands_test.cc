@@ -130,6 +130,28 @@ TEST(Bands, StartWithOneDeviation) {
   }
 }
 
+// With a seed, all but the table are what they are beside a dense table.
+TEST(Bands, StartWithTheWeightsOfADenseModelBehindThem) {
+  ModelConfig config = support::with_lora(support::of_family(kShape, "nanochat"), 3, 7);
+  const Layout dense(config);
+  config.bands = bands_of("5:12,10:6,rest:3");
+  const Layout banded(config);
+  std::vector<float> of_dense(dense.flat_size()), of_banded(banded.flat_size());
+  initialize(dense, 1, of_dense, 2);
+  initialize(banded, 1, of_banded, 2);
+  std::size_t compared = 0;
+  for (const Tensor& tensor : dense.tensors()) {
+    const auto same = std::ranges::find(banded.tensors(), tensor.name, &Tensor::name);
+    if (same == banded.tensors().end()) continue;
+    ++compared;
+    EXPECT_TRUE(std::equal(of_dense.data() + tensor.offset,
+                           of_dense.data() + tensor.offset + tensor.size(),
+                           of_banded.data() + same->offset))
+        << tensor.name;
+  }
+  EXPECT_EQ(compared, dense.tensors().size() - 2);  // "wte.weight" and "lm_head.weight"
+}
+
 // A model whose every band has rank C is the dense one with permuted rows.
 TEST(Bands, OfFullRankAreTheDenseModel) {
   for (const char* family : {"gpt2", "nanochat"}) {

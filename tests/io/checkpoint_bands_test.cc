@@ -10,13 +10,6 @@ using testing::HasSubstr;
 
 using CheckpointBandsTest = CheckpointDamageTest;
 
-/// A model of seven tokens whose embedding has bands.
-constexpr model::ModelConfig kBandedModel = [] {
-  model::ModelConfig config = kSmallModel;
-  config.bands = {{{{2, 6}, {0, 3}}}, 2};
-  return config;
-}();
-
 TEST_F(CheckpointBandsTest, RowsOfTokensThatAreNoPermutation) {
   Content content = random_content(kBandedModel, 1);
   content.write(path_);

@@ -27,6 +27,14 @@ inline constexpr model::ModelConfig kSmallModel{
 inline constexpr model::ModelConfig kFactorisedModel{
     .layers = 2, .heads = 2, .channels = 6, .context = 5, .vocabulary = 7, .embedding_rank = 3};
 
+/// Its embedding has a dense band, and one of codes.
+inline constexpr model::ModelConfig kBandedModel{.layers = 2,
+                                                 .heads = 2,
+                                                 .channels = 6,
+                                                 .context = 5,
+                                                 .vocabulary = 7,
+                                                 .bands = {{{{2, 6}, {0, 3}}}, 2}};
+
 /// A lattice for codes of that rank.
 inline lattice::Certificate random_lattice(std::size_t rank, std::uint64_t seed) {
   return lattice::reduce(lattice::random_basis(rank, rank, 1000, seed));

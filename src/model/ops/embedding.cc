@@ -32,6 +32,14 @@ Rows for_band(const MicroBatch& batch, const TableBand& band, const Rows& rows,
   return {first, slot - first, rows.block};
 }
 
+/// The first row of a range of the vocabulary. Where rows are in the order of frequency ranges
+/// grow, so that each has some of what a text is made of. What is summed doesn't depend on them.
+std::uint64_t first_of_range(const ModelConfig& config, std::size_t range) {
+  if (!config.has_bands()) return config.vocabulary * range / kTokenRanges;
+  constexpr std::size_t kAll = kTokenRanges * kTokenRanges * kTokenRanges;
+  return config.vocabulary * (range * range * range) / kAll;
+}
+
 }  // namespace
 
 Embedding::BandRows Embedding::band_rows(const MicroBatch& batch, std::size_t index) const {
@@ -112,15 +120,13 @@ void Embedding::give_weights(const Context& context, GradientSink& sink) const {
 }
 
 void Embedding::give_tokens(const Context& context, GradientSink& sink) const {
-  const std::size_t vocabulary = context.layout.config().vocabulary;
+  const ModelConfig& config = context.layout.config();
   // A token's slots follow each other, in order.
   const std::uint64_t* const begin = context.workspace.token_order;
   const std::uint64_t* const end = begin + context.micro_batch.rows();
   for (std::size_t range = 0; range < kTokenRanges; ++range) {
     if (!context.member.takes(range)) continue;
-    const auto bound = [&](std::size_t part) {
-      return std::uint64_t{vocabulary * part / kTokenRanges} << 32;
-    };
+    const auto bound = [&](std::size_t part) { return first_of_range(config, part) << 32; };
     sink.begin_tokens(range, context.member.recorder);
     const std::uint64_t* entry = std::lower_bound(begin, end, bound(range));
     while (entry != end && *entry < bound(range + 1)) {

@@ -131,7 +131,12 @@ void for_chunks(std::size_t rows, int threads, const Work& work) {
 bool is_rounded(io::ElementType type, const model::Layout& layout, std::size_t tensor) {
   if (!layout[tensor].is_matrix() || tensor == layout.wpe()) return false;
   if (layout[tensor].columns % io::block_elements(type) != 0) return false;
-  return !layout.config().is_factorised() || layout[tensor].role != model::Role::kEmbedding;
+  // Codes and bases aren't what is stored: their product is.
+  const auto is_of = [&](const model::TableBand& band) {
+    return band.basis && (tensor == band.tensor || tensor == *band.basis);
+  };
+  return std::ranges::none_of(layout.embedding(), is_of) &&
+         std::ranges::none_of(layout.lm_head(), is_of);
 }
 
 }  // namespace

@@ -42,7 +42,7 @@ class RowSquares final : public model::GradientSink {
   }
   void begin_tokens(std::size_t, Recorder&) override {}
   void add_token(std::uint32_t token, const float* row) override {
-    tokens_[token] += squares(row, layout_.config().embedding_width());
+    tokens_[token] += squares(row, layout_[layout_.band_of(token).tensor].columns);
   }
   void end_tokens(std::size_t) override {}
 
@@ -67,7 +67,7 @@ struct Worker {
   model::Scratch scratch;
   train::WindowMicroBatches::Tokens tokens;
   RowSquares squares;
-  std::size_t rows = 0;  // of the micro-batch that went through last
+  model::MicroBatch micro_batch{};  // that went through last
 };
 
 double trace(const AlignedBuffer<double>& matrix, std::size_t n) {
@@ -82,7 +82,8 @@ struct Sums {
   std::vector<std::vector<double>> squares;        // by tensor, of rows
   std::vector<double> token_squares;               // (V)
   AlignedBuffer<double> stream;                    // (C, C): of the gradient by the residual stream
-  AlignedBuffer<double> token_rows;  // the same by the inputs' rows of the token embedding
+  // The same by the inputs' rows of each band of the token embedding.
+  std::vector<AlignedBuffer<double>> token_rows;
   std::size_t rows = 0;
 };
 
@@ -106,6 +107,7 @@ void add_unseen(std::vector<double>& weights) {
 
 /// Sums to what the statistics say; Note [Sensitivity].
 std::vector<MatrixStatistics> statistics_of(const model::Layout& layout, Sums sums) {
+  const std::span<const model::TableBand> bands = layout.embedding();
   const auto positions = static_cast<double>(sums.rows);
   std::vector<MatrixStatistics> statistics(sums.covariances.size());
   // Each position of the context is added to the residual stream as often as any other.
@@ -117,11 +119,15 @@ std::vector<MatrixStatistics> statistics_of(const model::Layout& layout, Sums su
   }
   for (std::size_t i = 0; i < statistics.size(); ++i) {
     MatrixStatistics& s = statistics[i];
-    if (i == layout.embedding() && i != layout.lm_head()) {
-      s.covariance = means_of(sums.token_rows, positions);
+    const auto band = std::ranges::find(bands, i, &model::TableBand::tensor);
+    const auto number = static_cast<std::size_t>(band - bands.begin());
+    const double* const token_squares =
+        sums.token_squares.data() + (band == bands.end() ? 0 : band->first_row);
+    if (band != bands.end() && !layout.is_tied()) {
+      s.covariance = means_of(sums.token_rows[number], positions);
       const double spread = std::max(trace(s.covariance, layout[i].columns), 1e-30);
-      for (const double squares : sums.token_squares) {
-        s.weights.push_back(squares / positions / spread);
+      for (std::size_t row = 0; row < band->rows; ++row) {
+        s.weights.push_back(token_squares[row] / positions / spread);
       }
       add_unseen(s.weights);
       continue;
@@ -132,15 +138,15 @@ std::vector<MatrixStatistics> statistics_of(const model::Layout& layout, Sums su
     const std::size_t in = layout[i].columns;
     const double spread = std::max(trace(s.covariance, in), 1e-30);
     for (const double squares : sums.squares[i]) s.weights.push_back(squares / positions / spread);
-    if (i == layout.embedding()) {  // which is the head too
+    if (band != bands.end()) {  // which is the head too
       double head = 0;
       for (const double weight : s.weights) head += weight;
       for (std::size_t j = 0; j < in * in; ++j) {
-        s.covariance[j] = head * s.covariance[j] + sums.token_rows[j] / positions;
+        s.covariance[j] = head * s.covariance[j] + sums.token_rows[number][j] / positions;
       }
       const double both = std::max(trace(s.covariance, in), 1e-30);
       for (std::size_t v = 0; v < s.weights.size(); ++v) {
-        s.weights[v] = (s.weights[v] * spread + sums.token_squares[v] / positions) / both;
+        s.weights[v] = (s.weights[v] * spread + token_squares[v] / positions) / both;
       }
     }
     add_unseen(s.weights);
@@ -168,18 +174,26 @@ std::vector<MatrixStatistics> measure_sensitivity(const model::Model& model,
   const train::WindowMicroBatches micro_batches(tokens, config.context, sequences);
   const std::vector<model::MatrixInput> inputs = model.network().matrices();
   const std::size_t c = config.channels;
-  Sums sums{
-      .covariances = std::vector<AlignedBuffer<double>>(layout.tensors().size()),
-      .squares = std::vector<std::vector<double>>(layout.tensors().size()),
-      .token_squares = std::vector<double>(config.vocabulary),
-      .stream = AlignedBuffer<double>(c * c),
-      .token_rows = AlignedBuffer<double>(config.embedding_width() * config.embedding_width())};
+  const model::Embedding& embedding = *model.network().embedding;
+  const std::span<const model::TableBand> bands = layout.embedding();
+  Sums sums{.covariances = std::vector<AlignedBuffer<double>>(layout.tensors().size()),
+            .squares = std::vector<std::vector<double>>(layout.tensors().size()),
+            .token_squares = std::vector<double>(config.vocabulary),
+            .stream = AlignedBuffer<double>(c * c),
+            .token_rows = {}};
   std::size_t widest = config.channels;
   for (const model::MatrixInput& x : inputs) {
     const model::Tensor& tensor = layout[x.tensor];
     widest = std::max(widest, tensor.columns);
     sums.covariances[x.tensor] = AlignedBuffer<double>(tensor.columns * tensor.columns);
     sums.squares[x.tensor].resize(tensor.rows);
+  }
+  for (const model::TableBand& band : bands) {
+    const std::size_t width = layout[band.tensor].columns;
+    sums.token_rows.emplace_back(width * width);
+    if (layout.is_tied() || !band.basis) continue;
+    sums.covariances[*band.basis] = AlignedBuffer<double>(c * c);
+    sums.squares[*band.basis].resize(layout[*band.basis].rows);
   }
   const auto count = std::min(static_cast<std::size_t>(threads), micro_batches.size());
   std::vector<Worker> workers;
@@ -200,40 +214,55 @@ std::vector<MatrixStatistics> measure_sensitivity(const model::Model& model,
     const std::size_t in_round = std::min(count, micro_batches.size() - done);
     parallel(static_cast<int>(in_round), [&](int thread) {
       Worker& worker = workers[static_cast<std::size_t>(thread)];
-      const model::MicroBatch micro_batch =
+      worker.micro_batch =
           micro_batches.read(done + static_cast<std::size_t>(thread), worker.tokens);
-      worker.rows = micro_batch.rows();
       worker.squares.clear();
       Team alone(1);
       Recorder recorder;
-      model.loss_and_gradient(parameters, micro_batch, 1.0f, worker.workspace, worker.scratch,
-                              worker.squares, Member{alone, 0, recorder});
+      model.loss_and_gradient(parameters, worker.micro_batch, 1.0f, worker.workspace,
+                              worker.scratch, worker.squares, Member{alone, 0, recorder});
     });
     for (std::size_t w = 0; w < in_round; ++w) {
-      sums.rows += workers[w].rows;
+      sums.rows += workers[w].micro_batch.rows();
       add(workers[w].squares.tokens(), sums.token_squares);
-      for (const model::MatrixInput& x : inputs)
-        add(workers[w].squares.rows(x.tensor), sums.squares[x.tensor]);
+      for (std::size_t i = 0; i < sums.squares.size(); ++i) {
+        if (!sums.squares[i].empty()) add(workers[w].squares.rows(i), sums.squares[i]);
+      }
     }
     parallel(static_cast<int>(count), [&](int thread) {
       const auto t = static_cast<std::size_t>(thread);
-      // xᵀ x of each micro-batch's (rows, n).
+      // xᵀ x (n, n) of so many rows of a micro-batch, from the first on.
+      const auto add_product = [&](const model::View& x, std::size_t n, std::size_t first,
+                                   std::size_t rows, AlignedBuffer<double>& sum) {
+        if (rows == 0) return;
+        float* const product = products[t].data();
+        const float* const from = x.row(first);
+        kernels::sgemm(kernels::Transpose::kYes, kernels::Transpose::kNo, n, n, rows, 1.0f, from,
+                       x.stride, from, x.stride, 0.0f, product, n);
+        for (std::size_t j = 0; j < n * n; ++j) sum[j] += static_cast<double>(product[j]);
+      };
       const auto add_products = [&](model::Buffer buffer, AlignedBuffer<double>& sum) {
-        float* product = products[t].data();
         for (std::size_t w = 0; w < in_round; ++w) {
           const model::View x = workers[w].workspace[buffer];
-          const std::size_t n = x.columns;
-          kernels::sgemm(kernels::Transpose::kYes, kernels::Transpose::kNo, n, n, workers[w].rows,
-                         1.0f, x.data, x.stride, x.data, x.stride, 0.0f, product, n);
-          for (std::size_t j = 0; j < n * n; ++j) sum[j] += static_cast<double>(product[j]);
+          add_product(x, x.columns, 0, workers[w].micro_batch.rows(), sum);
         }
       };
       for (std::size_t i = t; i < inputs.size(); i += count) {
         add_products(inputs[i].x, sums.covariances[inputs[i].tensor]);
       }
       if (t == 0) {
-        add_products(model.network().embedding->gradient(), sums.stream);
-        add_products(model.network().embedding->row_gradient(), sums.token_rows);
+        add_products(embedding.gradient(), sums.stream);
+        for (std::size_t w = 0; w < in_round; ++w) {
+          const model::Workspace& from = workers[w].workspace;
+          for (std::size_t b = 0; b < bands.size(); ++b) {
+            const auto rows = embedding.band_rows(workers[w].micro_batch, b);
+            add_product(from[rows.drows], layout[bands[b].tensor].columns, rows.first, rows.count,
+                        sums.token_rows[b]);
+            if (layout.is_tied() || !bands[b].basis) continue;
+            add_product(from[rows.dx], c, rows.first, rows.count,
+                        sums.covariances[*bands[b].basis]);
+          }
+        }
       }
     });
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <vector>
 
 #include "cllm/kernels/blas.h"
@@ -24,20 +25,24 @@ constexpr int kBasisBits = 20;
 /// Of the mean variance, added to each: a corpus may leave some of the space empty.
 constexpr double kDamping = 1e-3;
 
-/// The second moment (r, r) of the corpus' vectors, tokens weighted by their frequency.
-std::vector<double> second_moment(const CorpusVectors& vectors) {
-  const std::size_t v = vectors.vocabulary, r = vectors.rank;
-  const double tokens = std::accumulate(
-      vectors.token_counts.begin(), vectors.token_counts.end(), 0.0,
-      [](double sum, std::uint64_t count) { return sum + static_cast<double>(count); });
+/// The second moment (r, r) of the leading numbers of vectors of `tokens`, which are weighted by
+/// their frequency.
+std::vector<double> second_moment(const CorpusVectors& vectors,
+                                  std::span<const std::uint32_t> tokens, std::size_t r) {
+  const std::size_t v = tokens.size();
+  const double all =
+      std::accumulate(tokens.begin(), tokens.end(), 0.0, [&](double sum, std::uint32_t token) {
+        return sum + static_cast<double>(vectors.token_counts[token]);
+      });
   std::vector<float> weighted(std::min(v, kBlockRows) * r), part(r * r);
   std::vector<double> moment(r * r);
-  for (std::size_t first = 0; first < v; first += kBlockRows) {
+  for (std::size_t first = 0; first < v && all > 0; first += kBlockRows) {
     const std::size_t rows = std::min(kBlockRows, v - first);
     for (std::size_t t = 0; t < rows; ++t) {
-      const auto frequency = static_cast<double>(vectors.token_counts[first + t]) / tokens;
+      const std::uint32_t token = tokens[first + t];
+      const auto frequency = static_cast<double>(vectors.token_counts[token]) / all;
       const auto weight = static_cast<float>(std::sqrt(frequency));
-      const float* const x = vectors.vectors.data() + (first + t) * r;
+      const float* const x = vectors.vectors.data() + token * vectors.rank;
       std::transform(x, x + r, &weighted[t * r], [&](float value) { return weight * value; });
     }
     sgemm(kYes, kNo, r, r, rows, 1.0f, weighted.data(), r, weighted.data(), r, 0.0f, part.data(),
@@ -121,11 +126,13 @@ void multiply_rows(std::span<float> table, const std::vector<float>& matrix, std
 }
 
 /// Goes over to the basis of Note [Corpus start]: codes to x A⁻¹, basis (r, C) from Q to A Q.
+/// `tokens`: of the rows.
 std::optional<lattice::Certificate> express_in_lattice(const CorpusVectors& vectors,
-                                                       std::span<float> codes,
-                                                       std::span<float> basis, ThreadPool& pool) {
-  const std::size_t r = vectors.rank, c = basis.size() / r;
-  const std::vector<double> moment = second_moment(vectors);
+                                                       std::span<const std::uint32_t> tokens,
+                                                       const BandPlace& band, ThreadPool& pool) {
+  const std::span<float> codes = band.tokens, basis = band.basis;
+  const std::size_t r = band.width(), c = basis.size() / r;
+  const std::vector<double> moment = second_moment(vectors, tokens, r);
   double trace = 0;
   for (std::size_t i = 0; i < r; ++i) trace += moment[i * r + i];
   if (trace == 0) return std::nullopt;
@@ -144,6 +151,17 @@ std::optional<lattice::Certificate> express_in_lattice(const CorpusVectors& vect
   return certificate;
 }
 
+/// The token of each row.
+std::vector<std::uint32_t> tokens_by_rows(std::size_t vocabulary,
+                                          std::span<const std::uint32_t> token_rows) {
+  std::vector<std::uint32_t> tokens(vocabulary);
+  std::iota(tokens.begin(), tokens.end(), 0u);
+  for (std::uint32_t token = 0; token < token_rows.size(); ++token) {
+    tokens[token_rows[token]] = token;
+  }
+  return tokens;
+}
+
 }  // namespace
 
 StartedEmbedding start_from_corpus(CorpusVectors& vectors, const Signatures* signatures,
@@ -160,10 +178,21 @@ StartedEmbedding start_from_corpus(CorpusVectors& vectors, const Signatures* sig
   const auto used =
       static_cast<double>(used_rows(vectors.vectors.span(), vectors.rank) * vectors.rank);
   const auto scale = static_cast<float>(embedding.deviation * std::sqrt(used / size));
-  std::ranges::transform(vectors.vectors.span(), embedding.tokens.begin(),
-                         [&](float value) { return scale * value; });
-  if (!embedding.basis.empty() && options.lattice) {
-    started.lattice = express_in_lattice(vectors, embedding.tokens, embedding.basis, pool);
+  const std::vector<std::uint32_t> tokens =
+      tokens_by_rows(vectors.vocabulary, embedding.token_rows);
+  std::size_t first = 0;
+  for (std::size_t i = 0; i < embedding.bands.size(); ++i) {
+    const BandPlace& band = embedding.bands[i];
+    const auto of_band = std::span(tokens).subspan(first, band.rows);
+    first += band.rows;
+    for (std::size_t row = 0; row < band.rows; ++row) {
+      const float* const x = vectors.vectors.data() + of_band[row] * vectors.rank;
+      std::transform(x, x + band.width(), band.tokens.data() + row * band.width(),
+                     [&](float value) { return scale * value; });
+    }
+    if (band.basis.empty() || !options.lattice) continue;
+    auto certificate = express_in_lattice(vectors, of_band, band, pool);
+    if (certificate) started.lattices.emplace(i, *std::move(certificate));
   }
   return started;
 }

@@ -257,8 +257,15 @@ std::size_t TokenView::size() const {
   return std::visit([](auto tokens) { return tokens.size(); }, tokens_);
 }
 
-std::uint32_t TokenView::operator[](std::size_t i) const {
+std::uint32_t TokenView::stored(std::size_t i) const {
   return std::visit([i](auto tokens) -> std::uint32_t { return tokens[i]; }, tokens_);
+}
+
+std::uint32_t TokenView::operator[](std::size_t i) const {
+  const std::uint32_t token = stored(i);
+  if (rows_.empty()) return token;
+  if (token >= rows_.size()) refuse(token);
+  return rows_[token];
 }
 
 TokenView TokenView::bounded(std::uint64_t vocabulary) const {
@@ -267,20 +274,33 @@ TokenView TokenView::bounded(std::uint64_t vocabulary) const {
   return view;
 }
 
+TokenView TokenView::renamed(std::span<const std::uint32_t> rows) const {
+  TokenView view = *this;
+  view.rows_ = rows;
+  if (!rows.empty()) view.bound_ = std::min(bound_, std::uint64_t{rows.size()});
+  return view;
+}
+
 void TokenView::copy(std::size_t offset, std::size_t count, std::uint32_t* out) const {
   std::visit([&](auto tokens) { std::copy_n(tokens.data() + offset, count, out); }, tokens_);
   if (bound_ == kNoBound) return;
   const std::uint32_t largest = subview(offset, count).largest();
-  if (largest < bound_) return;
+  if (largest >= bound_) refuse(largest);
+  if (rows_.empty()) return;
+  std::transform(out, out + count, out, [&](std::uint32_t token) { return rows_[token]; });
+}
+
+void TokenView::refuse(std::uint32_t token) const {
   fail(
       "--data or --validation-data has token {} here, outside the vocabulary of {}: give a file "
       "that all hosts share and that nobody changes",
-      largest, bound_);
+      token, bound_);
 }
 
 TokenView TokenView::subview(std::size_t offset, std::size_t count) const {
-  return std::visit([&](auto tokens) { return TokenView(tokens.subspan(offset, count)); }, tokens_)
-      .bounded(bound_);
+  TokenView view = *this;
+  std::visit([&](auto tokens) { view.tokens_ = tokens.subspan(offset, count); }, tokens_);
+  return view;
 }
 
 std::uint32_t TokenView::largest() const {
@@ -290,11 +310,11 @@ std::uint32_t TokenView::largest() const {
 void TokenView::require_below(std::uint64_t vocabulary, const std::string& name) const {
   if (largest() < vocabulary) return;
   std::size_t bad = 0;
-  while ((*this)[bad] < vocabulary) ++bad;
+  while (stored(bad) < vocabulary) ++bad;
   fail(
       "{} has token {} at position {}, outside its vocabulary of {}: it is corrupt, or of another "
       "format",
-      name, (*this)[bad], bad, vocabulary);
+      name, stored(bad), bad, vocabulary);
 }
 
 std::span<const std::byte> TokenView::bytes() const {

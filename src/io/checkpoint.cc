@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -98,13 +99,41 @@ std::vector<std::string> unexpected_tensors(const std::vector<std::string>& name
   return unexpected;
 }
 
+/// The group that the certificate of a band lies in.
+std::string lattice_group(const model::ModelConfig& model, std::size_t band) {
+  return model.has_bands() ? fmt::format("{}/{}", kLattice, band) : kLattice;
+}
+
+/// Those that the file has, by bands.
+std::map<std::size_t, std::string> lattice_groups(const Hdf5Reader& file,
+                                                  const model::ModelConfig& model) {
+  std::map<std::size_t, std::string> groups;
+  if (!has_lattice(file)) return groups;
+  if (!model.has_bands()) return {{0, kLattice}};
+  for (const std::string& name : file.names(kLattice)) {
+    std::size_t band = 0;
+    while (band < model.bands.count && name != fmt::format("{}", band)) ++band;
+    if (band == model.bands.count) {
+      fail("{} holds {}/{}, and its model has no such band; use another checkpoint",
+           file.path().string(), kLattice, name);
+    }
+    groups.emplace(band, lattice_group(model, band));
+  }
+  return groups;
+}
+
 RunState read_checkpoint_run(const Hdf5Reader& file) {
   RunState run =
       read_run_state(file, kFormatAttribute, kFormatVersion, file.file_size() / sizeof(float));
-  run.lattice = read_lattice(file);
-  if (run.lattice && run.lattice->before.rows() != run.model.embedding_rank) {
-    fail("{}: its {} has {} vectors, and its model {}; use another checkpoint",
-         file.path().string(), kLattice, run.lattice->before.rows(), run.model.embedding_rank);
+  const std::vector<model::EmbeddingBand> bands = run.model.table_bands();
+  for (const auto& [band, group] : lattice_groups(file, run.model)) {
+    const lattice::Certificate& lattice =
+        run.lattices.emplace(band, read_lattice(file, group)).first->second;
+    const std::size_t rank = run.model.is_factorised() ? bands[band].rank : 0;
+    if (lattice.before.rows() != rank) {
+      fail("{}: its {} has {} vectors, and its model {}; use another checkpoint",
+           file.path().string(), group, lattice.before.rows(), rank);
+    }
   }
   return run;
 }
@@ -115,10 +144,10 @@ std::string unexpected_text(const Hdf5Reader& file, const std::string& path) {
 }
 
 /// Format 1 can't tell.
-void check_contents(const Hdf5Reader& file) {
+void check_contents(const Hdf5Reader& file, const model::ModelConfig& model) {
   std::vector<std::string> groups = state_groups(file);
   groups.insert(groups.end(), {kRun, kParameters});
-  if (has_lattice(file)) groups.emplace_back(kLattice);
+  for (const auto& [band, group] : lattice_groups(file, model)) groups.push_back(group);
   if (file.integer_attribute(kRun, kFormatAttribute) == 1 &&
       !file.has_attribute(kRoot, kDigestAttribute)) {
     return;
@@ -190,11 +219,20 @@ double write_checkpoint(const std::filesystem::path& path, const RunState& run,
         "layout",
         path.string(), model::shape_text(run.model), model::shape_text(layout.config()));
   }
+  if (run.token_rows.size() != (run.model.has_bands() ? run.model.vocabulary : 0)) {
+    fail(
+        "{} is not written: its run has rows for {} tokens, its embedding of {}; give rows to all "
+        "where it has bands, and else to none",
+        path.string(), run.token_rows.size(), run.model.vocabulary);
+  }
   AtomicFile atomic(path);
   {
     Hdf5Writer file(atomic.temporary(), path);
     write_run_state(file, kFormatAttribute, kFormatVersion, run);
-    if (run.lattice) write_lattice(file, *run.lattice);
+    if (!run.lattices.empty() && run.model.has_bands()) file.create_group(kLattice);
+    for (const auto& [band, lattice] : run.lattices) {
+      write_lattice(file, lattice_group(run.model, band), lattice);
+    }
     const model::Places all(layout);
     write_group(file, layout, {kParameters, all, parameters});
     write_state(file, layout, state);
@@ -211,7 +249,7 @@ double write_checkpoint(const std::filesystem::path& path, const RunState& run,
 RunState read_run_state(const std::filesystem::path& path) {
   const Hdf5Reader file(path);
   RunState run = read_run_of_either(file);
-  is_compressed(file) ? check_compressed_contents(file) : check_contents(file);
+  is_compressed(file) ? check_compressed_contents(file) : check_contents(file, run.model);
   return run;
 }
 
@@ -226,7 +264,7 @@ void read_parameters(const std::filesystem::path& path, const model::Layout& lay
   }
   require_known(file, kParameters, expected_tensors({}, kParameters, layout));
   read_group(file, layout, {kParameters, all, parameters}, [](std::size_t) { return true; });
-  check_contents(file);
+  check_contents(file, layout.config());
 }
 
 void read_state(const std::filesystem::path& path, const model::Layout& layout,
@@ -249,7 +287,7 @@ void read_state(const std::filesystem::path& path, const model::Layout& layout,
     require_known(file, group.name, expected);
     read_group(file, layout, group, [&](std::size_t i) { return written[i].is_trained; });
   }
-  check_contents(file);
+  check_contents(file, layout.config());
 }
 
 std::vector<std::string> CheckpointSummary::problems() const {
@@ -296,7 +334,7 @@ CheckpointSummary describe_checkpoint(const std::filesystem::path& path) {
   // A tensor that is not whole has told already; only what nothing else notices is left.
   if (summary.is_whole()) {
     try {
-      check_contents(file);
+      check_contents(file, summary.run.model);
     } catch (const Error& error) {
       summary.problem = error.what();
     }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <string_view>
 #include <system_error>
@@ -22,6 +23,8 @@ constexpr const char* kTokenizer = "/run/tokenizer";
 constexpr const char* kFamily = "family";
 constexpr const char* kFreeze = "freeze";
 constexpr const char* kLoraTargets = "lora_targets";
+constexpr const char* kBands = "embedding_bands";
+constexpr const char* kTokenRows = "/run/token_rows";
 
 /// The value of an attribute, as `text` has it.
 template <typename Value>
@@ -37,6 +40,48 @@ void read_text(const std::string& text, Value& value, bool& is_known) {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     is_known &= error == std::errc() && end == text.data() + text.size();
   }
+}
+
+/// The bands of the token embedding, where it has some.
+void read_bands(const Hdf5Reader& file, model::ModelConfig& config) {
+  if (!file.has_attribute(kRun, kBands)) return;
+  const std::string text = file.text_attribute(kRun, kBands);
+  try {
+    config.bands = model::bands_of(text);
+  } catch (const Error&) {
+    fail(
+        "{} says that its model has embedding bands {:?}, which makes no sense; use another "
+        "checkpoint",
+        file.path().string(), text);
+  }
+}
+
+void write_token_rows(Hdf5Writer& file, const RunState& run) {
+  const std::vector<std::uint32_t>& rows = run.token_rows;
+  const std::vector<std::int64_t> values(rows.begin(), rows.end());
+  const std::array<std::uint64_t, 1> shape{values.size()};
+  file.write_integers(kTokenRows, shape, values);
+}
+
+/// The row of each token, which must be a permutation. The model fits into the file, and has more
+/// numbers than tokens.
+std::vector<std::uint32_t> read_token_rows(const Hdf5Reader& file, std::size_t vocabulary) {
+  std::vector<std::int64_t> values(vocabulary);
+  const std::array<std::uint64_t, 1> shape{vocabulary};
+  file.read_integers(kTokenRows, shape, values);
+  std::vector<bool> is_taken(vocabulary);
+  for (std::size_t token = 0; token < vocabulary; ++token) {
+    const std::int64_t row = values[token];
+    if (row < 0 || static_cast<std::size_t>(row) >= vocabulary ||
+        is_taken[static_cast<std::size_t>(row)]) {
+      fail("{}: its {} gives token {} row {}, which is {}; use another checkpoint",
+           file.path().string(), kTokenRows, token, row,
+           row < 0 || static_cast<std::size_t>(row) >= vocabulary ? "none of the embedding"
+                                                                  : "another token's");
+    }
+    is_taken[static_cast<std::size_t>(row)] = true;
+  }
+  return {values.begin(), values.end()};
 }
 
 /// Family and parts. Before checkpoints of format 4 all were GPT-2's.
@@ -79,6 +124,9 @@ void write_model(Hdf5Writer& file, const model::ModelConfig& given) {
     file.write_attribute(kRun, name, std::uint64_t{size});
   };
   model::for_each_size(write_size, config);
+  if (config.has_bands()) {
+    file.write_attribute(kRun, kBands, model::text_of(config.bands));
+  }
   file.write_attribute(kRun, kFamily, std::string(config.family));
   const auto write_part = [&]<typename Value>(const char* name, const Value& value) {
     if constexpr (std::is_enum_v<Value>) {
@@ -105,6 +153,7 @@ model::ModelConfig read_model(const Hdf5Reader& file, std::uint64_t most_weights
     size = is_dense ? 0 : integer(name.c_str());
   };
   model::for_each_size(read_size, config);
+  read_bands(file, config);
   read_parts(file, config);
   const auto refuse = [&](std::string_view why) {
     fail("{} says that its model has {}, but {}; use another checkpoint", file.path().string(),
@@ -119,7 +168,7 @@ model::ModelConfig read_model(const Hdf5Reader& file, std::uint64_t most_weights
   // keeps the sizes below 2^31, and the table, wpe, c_attn and c_fc have these many weights at
   // least.
   if (config.layers * config.channels > most_weights ||
-      config.embedding_width() * config.vocabulary > most_weights ||
+      model::weights_of(config.table_bands(), config.channels) > most_weights ||
       (config.parts.positions == model::PositionKind::kLearned &&
        config.channels * config.context > most_weights) ||
       config.channels * std::max(config.query_width(), config.mlp_width) > most_weights ||
@@ -165,6 +214,7 @@ void write_run_state(Hdf5Writer& file, const char* attribute, std::uint64_t vers
   file.write_attribute(kRun, "program_version", run.program_version);
   file.write_attribute(kRun, "tokenizer_kind", run.tokenizer_kind);
   if (!run.freeze.empty()) file.write_attribute(kRun, kFreeze, run.freeze);
+  if (run.model.has_bands()) write_token_rows(file, run);
   file.write_text(kConfig, run.config);
   file.write_text(kState, run.state);
   file.write_bytes(kTokenizer, run.tokenizer_blob);
@@ -190,6 +240,7 @@ RunState read_run_state(const Hdf5Reader& file, const char* attribute, std::uint
   run.program_version = file.text_attribute(kRun, "program_version");
   run.tokenizer_kind = file.text_attribute(kRun, "tokenizer_kind");
   if (file.has_attribute(kRun, kFreeze)) run.freeze = read_freeze(file, run.model);
+  if (run.model.has_bands()) run.token_rows = read_token_rows(file, run.model.vocabulary);
   run.config = file.read_text(kConfig);
   run.state = file.read_text(kState);
   run.tokenizer_blob = file.read_bytes(kTokenizer);

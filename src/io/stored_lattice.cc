@@ -14,45 +14,49 @@
 namespace cllm::io {
 namespace {
 
-std::string path_of(const char* name) { return fmt::format("{}/{}", kLattice, name); }
-
-void write_matrix(Hdf5Writer& file, const char* name, const lattice::IntegerMatrix& matrix) {
-  const std::array<std::uint64_t, 2> shape{matrix.rows(), matrix.columns()};
-  file.write_integers(path_of(name), shape, matrix.values());
+std::string path_of(const std::string& group, const char* name) {
+  return fmt::format("{}/{}", group, name);
 }
 
-lattice::IntegerMatrix read_matrix(const Hdf5Reader& file, const char* name, std::uint64_t rows,
-                                   std::uint64_t columns) {
+void write_matrix(Hdf5Writer& file, const std::string& group, const char* name,
+                  const lattice::IntegerMatrix& matrix) {
+  const std::array<std::uint64_t, 2> shape{matrix.rows(), matrix.columns()};
+  file.write_integers(path_of(group, name), shape, matrix.values());
+}
+
+lattice::IntegerMatrix read_matrix(const Hdf5Reader& file, const std::string& group,
+                                   const char* name, std::uint64_t rows, std::uint64_t columns) {
   std::vector<std::int64_t> values(rows * columns);
   const std::array<std::uint64_t, 2> shape{rows, columns};
-  file.read_integers(path_of(name), shape, values);
+  file.read_integers(path_of(group, name), shape, values);
   return {rows, columns, std::move(values)};
 }
 
-double read_number(const Hdf5Reader& file, const char* name) {
-  const std::string text = file.text_attribute(kLattice, name);
+double read_number(const Hdf5Reader& file, const std::string& group, const char* name) {
+  const std::string text = file.text_attribute(group, name);
   double number = 0;
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (code != std::errc() || end != text.data() + text.size()) {
     fail("{}: attribute {} of {} is no number; use another checkpoint", file.path().string(), name,
-         kLattice);
+         group);
   }
   return number;
 }
 
 }  // namespace
 
-void write_lattice(Hdf5Writer& file, const lattice::Certificate& certificate) {
-  file.create_group(kLattice);
-  file.write_attribute(kLattice, "vectors", std::uint64_t{certificate.before.rows()});
-  file.write_attribute(kLattice, "columns", std::uint64_t{certificate.before.columns()});
-  file.write_attribute(kLattice, "delta", fmt::format("{}", certificate.delta));
-  file.write_attribute(kLattice, "eta", fmt::format("{}", certificate.eta));
-  file.write_attribute(kLattice, "scale", fmt::format("{}", certificate.scale));
-  write_matrix(file, "before", certificate.before);
-  write_matrix(file, "transform", certificate.transform);
-  write_matrix(file, "inverse", certificate.inverse);
-  write_matrix(file, "reduced", certificate.reduced);
+void write_lattice(Hdf5Writer& file, const std::string& group,
+                   const lattice::Certificate& certificate) {
+  file.create_group(group);
+  file.write_attribute(group, "vectors", std::uint64_t{certificate.before.rows()});
+  file.write_attribute(group, "columns", std::uint64_t{certificate.before.columns()});
+  file.write_attribute(group, "delta", fmt::format("{}", certificate.delta));
+  file.write_attribute(group, "eta", fmt::format("{}", certificate.eta));
+  file.write_attribute(group, "scale", fmt::format("{}", certificate.scale));
+  write_matrix(file, group, "before", certificate.before);
+  write_matrix(file, group, "transform", certificate.transform);
+  write_matrix(file, group, "inverse", certificate.inverse);
+  write_matrix(file, group, "reduced", certificate.reduced);
 }
 
 bool has_lattice(const Hdf5Reader& file) {
@@ -60,26 +64,24 @@ bool has_lattice(const Hdf5Reader& file) {
   return std::ranges::find(groups, std::string_view(kLattice).substr(1)) != groups.end();
 }
 
-std::optional<lattice::Certificate> read_lattice(const Hdf5Reader& file) {
-  if (!has_lattice(file)) return std::nullopt;
-  const std::uint64_t n = file.integer_attribute(kLattice, "vectors");
-  const std::uint64_t m = file.integer_attribute(kLattice, "columns");
+lattice::Certificate read_lattice(const Hdf5Reader& file, const std::string& group) {
+  const std::uint64_t n = file.integer_attribute(group, "vectors");
+  const std::uint64_t m = file.integer_attribute(group, "columns");
   const auto refuse = [&](std::string_view why) {
-    fail("{}: its {} does not hold: {}; use another checkpoint", file.path().string(), kLattice,
-         why);
+    fail("{}: its {} does not hold: {}; use another checkpoint", file.path().string(), group, why);
   };
   // Nothing is allocated that cannot be in the file.
   if (std::max(n, m) > lattice::kMostVectors ||
       n * std::max(n, m) * sizeof(std::int64_t) > file.file_size()) {
     refuse("the file is too small for it");
   }
-  const lattice::Certificate certificate{.before = read_matrix(file, "before", n, m),
-                                         .transform = read_matrix(file, "transform", n, n),
-                                         .inverse = read_matrix(file, "inverse", n, n),
-                                         .reduced = read_matrix(file, "reduced", n, m),
-                                         .delta = read_number(file, "delta"),
-                                         .eta = read_number(file, "eta"),
-                                         .scale = read_number(file, "scale")};
+  const lattice::Certificate certificate{.before = read_matrix(file, group, "before", n, m),
+                                         .transform = read_matrix(file, group, "transform", n, n),
+                                         .inverse = read_matrix(file, group, "inverse", n, n),
+                                         .reduced = read_matrix(file, group, "reduced", n, m),
+                                         .delta = read_number(file, group, "delta"),
+                                         .eta = read_number(file, group, "eta"),
+                                         .scale = read_number(file, group, "scale")};
   if (const auto fault = lattice::fault(certificate)) refuse(*fault);
   return certificate;
 }

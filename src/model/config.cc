@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <tuple>
@@ -45,10 +46,20 @@ void check_parts(const ModelConfig& config) {
            config.head_size, kMostAngles / config.head_size);
     }
   }
-  if (!parts.tied && config.is_factorised()) {
-    fail("--embedding-rank {}: a factorised embedding is the output layer too; give --tied on",
+}
+
+/// Of a vocabulary that is known.
+void check_embedding(const ModelConfig& config, const EmbeddingBands& given) {
+  if (config.embedding_rank > config.channels) {
+    fail("--embedding-rank {}: give a rank up to the {} of --channels, or dense",
+         config.embedding_rank, config.channels);
+  }
+  if (!config.has_bands()) return;
+  if (config.embedding_rank > 0) {
+    fail("--embedding-rank {}: --embedding-bands has a rank for each band; leave one of them out",
          config.embedding_rank);
   }
+  validate(given, config.vocabulary, config.channels);
 }
 
 void check_lora(const ModelConfig& config) {
@@ -73,14 +84,31 @@ ModelConfig with_usual_sizes(ModelConfig config) {
     config.mlp_width = config.parts.mlp == MlpKind::kSwiglu ? (config.channels * 8 + 95) / 96 * 32
                                                             : 4 * config.channels;
   }
+  config.bands = with_rows(config.bands, config.vocabulary);
   return config;
+}
+
+bool ModelConfig::is_factorised() const {
+  return embedding_rank > 0 || std::ranges::any_of(bands.all(), [&](const EmbeddingBand& band) {
+           return band.rank < channels;
+         });
+}
+
+std::vector<EmbeddingBand> ModelConfig::table_bands() const {
+  if (!has_bands()) return {{vocabulary, embedding_rank > 0 ? embedding_rank : channels}};
+  const EmbeddingBands known = with_rows(bands, vocabulary);
+  return {known.all().begin(), known.all().end()};
+}
+
+std::size_t ModelConfig::embedding_width() const {
+  return std::ranges::max(table_bands(), {}, &EmbeddingBand::rank).rank;
 }
 
 bool ModelConfig::operator==(const ModelConfig& other) const {
   const auto all = [](const ModelConfig& c) {
     return std::tie(c.layers, c.heads, c.channels, c.context, c.vocabulary, c.embedding_rank,
                     c.kv_heads, c.head_size, c.mlp_width, c.family, c.parts, c.lora.rank,
-                    c.lora.alpha, c.lora.targets.bits);
+                    c.lora.alpha, c.lora.targets.bits, c.bands);
   };
   const ModelConfig a = with_usual_sizes(*this), b = with_usual_sizes(other);
   return all(a) == all(b);
@@ -96,10 +124,7 @@ void validate(const ModelConfig& given) {
   check_size("--heads", config.heads, 1'000'000);
   check_size("--context", config.context, kMost);
   check_size("the vocabulary of --tokenizer", config.vocabulary, kMost);
-  if (config.embedding_rank > config.channels) {
-    fail("--embedding-rank {}: give a rank up to the {} of --channels, or dense",
-         config.embedding_rank, config.channels);
-  }
+  check_embedding(config, given.bands);
   if (given.head_size == 0 && config.channels % config.heads != 0) {
     fail("--heads {} does not divide --channels {}; make the channels a multiple of the heads",
          config.heads, config.channels);
@@ -133,7 +158,8 @@ std::string shape_text(const ModelConfig& given) {
   text += fmt::format(", {} channels", config.channels);
   if (config.mlp_width != usual.mlp_width) text += fmt::format(", MLP width {}", config.mlp_width);
   text += fmt::format(", context {}, vocabulary {}", config.context, config.vocabulary);
-  if (config.is_factorised()) text += fmt::format(", embedding rank {}", config.embedding_rank);
+  if (config.embedding_rank > 0) text += fmt::format(", embedding rank {}", config.embedding_rank);
+  if (config.has_bands()) text += fmt::format(", embedding bands {}", text_of(config.bands));
   const std::string parts = parts_text(config);
   if (!parts.empty()) text += ", " + parts;
   if (config.lora.rank > 0) {

@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -65,12 +67,26 @@ class Decoder {
     return a_.keep(name, l, 1);
   }
 
-  Buffer projected() {
-    return config_.is_factorised() ? a_.pass("projected", config_.embedding_width())
-                                   : normal(layers_);
+  /// What the head multiplies the codes of each factorised band with, or the gradient by that.
+  template <typename Declare>
+  std::vector<std::optional<Buffer>> by_bases(const Declare& declare) {
+    std::vector<std::optional<Buffer>> buffers;
+    for (const TableBand& band : layout_.lm_head()) {
+      buffers.emplace_back();
+      if (!band.basis) continue;
+      buffers.back() = declare(fmt::format("{}", buffers.size()), layout_[*band.basis].rows);
+    }
+    return buffers;
   }
-  Buffer dprojected() {
-    return config_.is_factorised() ? a_.gradient("dprojected", config_.embedding_width()) : dnorm();
+  std::vector<std::optional<Buffer>> projected() {
+    return by_bases([&](const std::string& band, std::size_t rank) {
+      return a_.pass("projected_" + band, rank);
+    });
+  }
+  std::vector<std::optional<Buffer>> dprojected() {
+    return by_bases([&](const std::string& band, std::size_t rank) {
+      return a_.gradient("dprojected_" + band, rank);
+    });
   }
 
   /// The embeddings as they are looked up, where a norm follows, and the gradient by them.
@@ -78,19 +94,31 @@ class Decoder {
   Buffer dembedded() { return parts_.embedding_norm ? a_.gradient("dembedded", c_) : dresidual(0); }
 
   void make_embedding() {
-    Embedding::Tensors tensors{
-        .tokens = layout_.embedding(), .basis = {}, .positions = layout_.wpe()};
-    Embedding::Buffers buffers{
-        .codes = {}, .x = embedded(), .dx = dembedded(), .drows = dembedded()};
-    if (config_.is_factorised()) {
-      const std::size_t width = config_.embedding_width();
-      tensors.basis = layout_.embedding_basis();
-      buffers.codes = a_.pass("codes", width);
-      buffers.drows = a_.gradient("dcodes", width);
-      buffers.head_x = normal(layers_);
-      buffers.dprojected = dprojected();
+    const std::span<const TableBand> bands = layout_.embedding();
+    Embedding::Buffers buffers{.x = embedded(),
+                               .dx = dembedded(),
+                               .banded = embedded(),
+                               .dbanded = dembedded(),
+                               .codes = {},
+                               .dcodes = {}};
+    if (bands.size() > 1) {
+      buffers.banded = branch();  // of no use before the first layer
+      buffers.dbanded = a_.gradient("dbanded", c_);
     }
-    n_.embedding = std::make_unique<const Embedding>(tensors, buffers);
+    std::size_t widest = 0;
+    for (const TableBand& band : bands) {
+      if (band.basis) widest = std::max(widest, layout_[*band.basis].rows);
+    }
+    if (widest > 0) {
+      buffers.codes = a_.pass("codes", widest);
+      buffers.dcodes = a_.gradient("dcodes", widest);
+      if (layout_.is_tied()) {
+        buffers.head_x = normal(layers_);
+        buffers.dprojected = dprojected();
+      }
+    }
+    n_.embedding = std::make_unique<const Embedding>(
+        Embedding::Tensors{.bands = bands, .positions = layout_.wpe()}, buffers);
   }
 
   std::unique_ptr<const Norm> norm_of_embeddings() {
@@ -217,13 +245,13 @@ class Decoder {
   }
 
   void make_head() {
-    LmHead::Tensors tensors{.weight = layout_.lm_head(), .basis = {}};
-    if (config_.is_factorised()) tensors.basis = layout_.embedding_basis();
-    n_.head = std::make_unique<const LmHead>(tensors, parts_.softcap,
-                                             LmHead::Buffers{.x = normal(layers_),
-                                                             .projected = projected(),
-                                                             .dx = dnorm(),
-                                                             .dprojected = dprojected()});
+    n_.head = std::make_unique<const LmHead>(
+        LmHead::Tensors{.bands = layout_.lm_head(), .owns_bases = !layout_.is_tied()},
+        parts_.softcap,
+        LmHead::Buffers{.x = normal(layers_),
+                        .dx = dnorm(),
+                        .projected = projected(),
+                        .dprojected = dprojected()});
   }
 
   Network& n_;

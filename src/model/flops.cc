@@ -6,9 +6,15 @@ double training_flops_per_token(const Layout& layout) {
   const ModelConfig& c = layout.config();
   std::size_t parameters = layout.parameter_count();
   if (layout.wpe()) parameters -= layout[*layout.wpe()].size();
-  if (!c.parts.tied) parameters -= layout[layout.embedding()].size();
-  // A factorised embedding's basis is multiplied with twice: with codes and in the head.
-  if (c.is_factorised()) parameters += layout[layout.embedding_basis()].size();
+  for (const TableBand& band : layout.embedding()) {
+    if (layout.is_tied()) break;
+    parameters -= layout[band.tensor].size();
+    if (band.basis) parameters -= layout[*band.basis].size();
+  }
+  // The head multiplies with all bases, and an input with that of its band: of bands of frequency
+  // nearly always the first.
+  const TableBand& usual = layout.embedding().front();
+  if (usual.basis) parameters += layout[*usual.basis].size();
   return 6.0 * static_cast<double>(parameters) +
          6.0 * static_cast<double>(c.layers * c.query_width() * c.context);
 }

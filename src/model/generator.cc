@@ -59,10 +59,13 @@ std::uint32_t sample_token(std::span<const float> logits, const SamplingOptions&
   return order[weights.size() - 1];  // rounding may leave the point at the very end
 }
 
-Generator::Generator(const Model& model, std::span<const float> parameters, ThreadPool* helpers)
+Generator::Generator(const Model& model, std::span<const float> parameters, ThreadPool* helpers,
+                     std::span<const std::uint32_t> token_rows)
     : model_(model),
       parameters_(parameters.data()),
       helpers_(helpers),
+      token_rows_(token_rows),
+      logits_(token_rows.size()),
       workspace_(model.network(),
                  {.sequences = 1,
                   .positions = model.layout().config().context,
@@ -89,14 +92,23 @@ std::span<const float> Generator::advance_to(std::span<const std::uint32_t> text
 std::span<const float> Generator::advance_within_context(std::span<const std::uint32_t> tokens) {
   const std::size_t past = past_.size();
   past_.insert(past_.end(), tokens.begin(), tokens.end());
-  const float* const logits = model_.predict_next(parameters_,
-                                                  {.inputs = past_.data(),
-                                                   .targets = nullptr,
-                                                   .sequences = 1,
-                                                   .positions = past_.size(),
-                                                   .past = past},
-                                                  workspace_, scratch_, helpers_);
-  return {logits, model_.layout().config().vocabulary};
+  rows_.clear();
+  if (!token_rows_.empty()) {
+    for (const std::uint32_t token : past_) rows_.push_back(token_rows_[token]);
+  }
+  const float* const logits =
+      model_.predict_next(parameters_,
+                          {.inputs = rows_.empty() ? past_.data() : rows_.data(),
+                           .targets = nullptr,
+                           .sequences = 1,
+                           .positions = past_.size(),
+                           .past = past},
+                          workspace_, scratch_, helpers_);
+  if (token_rows_.empty()) return {logits, model_.layout().config().vocabulary};
+  for (std::size_t token = 0; token < logits_.size(); ++token) {
+    logits_[token] = logits[token_rows_[token]];
+  }
+  return logits_;
 }
 
 }  // namespace cllm::model

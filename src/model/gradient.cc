@@ -39,6 +39,8 @@ TilingSizes tiling_sizes(const Layout& layout) {
     const Cut cut = cut_of(tensor);
     sizes.rows += cut.rows * cut.across();
     sizes.largest = std::max(sizes.largest, std::min(cut.height, cut.rows) * cut.width);
+    // A token's row is summed in the same place.
+    if (tensor.is_matrix()) sizes.largest = std::max(sizes.largest, tensor.columns);
     sizes.longest = std::max(sizes.longest, cut.width);
   }
   return sizes;

@@ -18,17 +18,10 @@ Layout::Layout(const ModelConfig& config, const Freeze& freeze)
   validate(config);
   const std::size_t c = config_.channels;
   const bool tied = config_.parts.tied;
-  const auto table = [&](std::string name, std::size_t rows, std::size_t columns, Initial initial) {
-    return add(std::move(name), rows, columns, Role::kEmbedding, initial);
-  };
-  if (config_.is_factorised()) {
-    table("wte.codes", config_.vocabulary, config_.embedding_rank, Initial::kCodes);
-    table("wte.basis", config_.embedding_rank, c, Initial::kBasis);
-  } else {
-    table("wte.weight", config_.vocabulary, c, tied ? Initial::kNormal : Initial::kEmbedding);
-  }
+  embedding_ = add_table("wte", Role::kEmbedding, tied ? Initial::kNormal : Initial::kEmbedding,
+                         Initial::kCodes);
   if (config_.parts.positions == PositionKind::kLearned) {
-    wpe_ = table("wpe.weight", config_.context, c, Initial::kNormal);
+    wpe_ = add("wpe.weight", config_.context, c, Role::kEmbedding, Initial::kNormal);
   }
   if (config_.parts.embedding_norm) embedding_norm_ = add_norm("ln_e");
   std::vector<std::size_t> ends = {tensors_.size()};  // of the embeddings, and of each layer
@@ -39,8 +32,7 @@ Layout::Layout(const ModelConfig& config, const Freeze& freeze)
   }
   ln_f_ = add_norm("ln_f");
   const std::size_t end_of_norm = tensors_.size();
-  lm_head_ = tied ? embedding()
-                  : add("lm_head.weight", config_.vocabulary, c, Role::kHead, Initial::kZero);
+  if (!tied) lm_head_ = add_table("lm_head", Role::kHead, Initial::kZero, Initial::kZero);
 
   freeze_.mark(tensors_, config_.layers);
   place_all(true, ends, end_of_norm);
@@ -57,16 +49,49 @@ void Layout::place_all(bool trained, std::span<const std::size_t> layer_ends,
   const auto group = [&](std::string name) {
     if (trained) begin_group(std::move(name));
   };
-  if (lm_head_ != embedding()) place(trained, embedding(), embedding() + 1);
+  if (!is_tied()) place_tables(trained, embedding_);
   group("head");
-  place(trained, lm_head_, lm_head_ + 1);
+  place_tables(trained, lm_head());
   place(trained, layer_ends.back(), end_of_norm);
+  place_bases(trained, lm_head_);
   for (std::size_t l = config_.layers; l-- > 0;) {
     group(fmt::format("h.{}", l));
     place(trained, layer_ends[l], layer_ends[l + 1]);
   }
   group("embeddings");
-  place(trained, embedding() + 1, layer_ends.front());
+  place_bases(trained, embedding_);
+  const TableBand& last = embedding_.back();
+  place(trained, last.basis.value_or(last.tensor) + 1, layer_ends.front());
+}
+
+std::vector<TableBand> Layout::add_table(const std::string& name, Role role, Initial matrix,
+                                         Initial codes) {
+  std::vector<TableBand> bands;
+  std::size_t row = 0;
+  const std::size_t c = config_.channels;
+  for (const EmbeddingBand& of : config_.table_bands()) {
+    const std::string prefix =
+        config_.has_bands() ? fmt::format("{}.{}", name, bands.size()) : name;
+    TableBand band{.first_row = row, .rows = of.rows, .tensor = 0, .basis = {}};
+    if (of.rank < c || config_.embedding_rank > 0) {
+      band.tensor = add(prefix + ".codes", of.rows, of.rank, role, codes);
+      band.basis = add(prefix + ".basis", of.rank, c, role,
+                       config_.has_bands() ? Initial::kLeading : Initial::kBasis);
+    } else {
+      band.tensor = add(prefix + ".weight", of.rows, c, role, matrix);
+    }
+    row += of.rows;
+    bands.push_back(band);
+  }
+  return bands;
+}
+
+bool Layout::is_table(std::size_t tensor) const {
+  return std::ranges::any_of(embedding_, [&](const TableBand& b) { return b.tensor == tensor; });
+}
+
+const TableBand& Layout::band_of(std::size_t row) const {
+  return *std::ranges::find_if(embedding_, [&](const TableBand& b) { return b.has(row); });
 }
 
 NormTensors Layout::add_norm(const std::string& name) {
@@ -164,6 +189,16 @@ void Layout::place(std::size_t tensor) {
   flat_size_ += (tensors_[tensor].size() + kAlign - 1) / kAlign * kAlign;
   if (tensors_[tensor].is_trained && !groups_.empty()) {
     groups_.back().size = flat_size_ - groups_.back().offset;
+  }
+}
+
+void Layout::place_tables(bool trained, std::span<const TableBand> bands) {
+  for (const TableBand& band : bands) place(trained, band.tensor, band.tensor + 1);
+}
+
+void Layout::place_bases(bool trained, std::span<const TableBand> bands) {
+  for (const TableBand& band : bands) {
+    if (band.basis) place(trained, *band.basis, *band.basis + 1);
   }
 }
 

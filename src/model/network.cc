@@ -18,7 +18,7 @@ void Network::find_end_of_backward() {
     return std::ranges::any_of(part->vectors(), is_trained) ||
            std::ranges::any_of(part->matrices(), is_trained, &MatrixInput::tensor);
   };
-  trains_embedding = is_trained(layout.embedding()) || (layout.wpe() && is_trained(*layout.wpe()));
+  trains_embedding = layout.trains_table() || (layout.wpe() && is_trained(*layout.wpe()));
   bool is_reached = trains_embedding;
   const auto look_at = [&](Block& block) {
     for (Stage& stage : block.stages) {

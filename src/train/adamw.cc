@@ -1,11 +1,24 @@
 #include "cllm/train/adamw.h"
 
+#include <algorithm>
 #include <type_traits>
 
 #include "cllm/base/elementary.h"
 #include "cllm/train/width.h"
 
 namespace cllm::train {
+namespace {
+
+/// Whether the tensor has the rate of the token embedding: its tables, and the bases of bands of
+/// frequency; that of one rank for all learns as fast as the rest.
+bool learns_as_embedding(const model::Layout& layout, std::size_t tensor) {
+  if (layout.is_table(tensor)) return true;
+  return layout.config().has_bands() &&
+         std::ranges::any_of(layout.embedding(),
+                             [&](const model::TableBand& band) { return band.basis == tensor; });
+}
+
+}  // namespace
 
 void AdamWPass::update(const SummedGradient& gradient, double learning_rate, double scale,
                        State& state, StateBuffer& m, StateBuffer& v) {
@@ -25,7 +38,7 @@ void AdamWPass::update(const SummedGradient& gradient, double learning_rate, dou
     const model::Tensor& tensor = parts_.layout[chunk.tensor];
     kernels::AdamWStep step = common;
     double rate = learning_rate;
-    if (chunk.tensor == parts_.layout.embedding()) rate *= options_.embedding_learning_rate;
+    if (learns_as_embedding(parts_.layout, chunk.tensor)) rate *= options_.embedding_learning_rate;
     if (options_.scales_with_width) {
       rate *= adamw_width_factor(tensor.role, parts_.layout.config());
     }

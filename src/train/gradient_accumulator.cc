@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 
 namespace cllm::train {
 namespace {
@@ -13,21 +14,31 @@ constexpr std::size_t kBucketFloats = std::size_t{1} << 18;
 /// The largest integer of a row's sum, mostly: some times its root mean square.
 constexpr double kUsualLargest = 0x1p28;
 
-bool trains_embedding(const model::Layout& layout) { return layout[layout.embedding()].is_trained; }
+/// What token rows take at most: of distinct tokens, as many of the widest bands as can be.
+struct TokenRowSizes {
+  std::size_t tokens = 0;
+  std::size_t elements = 0;
+  std::size_t rows = 0;  ///< one for each tile across
+};
 
-std::size_t most_token_rows(const model::Layout& layout, std::size_t batch_tokens) {
-  if (!trains_embedding(layout)) return 0;
-  return std::min(layout.config().vocabulary, batch_tokens);
+TokenRowSizes most_token_rows(const model::Layout& layout, std::size_t batch_tokens) {
+  TokenRowSizes sizes;
+  if (!layout.trains_table()) return sizes;
+  std::vector<model::TableBand> bands(layout.embedding().begin(), layout.embedding().end());
+  std::ranges::stable_sort(bands, std::greater(), [&](const model::TableBand& band) {
+    return layout[band.tensor].columns;
+  });
+  for (const model::TableBand& band : bands) {
+    const std::size_t tokens = std::min(band.rows, batch_tokens - sizes.tokens);
+    sizes.tokens += tokens;
+    sizes.elements += tokens * layout[band.tensor].columns;
+    sizes.rows += tokens * model::tiles_across(layout[band.tensor]);
+  }
+  return sizes;
 }
 
 std::size_t elements_for(const model::Layout& layout, std::size_t batch_tokens) {
-  return layout.trained_size() +
-         most_token_rows(layout, batch_tokens) * layout.config().embedding_width();
-}
-
-/// Tiles that lie beside each other in the token embedding.
-std::size_t embedding_width(const model::Layout& layout) {
-  return model::tiles_across(layout[layout.embedding()]);
+  return layout.trained_size() + most_token_rows(layout, batch_tokens).elements;
 }
 
 }  // namespace
@@ -38,7 +49,7 @@ std::vector<Bucket> buckets_of(const model::Layout& layout, const model::Tiling&
     const model::Group& group = layout.groups()[g];
     // One that has nothing to train; but for the last, behind which token rows come.
     const bool is_last = g + 1 == layout.groups().size();
-    if (group.size == 0 && !(is_last && trains_embedding(layout))) continue;
+    if (group.size == 0 && !(is_last && layout.trains_table())) continue;
     if (buckets.empty() || buckets.back().size >= kBucketFloats) {
       buckets.push_back({g, g, group.offset, 0, 0, 0});
     }
@@ -71,10 +82,11 @@ GradientAccumulator::GradientAccumulator(const model::Model& model, const kernel
       tiles_(model.tiling().tiles().size()),
       ranges_(model::kTokenRanges),
       sizes_(tiles_.size()),
-      embedding_tiles_(embedding_width(model.layout())),
+      is_head_(model.layout().tensors().size()),
       token_row_(model.layout().config().vocabulary),
       rows_(rows_of(model.layout(), model.tiling())) {
   const model::Layout& layout = model.layout();
+  for (const model::TableBand& band : layout.lm_head()) is_head_[band.tensor] = true;
   for (const model::Tensor& tensor : layout.tensors()) {
     const auto after = std::ranges::upper_bound(buckets_, tensor.offset, {}, &Bucket::offset);
     const auto before = static_cast<std::size_t>(after - buckets_.begin());
@@ -85,18 +97,18 @@ GradientAccumulator::GradientAccumulator(const model::Model& model, const kernel
              last_passes = static_cast<std::int64_t>(shape.last_head_passes);
   for (const model::Tile& tile : model.tiling().tiles()) {
     if (is_rows_alone(tile.tensor)) continue;
-    contributions_[bucket_of_[tile.tensor]] += tile.tensor != layout.lm_head() || micro_batches == 0
+    contributions_[bucket_of_[tile.tensor]] += !is_head_[tile.tensor] || micro_batches == 0
                                                    ? micro_batches
                                                    : (micro_batches - 1) * passes + last_passes;
   }
-  if (trains_embedding(layout)) {
+  if (layout.trains_table()) {
     contributions_.back() += micro_batches * static_cast<std::int64_t>(model::kTokenRanges);
   }
-  tokens_.reserve(most_token_rows(layout, shape.batch_tokens));
+  const TokenRowSizes most = most_token_rows(layout, shape.batch_tokens);
+  tokens_.reserve(most.tokens);
 
   const std::size_t elements = elements_for(layout, shape.batch_tokens);
-  const std::size_t rows =
-      rows_.size() + most_token_rows(layout, shape.batch_tokens) * embedding_tiles_;
+  const std::size_t rows = rows_.size() + most.rows;
   rows_.reserve(rows);
   if (reduce == Reduce::kExact) {
     integers_ = IntegerSums(kernels, elements, rows, model.tiling().longest_row());
@@ -109,8 +121,8 @@ std::size_t GradientAccumulator::bytes_for(const model::Layout& layout, Reduce r
                                            const Shape& shape, std::size_t micro_batches) {
   const std::size_t elements = elements_for(layout, shape.batch_tokens);
   if (reduce == Reduce::kFp32) return elements * sizeof(float);
-  const std::size_t rows = model::tiling_sizes(layout).rows +
-                           most_token_rows(layout, shape.batch_tokens) * embedding_width(layout);
+  const std::size_t rows =
+      model::tiling_sizes(layout).rows + most_token_rows(layout, shape.batch_tokens).rows;
   // Where all elements are sums like a random walk's, of this rank's share of its steps.
   const double largest = kUsualLargest / std::sqrt(static_cast<double>(micro_batches));
   const bool high_words = largest * static_cast<double>(shape.local_micro_batches) > 0x1p31;
@@ -121,29 +133,26 @@ void GradientAccumulator::begin(std::span<const std::int32_t> tokens,
                                 std::span<const std::int32_t> exponents) {
   exponents_ = exponents;
   if (reduce_ == Reduce::kExact) integers_.clear();
-  if (is_rows_alone(model_.layout().embedding())) zero_folded_rows();
+  if (!model_.layout().is_tied()) zero_folded_rows();
   tokens_.clear();
   for (std::uint32_t token = 0; token < tokens.size(); ++token) {
-    if (tokens[token] == 0) continue;
-    token_row_[token] = static_cast<std::uint32_t>(tokens_.size());
-    tokens_.push_back(token);
+    if (tokens[token] != 0) tokens_.push_back(token);
   }
-  const std::size_t end = model_.layout().trained_size();
-  const std::size_t rows = tokens_.size() * model_.layout().config().embedding_width();
-  buckets_.back().size = end - buckets_.back().offset + rows;
-
+  const std::size_t trained = model_.layout().trained_size();
+  std::size_t end = trained;
   rows_.resize(model_.tiling().rows());
-  const std::span<const model::Tile> table =
-      model_.tiling().tiles().subspan(model_.tiling().first_of(model_.layout().embedding()));
-  for (std::size_t at = end, i = 0; i < tokens_.size(); ++i) {
-    for (std::size_t j = 0; j < embedding_tiles_; at += table[j].columns, ++j) {
-      rows_.push_back({rows_.size(), at, table[j].columns});
+  for (const std::uint32_t token : tokens_) {
+    token_row_[token] = static_cast<std::uint32_t>(rows_.size());
+    for (const model::Tile& tile : tiles_of(token)) {
+      rows_.push_back({rows_.size(), end, tile.columns});
+      end += tile.columns;
     }
   }
+  buckets_.back().size = end - buckets_.back().offset;
   buckets_.back().end_row = rows_.size();
 
   // The first contribution to a tile is stored, not added; token rows may get none.
-  zero(shape_.local_micro_batches == 0 ? 0 : end, end + rows);
+  zero(shape_.local_micro_batches == 0 ? 0 : trained, end);
   for (Turnstile& tile : tiles_) tile.passed.store(0, std::memory_order_relaxed);
   for (Turnstile& range : ranges_) range.passed.store(0, std::memory_order_relaxed);
   for (std::atomic<std::int64_t>& size : sizes_) size.store(0, std::memory_order_relaxed);
@@ -151,7 +160,7 @@ void GradientAccumulator::begin(std::span<const std::int32_t> tokens,
 }
 
 bool GradientAccumulator::is_rows_alone(std::size_t tensor) const {
-  return tensor == model_.layout().embedding() && tensor != model_.layout().lm_head();
+  return !model_.layout().is_tied() && model_.layout().is_table(tensor);
 }
 
 void GradientAccumulator::zero(std::size_t begin, std::size_t end) {
@@ -163,10 +172,13 @@ void GradientAccumulator::zero(std::size_t begin, std::size_t end) {
 }
 
 void GradientAccumulator::zero_folded_rows() {
-  const std::size_t width = model_.layout().config().embedding_width();
-  const std::size_t table = model_.layout()[model_.layout().embedding()].offset;
-  for (const std::uint32_t token : tokens_)
-    zero(table + token * width, table + (token + 1) * width);
+  const model::Layout& layout = model_.layout();
+  for (const std::uint32_t token : tokens_) {
+    const model::TableBand& band = layout.band_of(token);
+    const model::Tensor& table = layout[band.tensor];
+    const std::size_t first = table.offset + (token - band.first_row) * table.columns;
+    zero(first, first + table.columns);
+  }
 }
 
 void GradientAccumulator::MicroBatchSink::add(std::size_t tile_index, std::size_t pass,
@@ -174,8 +186,7 @@ void GradientAccumulator::MicroBatchSink::add(std::size_t tile_index, std::size_
                                               Recorder& recorder) {
   const model::Tile& tile = sums_.model_.tiling()[tile_index];
   const Span span(recorder, Activity::kNodeSum);
-  const bool is_head = tile.tensor == sums_.model_.layout().lm_head();
-  const std::size_t passes = is_head ? sums_.shape_.head_passes : 1;
+  const std::size_t passes = sums_.is_head_[tile.tensor] ? sums_.shape_.head_passes : 1;
   Turnstile& part = sums_.tiles_[tile_index];
   sums_.enter(part, micro_batch_ * passes + pass, recorder);
   const bool first = part.passed.load(std::memory_order_relaxed) == 0;
@@ -194,20 +205,23 @@ void GradientAccumulator::MicroBatchSink::begin_tokens(std::size_t range, Record
 }
 
 void GradientAccumulator::MicroBatchSink::add_token(std::uint32_t token, const float* row) {
-  const model::Tiling& tiling = sums_.model_.tiling();
-  const std::size_t tile = sums_.tile_of(token);
-  const std::size_t place = tiling.rows() + sums_.token_row_[token] * sums_.embedding_tiles_;
-  for (std::size_t j = 0; j < sums_.embedding_tiles_; ++j) {
-    const std::size_t index = tiling[tile + j].index_of(token);
-    const std::int64_t size = sums_.put(index, sums_.rows_[place + j], row, false);
-    sums_.sizes_[tile + j].fetch_add(size, std::memory_order_relaxed);
-    row += tiling[tile + j].columns;
+  const model::Tile* const all = sums_.model_.tiling().tiles().data();
+  const std::size_t in_table = token - sums_.model_.layout().band_of(token).first_row;
+  std::size_t place = sums_.token_row_[token];
+  for (const model::Tile& tile : sums_.tiles_of(token)) {
+    const std::int64_t size = sums_.put(tile.index_of(in_table), sums_.rows_[place++], row, false);
+    sums_.sizes_[static_cast<std::size_t>(&tile - all)].fetch_add(size, std::memory_order_relaxed);
+    row += tile.columns;
   }
 }
 
-std::size_t GradientAccumulator::tile_of(std::uint32_t token) const {
-  const std::size_t first = model_.tiling().first_of(model_.layout().embedding());
-  return first + token / model_.tiling()[first].rows * embedding_tiles_;
+std::span<const model::Tile> GradientAccumulator::tiles_of(std::uint32_t token) const {
+  const model::Tiling& tiling = model_.tiling();
+  const model::TableBand& band = model_.layout().band_of(token);
+  const std::size_t first = tiling.first_of(band.tensor);
+  const std::size_t across = model::tiles_across(model_.layout()[band.tensor]);
+  const std::size_t down = (token - band.first_row) / tiling[first].rows;
+  return tiling.tiles().subspan(first + down * across, across);
 }
 
 void GradientAccumulator::MicroBatchSink::end_tokens(std::size_t range) {
@@ -270,13 +284,14 @@ void GradientAccumulator::reduce(std::size_t bucket, ranks::ProcessGroup& proces
 }
 
 void GradientAccumulator::fold_tokens(int index, int threads) {
-  const model::Tiling& tiling = model_.tiling();
   for (auto i = static_cast<std::size_t>(index); i < tokens_.size();
        i += static_cast<std::size_t>(threads)) {
-    const std::size_t tile = tile_of(tokens_[i]);
-    for (std::size_t j = 0; j < embedding_tiles_; ++j) {
-      const SumRow& from = rows_[tiling.rows() + i * embedding_tiles_ + j];
-      const SumRow& to = rows_[tiling[tile + j].index_of(tokens_[i])];
+    const std::uint32_t token = tokens_[i];
+    const std::size_t in_table = token - model_.layout().band_of(token).first_row;
+    std::size_t place = token_row_[token];
+    for (const model::Tile& tile : tiles_of(token)) {
+      const SumRow& from = rows_[place++];
+      const SumRow& to = rows_[tile.index_of(in_table)];
       if (reduce_ == Reduce::kExact) {
         integers_.fold(from, to);
       } else {

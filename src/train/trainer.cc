@@ -314,8 +314,7 @@ Share Trainer::sequences_of_micro_batch(std::size_t micro_batch) const {
 void Trainer::look_ahead(std::uint64_t begin) {
   batch_tokens_.fill(0);
   std::int32_t& counted = batch_tokens_[batch_tokens_.size() - 1];
-  const model::Layout& layout = model_.layout();
-  const bool marks = layout[layout.embedding()].is_trained;  // else nobody asks for tokens
+  const bool marks = model_.layout().trains_table();  // else nobody asks for tokens
   for (std::size_t micro_batch = 0; micro_batch < micro_batches_.count; ++micro_batch) {
     const Share sequences = sequences_of_micro_batch(micro_batch);
     if (marks) reader_.mark(begin + sequences.first, sequences.count, batch_tokens_.span());

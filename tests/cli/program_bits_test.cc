@@ -33,6 +33,8 @@ std::vector<Run> runs() {
   result.push_back({"start_from_the_corpus",
                     {"--family", "gpt2", "--optimizer", "adamw", "--embedding-rank", "8",
                      "--embedding-init", "corpus"}});
+  result.push_back({"bands_from_the_corpus",
+                    {"--embedding-bands", "8:24,20:12,rest:5", "--embedding-init", "corpus"}});
   return result;
 }
 

@@ -64,6 +64,17 @@ TEST(OptionValuesTest, CountsAreANumberOrAWord) {
   EXPECT_EQ(settings_of({"--team=4"}).team, 4);
   EXPECT_EQ(settings_of({"--embedding-rank=dense"}).shape.embedding_rank, 0u);
   EXPECT_EQ(settings_of({"--embedding-rank=16"}).shape.embedding_rank, 16u);
+  const TrainSettings bands = settings_of({"--embedding-bands=8:16,rest:4"});
+  EXPECT_EQ(bands.embedding_bands.bands, model::bands_of("8:16,rest:4"));
+  EXPECT_FALSE(bands.embedding_bands.usual);
+  EXPECT_TRUE(settings_of({"--embedding-bands=auto"}).embedding_bands.usual);
+  EXPECT_EQ(settings_of({"--embedding-bands=none"}).embedding_bands.bands.count, 0u);
+  EXPECT_THAT(
+      refusal({"--embedding-bands=8:16;rest:4"}),
+      HasSubstr("--embedding-bands 8:16;rest:4: give rows and rank of each band, such as "));
+  EXPECT_THAT(
+      refusal({"--embedding-bands=auto", "--embedding-rank=4"}),
+      HasSubstr("--embedding-bands auto and --embedding-rank 4: each says what the token "));
   for (const char* text : {"0", "-1", "some", "8x", "All"}) {
     EXPECT_THAT(refusal({std::string("--eval-sequences=") + text}),
                 HasSubstr(std::string("--eval-sequences ") + text + ": give all, or a number"));
@@ -196,9 +207,10 @@ TEST(ResolveTest, TheUsualModelIsAnUntiedQwen3) {
   EXPECT_EQ(settings_of({"--family=gpt2"}).shape, gpt2);
 }
 
-TEST(ResolveTest, AFactorisedEmbeddingIsTheOutputLayerToo) {
+TEST(ResolveTest, AnEmbeddingOfOneRankIsTheOutputLayerTooUnlessToldOtherwise) {
   EXPECT_TRUE(settings_of({"--embedding-rank=8"}).shape.parts.tied);
-  EXPECT_THAT(refusal({"--embedding-rank=8", "--tied=off"}), HasSubstr("--tied on"));
+  EXPECT_FALSE(settings_of({"--embedding-rank=8", "--tied=off"}).shape.parts.tied);
+  EXPECT_FALSE(settings_of({"--embedding-bands=8:16,rest:8"}).shape.parts.tied);
 }
 
 TEST(ResolveTest, WhatIsGivenStays) {

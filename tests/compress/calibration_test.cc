@@ -19,6 +19,16 @@ constexpr model::ModelConfig kDense{
     .layers = 2, .heads = 2, .channels = 8, .context = 16, .vocabulary = 11};
 constexpr model::ModelConfig kFactorised{
     .layers = 2, .heads = 2, .channels = 8, .context = 16, .vocabulary = 11, .embedding_rank = 5};
+constexpr model::ModelConfig kBanded = [] {
+  model::ModelConfig config = kDense;
+  config.bands = {{{{6, 8}, {3, 4}, {2, 3}}}, 3};
+  return config;
+}();
+constexpr model::ModelConfig kUntied = [] {
+  model::ModelConfig config = kBanded;
+  config.parts.tied = false;
+  return config;
+}();
 
 class CalibrationTest : public testing::TestWithParam<model::ModelConfig> {
  protected:
@@ -43,8 +53,11 @@ class CalibrationTest : public testing::TestWithParam<model::ModelConfig> {
   std::vector<std::uint32_t> tokens_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Tables, CalibrationTest, testing::Values(kDense, kFactorised),
+INSTANTIATE_TEST_SUITE_P(Tables, CalibrationTest,
+                         testing::Values(kDense, kFactorised, kBanded, kUntied),
                          [](const auto& table) {
+                           if (!table.param.parts.tied) return std::string("UntiedBands");
+                           if (table.param.has_bands()) return std::string("Bands");
                            return std::string(table.param.is_factorised() ? "Factorised" : "Dense");
                          });
 
@@ -117,7 +130,7 @@ TEST_P(CalibrationTest, EveryMatrixHasStatisticsAndTheCommonestTokenCountsMost) 
               tensor.is_matrix() ? tensor.columns * tensor.columns : 0);
     for (const double weight : statistics[i].weights) EXPECT_GT(weight, 0);
   }
-  const std::vector<double>& tokens = statistics[layout.embedding()].weights;
+  const std::vector<double>& tokens = statistics[layout.embedding().front().tensor].weights;
   for (std::size_t token = 0; token < tokens.size(); ++token) {
     EXPECT_TRUE(token == 4 || tokens[4] > 2 * tokens[token]) << token;
   }

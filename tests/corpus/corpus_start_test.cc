@@ -36,14 +36,21 @@ CorpusVectors vectors_for(const model::ModelConfig& config) {
   return result;
 }
 
-EmbeddingPlace place_of(const model::Layout& layout, std::span<float> parameters) {
+EmbeddingPlace place_of(const model::Layout& layout, std::span<float> parameters,
+                        std::span<const std::uint32_t> token_rows = {}) {
   const auto tensor = [&](std::size_t index) {
     return parameters.subspan(layout[index].offset, layout[index].size());
   };
-  return {.tokens = tensor(layout.embedding()),
-          .basis = layout.config().is_factorised() ? tensor(layout.embedding_basis())
-                                                   : std::span<float>(),
-          .deviation = model::embedding_deviation(layout.config())};
+  std::vector<BandPlace> bands;
+  for (const model::TableBand& band : layout.embedding()) {
+    bands.push_back({.rows = band.rows,
+                     .tokens = tensor(band.tensor),
+                     .basis = band.basis ? tensor(*band.basis) : std::span<float>()});
+  }
+  return {
+      .bands = bands,
+      .token_rows = token_rows,
+      .deviation = model::embedding_deviation(layout.config(), layout.config().embedding_width())};
 }
 
 /// A flat buffer whose table was started, and what it was started with.
@@ -63,9 +70,9 @@ struct Start {
   /// The table (V, C), in double.
   std::vector<double> embeddings() const {
     const model::ModelConfig& c = layout.config();
-    const auto rows = tensor(layout.embedding());
+    const auto rows = tensor(layout.embedding().front().tensor);
     if (!c.is_factorised()) return {rows.begin(), rows.end()};
-    return product(rows, tensor(layout.embedding_basis()));
+    return product(rows, tensor(*layout.embedding().front().basis));
   }
   /// (n, width) times (width, C).
   std::vector<double> product(std::span<const float> a, std::span<const float> b) const {
@@ -104,7 +111,7 @@ TEST(CorpusStartTest, ADenseTableIsTheVectorsAtGpt2sDeviation) {
   for (std::size_t i = 0; i < table.size(); ++i) {
     ASSERT_NEAR(table[i], scale * static_cast<double>(vectors.vectors[i]), kTolerance) << i;
   }
-  EXPECT_FALSE(start.table.lattice);
+  EXPECT_TRUE(start.table.lattices.empty());
 }
 
 // Whatever the basis, embeddings are the vectors in the directions of the orthonormal basis.
@@ -114,24 +121,24 @@ TEST(CorpusStartTest, AFactorisedEmbeddingsProductIsTheVectorsInEitherBasis) {
     const CorpusVectors vectors = vectors_for(kFactorised);
     const std::vector<double> table = start.embeddings();
     EXPECT_NEAR(deviation(table), 0.02, 0.02 * kTolerance);
-    const model::Tensor& basis = start.layout[start.layout.embedding_basis()];
+    const model::Tensor& basis = start.layout[*start.layout.embedding().front().basis];
     const std::vector<double> wanted = start.product(
         vectors.vectors.span(), std::span(start.before).subspan(basis.offset, basis.size()));
     const double scale = 0.02 / deviation(wanted);
     for (std::size_t i = 0; i < table.size(); ++i) {
       ASSERT_NEAR(table[i], scale * wanted[i], kTolerance) << lattice << ", " << i;
     }
-    EXPECT_EQ(start.table.lattice.has_value(), lattice);
+    EXPECT_EQ(start.table.lattices.contains(0), lattice);
   }
 }
 
 // The basis' inner products are those of the certified lattice, up to one factor.
 TEST(CorpusStartTest, TheBasisIsTheCertifiedOne) {
   const Start start(kFactorised);
-  const lattice::Certificate& certificate = *start.table.lattice;
+  const lattice::Certificate& certificate = start.table.lattices.at(0);
   EXPECT_EQ(lattice::fault(certificate), std::nullopt);
   const std::size_t r = kFactorised.embedding_rank, c = kFactorised.channels;
-  const auto basis = start.tensor(start.layout.embedding_basis());
+  const auto basis = start.tensor(*start.layout.embedding().front().basis);
   double squares = 0, integer_squares = 0;
   for (const float value : basis) squares += std::pow(static_cast<double>(value), 2);
   for (const std::int64_t value : certificate.reduced.values()) {
@@ -158,9 +165,9 @@ TEST(CorpusStartTest, TheBasisIsTheCertifiedOne) {
 TEST(CorpusStartTest, CodesOfInputsAreWhiteButForTheTransform) {
   const Start start(kFactorised);
   const CorpusVectors vectors = vectors_for(kFactorised);
-  const lattice::IntegerMatrix& inverse = start.table.lattice->inverse;
+  const lattice::IntegerMatrix& inverse = start.table.lattices.at(0).inverse;
   const std::size_t r = kFactorised.embedding_rank;
-  const auto codes = start.tensor(start.layout.embedding());
+  const auto codes = start.tensor(start.layout.embedding().front().tensor);
   std::vector<double> moment(r * r), wanted(r * r);
   for (std::size_t i = 0; i < r * r; ++i) {
     for (std::size_t t = 0; t < kFactorised.vocabulary; ++t) {
@@ -176,6 +183,56 @@ TEST(CorpusStartTest, CodesOfInputsAreWhiteButForTheTransform) {
   const double factor = moment[0] / wanted[0];
   for (std::size_t i = 0; i < r * r; ++i) {
     EXPECT_NEAR(moment[i] / factor, wanted[i], 0.05) << i / r << ", " << i % r;
+  }
+}
+
+// Rows of bands of frequency are the dense table's, in their order; where the rank is smaller, its
+// leading numbers.
+TEST(CorpusStartTest, BandsHaveTheLeadingNumbersOfTheDenseTable) {
+  model::ModelConfig config = kDense;
+  config.bands = model::bands_of("100:12,400:6,rest:3");
+  const std::size_t v = config.vocabulary, c = config.channels;
+  std::vector<std::uint32_t> rows(v);
+  for (std::uint32_t token = 0; token < v; ++token) rows[token] = (token * 7 + 5) % 1500;
+  for (const bool tied : {true, false}) {
+    config.parts.tied = tied;
+    model::ModelConfig dense_config = kDense;
+    dense_config.parts.tied = tied;
+    const std::vector<double> dense = Start(dense_config).embeddings();
+    for (const bool lattice : {false, true}) {
+      const model::Layout layout(config);
+      AlignedBuffer<float> parameters(layout.flat_size());
+      model::initialize(layout, 1, parameters.span(), 1);
+      CorpusVectors vectors = vectors_for(config);
+      ThreadPool pool(2);
+      const StartedEmbedding started = start_from_corpus(
+          vectors, nullptr, {.lattice = lattice}, pool, place_of(layout, parameters.span(), rows));
+      ASSERT_EQ(started.lattices.size(), lattice ? 2u : 0u);
+      for (const auto& [band, certificate] : started.lattices) {
+        EXPECT_EQ(lattice::fault(certificate), std::nullopt);
+        EXPECT_EQ(certificate.before.rows(), band == 1 ? 6u : 3u);
+      }
+      for (std::uint32_t token = 0; token < v; ++token) {
+        const model::TableBand& band = layout.band_of(rows[token]);
+        const std::size_t r = layout[band.tensor].columns;
+        const float* const code =
+            parameters.data() + layout[band.tensor].offset + (rows[token] - band.first_row) * r;
+        for (std::size_t i = 0; i < c; ++i) {
+          double value = band.basis ? 0 : static_cast<double>(code[i]);
+          for (std::size_t k = 0; k < r && band.basis; ++k) {
+            value += static_cast<double>(code[k]) *
+                     static_cast<double>(parameters[layout[*band.basis].offset + k * c + i]);
+          }
+          const double wanted = i < r ? dense[token * c + i] : 0;
+          if (band.basis) {
+            // The untied table is a hundred times as large.
+            ASSERT_NEAR(value, wanted, kTolerance * (tied ? 1 : 100)) << token << ", " << i;
+          } else {
+            ASSERT_EQ(value, wanted) << token << ", " << i;
+          }
+        }
+      }
+    }
   }
 }
 
@@ -197,7 +254,7 @@ TEST(CorpusStartTest, ATableWithoutNeighboursStaysAsItWasDrawn) {
   ThreadPool pool(1);
   const StartedEmbedding table =
       start_from_corpus(vectors, nullptr, {}, pool, place_of(layout, parameters.span()));
-  EXPECT_FALSE(table.lattice);
+  EXPECT_TRUE(table.lattices.empty());
   EXPECT_THAT(parameters.span(), testing::ElementsAreArray(before));
 }
 
@@ -219,7 +276,8 @@ TEST(CorpusStartTest, RareTokensStartFromTheirRelatives) {
   const StartedEmbedding table = start_from_corpus(vectors, &signatures, {.rare_below = 5}, pool,
                                                    place_of(layout, parameters.span()));
   EXPECT_EQ(table.rare, (RareTokens{.rare = 1, .started = 1}));
-  const float* const rows_now = parameters.data() + layout[layout.embedding()].offset;
+  const float* const rows_now =
+      parameters.data() + layout[layout.embedding().front().tensor].offset;
   EXPECT_FLOAT_EQ(rows_now[2], rows_now[0]);
   EXPECT_FLOAT_EQ(rows_now[3], rows_now[1]);
 }

@@ -237,6 +237,33 @@ TEST_F(TokenFileTest, ViewsCopyAndCut) {
   EXPECT_EQ(TokenView().size(), 0u);
 }
 
+TEST_F(TokenFileTest, RenamedViewsGiveOtherNumbers) {
+  const Tokens tokens = random_tokens(9000, 50), rows = [] {
+    Tokens result;
+    for (std::uint32_t token = 0; token < 50; ++token) result.push_back((token * 7 + 3) % 50);
+    return result;
+  }();
+  const TokenView plain{std::span<const std::uint32_t>(tokens)};
+  const TokenView view = plain.renamed(rows);
+  Tokens expected;
+  for (const std::uint32_t token : tokens) expected.push_back(rows[token]);
+  EXPECT_EQ(all_of(view), expected);
+  EXPECT_EQ(view[4999], expected[4999]);
+  const TokenView part = view.subview(100, 50).bounded(60);
+  EXPECT_EQ(all_of(part), Tokens(expected.begin() + 100, expected.begin() + 150));
+  // What is stored is what it was.
+  EXPECT_EQ(view.bytes().data(), plain.bytes().data());
+  EXPECT_EQ(view.largest(), plain.largest());
+  EXPECT_EQ(all_of(plain.renamed({})), tokens);
+  // A token that has no row.
+  const TokenView few = plain.renamed(std::span(rows).first(49));
+  const auto at = static_cast<std::size_t>(std::ranges::find(tokens, 49U) - tokens.begin());
+  ASSERT_LT(at, tokens.size());
+  EXPECT_THAT(error_of([&] { all_of(few); }), HasSubstr("has token 49 here, outside the"));
+  EXPECT_THAT(error_of([&] { (void)few[at]; }), HasSubstr("has token 49 here, outside the"));
+  few.require_below(50, "it");
+}
+
 TEST_F(TokenFileTest, MovesKeepTokensInPlace) {
   TokenFile memory = TokenFile::in_memory({3, 1, 2}, NumberTokenizer(4), 7);
   const TokenView view = memory.tokens();

@@ -46,7 +46,7 @@ void run(const std::string& path, const std::string& command, std::size_t count)
   const model::Model model(head.run.model, kernels::select_kernels());
   AlignedBuffer<float> parameters(model.layout().flat_size());
   io::read_model_weights(path, model.layout(), parameters.span());
-  model::Generator generator(model, parameters.span());
+  model::Generator generator(model, parameters.span(), nullptr, head.run.token_rows);
   std::vector<std::uint32_t> tokens = read_tokens();
   if (command == "logits") {
     for (const std::uint32_t token : tokens) {

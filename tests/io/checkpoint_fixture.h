@@ -34,6 +34,14 @@ inline model::ModelConfig adapted_model() {
   return config;
 }
 
+/// Its embedding has a dense band, and one of codes.
+inline constexpr model::ModelConfig kBandedModel{.layers = 2,
+                                                 .heads = 2,
+                                                 .channels = 6,
+                                                 .context = 5,
+                                                 .vocabulary = 7,
+                                                 .bands = {{{{2, 6}, {0, 3}}}, 2}};
+
 /// A lattice for codes of that rank.
 inline lattice::Certificate random_lattice(std::size_t rank, std::uint64_t seed) {
   return lattice::reduce(lattice::random_basis(rank, rank, 1000, seed));
@@ -97,7 +105,18 @@ inline Content random_content(const model::ModelConfig& config, std::uint64_t se
   content.run.tokenizer_kind = "bpe";
   content.run.tokenizer_blob = random_bytes(random, random.below(3000));
   content.run.program_version = "0.1.0";
-  if (config.is_factorised()) content.run.lattice = random_lattice(config.embedding_rank, seed);
+  const std::vector<model::EmbeddingBand> bands = config.table_bands();
+  for (std::size_t band = 0; band < bands.size(); ++band) {
+    if (config.embedding_rank == 0 && bands[band].rank == config.channels) continue;
+    content.run.lattices.emplace(band, random_lattice(bands[band].rank, seed + band));
+  }
+  if (config.has_bands()) {
+    // Any permutation but the identity.
+    for (std::size_t token = 0; token < config.vocabulary; ++token) {
+      content.run.token_rows.push_back(
+          static_cast<std::uint32_t>((token + seed % 3 + 1) % config.vocabulary));
+    }
+  }
   for (AlignedBuffer<float>* buffer : {&content.parameters, &content.m, &content.v}) {
     for (const model::Tensor& tensor : content.layout.tensors()) {
       if (buffer != &content.parameters && !tensor.is_trained) continue;

@@ -70,6 +70,19 @@ TEST_F(CheckpointFuzzTest, SpoiledMetadataOfVersion1WithRightChecksums) {
       [&] { return judge(expected, false); });
 }
 
+TEST_F(CheckpointFuzzTest, SpoiledCheckpointsOfBands) {
+  const Content content = random_content(kBandedModel, 2);
+  content.write(path_);
+  const std::string whole = read_file(path_);
+  const auto blocks = checked_blocks(whole);
+  fuzz(
+      4, [&](RandomStream& random) { spoil_metadata(whole, blocks, random); },
+      [&] { return judge(content); });
+  fuzz(
+      6, [&](RandomStream& random) { spoil_through_hdf5(whole, random); },
+      [&] { return judge(content); });
+}
+
 TEST_F(CheckpointFuzzTest, ChangedThroughHdf5) {
   const std::string whole = read_file(path_);
   fuzz(

@@ -53,6 +53,13 @@ TEST_F(CheckpointTest, ReturnsTheSameBits) {
     config.context = 1 + random.below(20);
     config.vocabulary = 1 + random.below(50);
     config.embedding_rank = random.below(config.channels + 1);
+    if (seed % 2 == 1 && config.vocabulary > 2) {
+      config.embedding_rank = 0;
+      const auto rank = [&] { return 1 + random.below(config.channels); };
+      config.bands = {
+          {{{1, rank()}, {1 + random.below(config.vocabulary - 2), rank()}, {0, rank()}}}, 3};
+      config.parts.tied = random.below(2) == 0;
+    }
     const Content written = random_content(config, seed);
     written.write(path_);
     ASSERT_TRUE(same_bits(read_all(path_, config), written)) << "seed " << seed;

@@ -37,10 +37,10 @@ Content golden_content(int version) {
   content.run.program_version = "0.1.0";
   if (version == 4) content.run.config += "row-order = \"ulam\"\n";  // an option that has retired
   if (version == 3) {
-    content.run.lattice = lattice::Certificate{.before = {1, 1, {-5}},
-                                               .transform = {1, 1, {-1}},
-                                               .inverse = {1, 1, {-1}},
-                                               .reduced = {1, 1, {5}}};
+    content.run.lattices[0] = lattice::Certificate{.before = {1, 1, {-5}},
+                                                   .transform = {1, 1, {-1}},
+                                                   .inverse = {1, 1, {-1}},
+                                                   .reduced = {1, 1, {5}}};
   }
   float value = -20.25F;
   for (AlignedBuffer<float>* buffer : {&content.parameters, &content.m, &content.v}) {

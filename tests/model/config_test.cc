@@ -87,10 +87,10 @@ TEST(Config, ErrorsOfPartsAreASentence) {
          "--softcap -1: give a number above 0, such as 15, or 0 for none");
   expect(
       [](ModelConfig& c) {
-        c.parts.tied = false;
+        c.bands = bands_of("2:4,rest:2");
         c.embedding_rank = 8;
       },
-      "--embedding-rank 8: a factorised embedding is the output layer too; give --tied on");
+      "--embedding-rank 8: --embedding-bands has a rank for each band; leave one of them out");
 }
 
 TEST(Config, AHeadSizeOfItsOwnNeedNotDivideTheChannels) {
@@ -215,9 +215,9 @@ TEST(Layout, GroupsOfAllVariantsHoldTheirTensors) {
     const Layout layout(variant.config);
     std::size_t end = layout.config().parts.tied ? 0 : layout.groups().front().offset;
     if (!layout.config().parts.tied) {
-      const Tensor& table = layout[layout.embedding()];
-      EXPECT_EQ(table.offset, 0U);
-      EXPECT_LE(table.size(), end);
+      EXPECT_EQ(layout[layout.embedding().front().tensor].offset, 0U);
+      const Tensor& table = layout[layout.embedding().back().tensor];
+      EXPECT_LE(table.offset + table.size(), end);
     }
     for (const Group& group : layout.groups()) {
       EXPECT_EQ(group.offset, end);
@@ -233,7 +233,13 @@ TEST(Layout, GroupsOfAllVariantsHoldTheirTensors) {
       ASSERT_NE(group, layout.groups().end()) << layout[tensor].name;
       EXPECT_EQ(group->name, name) << layout[tensor].name;
     };
-    expect_in(layout.lm_head(), "head");
+    for (const TableBand& band : layout.lm_head()) {
+      expect_in(band.tensor, "head");
+      if (band.basis) expect_in(*band.basis, layout.is_tied() ? "embeddings" : "head");
+    }
+    for (const TableBand& band : layout.embedding()) {
+      if (band.basis) expect_in(*band.basis, "embeddings");
+    }
     if (layout.ln_f().gain) expect_in(*layout.ln_f().gain, "head");
     if (layout.layer(1).q_norm) expect_in(*layout.layer(1).q_norm, "h.1");
     expect_in(layout.layer(0).c_fc_weight, "h.0");
@@ -258,7 +264,7 @@ TEST(Layout, TensorsAreAlignedAndApart) {
     EXPECT_TRUE(names.insert(tensor.name).second) << tensor.name;
   }
   EXPECT_LE(end, layout.flat_size());
-  EXPECT_EQ(layout[layout.embedding()].name, "wte.weight");
+  EXPECT_EQ(layout[layout.embedding().front().tensor].name, "wte.weight");
   EXPECT_EQ(layout[*layout.wpe()].name, "wpe.weight");
   EXPECT_EQ(layout[*layout.ln_f().gain].name, "ln_f.weight");
   EXPECT_EQ(layout[*layout.ln_f().shift].name, "ln_f.bias");
@@ -272,8 +278,10 @@ TEST(Layout, TensorsHaveRoles) {
     for (const Tensor& tensor : layout.tensors()) {
       Role matrix = Role::kHidden;
       if (tensor.name.starts_with("w")) matrix = Role::kEmbedding;
-      if (tensor.name == "lm_head.weight") matrix = Role::kHead;
-      EXPECT_EQ(tensor.role, tensor.columns > 1 ? matrix : Role::kVector)
+      if (tensor.name.starts_with("lm_head.")) matrix = Role::kHead;
+      // Codes may be of one number.
+      const bool is_vector = tensor.columns == 1 && !tensor.name.ends_with(".codes");
+      EXPECT_EQ(tensor.role, is_vector ? Role::kVector : matrix)
           << variant.name << ", " << tensor.name;
     }
   }
@@ -313,7 +321,7 @@ TEST(Layout, GroupsFollowEachOtherAndHoldEveryTensor) {
         std::ranges::upper_bound(layout.groups(), layout[tensor].offset, {}, &Group::offset);
     return std::prev(after)->name;
   };
-  EXPECT_EQ(group_of(layout.embedding()), "head");
+  EXPECT_EQ(group_of(layout.embedding().front().tensor), "head");
   EXPECT_EQ(group_of(*layout.ln_f().shift), "head");
   EXPECT_EQ(group_of(*layout.layer(2).ln_1.gain), "h.2");
   EXPECT_EQ(group_of(*layout.layer(0).mlp_proj_bias), "h.0");
@@ -328,8 +336,8 @@ TEST(Layout, AFactorisedEmbeddingIsCodesAndABasis) {
                        .vocabulary = 11,
                        .embedding_rank = 3});
   const Layout dense({.layers = 2, .heads = 1, .channels = 5, .context = 7, .vocabulary = 11});
-  const Tensor& codes = layout[layout.embedding()];
-  const Tensor& basis = layout[layout.embedding_basis()];
+  const Tensor& codes = layout[layout.embedding().front().tensor];
+  const Tensor& basis = layout[*layout.embedding().front().basis];
   EXPECT_EQ(codes.name, "wte.codes");
   EXPECT_EQ(codes.rows, 11u);
   EXPECT_EQ(codes.columns, 3u);
@@ -387,10 +395,13 @@ std::pair<double, double> distribution_of(const Tensor& tensor, const ModelConfi
     case Initial::kEmbedding:
       return {0, 2};
     case Initial::kCodes:
-      return {0, kDeviation * std::sqrt(static_cast<double>(config.channels) /
-                                        static_cast<double>(config.embedding_rank))};
+      return {
+          0, (config.parts.tied ? kDeviation : 2) * std::sqrt(static_cast<double>(config.channels) /
+                                                              static_cast<double>(tensor.columns))};
     case Initial::kAdapter:
       return {0, 1 / std::sqrt(3 * static_cast<double>(tensor.columns))};
+    case Initial::kLeading:
+      break;
     case Initial::kBasis:  // of rows of length 1
       return {0, 1 / std::sqrt(static_cast<double>(config.channels))};
   }
@@ -405,6 +416,7 @@ TEST(Initialize, GivesEachTensorItsDistribution) {
     std::vector<float> parameters(layout.flat_size(), 9.0f);
     initialize(layout, 1, parameters, 2);
     for (const Tensor& tensor : layout.tensors()) {
+      if (tensor.initial == Initial::kLeading) continue;  // isn't drawn
       const auto n = static_cast<double>(tensor.size());
       double sum = 0, squares = 0;
       for (std::size_t i = 0; i < tensor.size(); ++i) {
@@ -430,15 +442,15 @@ TEST(Initialize, GivesEachTensorItsDistribution) {
 // The table that is the output layer too starts small also where its rows go through a norm.
 TEST(Initialize, TiedCodesStartSmallBeforeANorm) {
   ModelConfig config{.channels = 64, .vocabulary = 10, .embedding_rank = 16};
-  EXPECT_DOUBLE_EQ(embedding_deviation(config), 0.04);
+  EXPECT_DOUBLE_EQ(embedding_deviation(config, config.embedding_width()), 0.04);
   config.parts.embedding_norm = true;
-  EXPECT_DOUBLE_EQ(embedding_deviation(config), 0.04);
+  EXPECT_DOUBLE_EQ(embedding_deviation(config, config.embedding_width()), 0.04);
   config.embedding_rank = 0;
-  EXPECT_DOUBLE_EQ(embedding_deviation(config), 0.02);
+  EXPECT_DOUBLE_EQ(embedding_deviation(config, config.embedding_width()), 0.02);
   config.parts.tied = false;
-  EXPECT_DOUBLE_EQ(embedding_deviation(config), 2);
+  EXPECT_DOUBLE_EQ(embedding_deviation(config, config.embedding_width()), 2);
   config.parts.embedding_norm = false;
-  EXPECT_DOUBLE_EQ(embedding_deviation(config), 2);
+  EXPECT_DOUBLE_EQ(embedding_deviation(config, config.embedding_width()), 2);
 }
 
 }  // namespace

@@ -57,10 +57,10 @@ TEST(Tiling, IsCountedAsItIsMade) {
     EXPECT_EQ(sizes.rows, rows);
     EXPECT_EQ(sizes.longest, longest);
     EXPECT_EQ(sizes.largest, largest);
-    const Tile& first = tiling[tiling.first_of(layout.embedding())];
+    const Tile& first = tiling[tiling.first_of(layout.embedding().front().tensor)];
     const std::size_t beside = static_cast<std::size_t>(std::ranges::count_if(
         tiling.tiles(), [&](const Tile& t) { return t.tensor == first.tensor && t.row == 0; }));
-    EXPECT_EQ(tiles_across(layout[layout.embedding()]), beside);
+    EXPECT_EQ(tiles_across(layout[layout.embedding().front().tensor]), beside);
   }
 }
 

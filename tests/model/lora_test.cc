@@ -89,7 +89,7 @@ TEST(Lora, AdaptersAreTensorsLikeOthers) {
                        "h.1.mlp.down_proj.lora_A 3x96", "h.1.mlp.down_proj.lora_B 32x3"}));
   EXPECT_EQ(layout.adapters_of(layout.layer(1).c_attn_weight).size(), 3u);
   EXPECT_EQ(layout.adapters_of(layout.layer(0).c_fc_weight)[1].first_row, 96u);
-  EXPECT_EQ(layout.adapters_of(layout.embedding()).size(), 0u);
+  EXPECT_EQ(layout.adapters_of(layout.embedding().front().tensor).size(), 0u);
 }
 
 TEST(Lora, TheFrozenBaseIsAFlatBufferOfItsOwn) {

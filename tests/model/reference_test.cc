@@ -173,9 +173,11 @@ TEST(ReferenceModel, StartsAtTheLogOfTheVocabulary) {
     SCOPED_TRACE(variant.name);
     // Equal logits, whatever the rest is: a zero table gives logits of zero.
     Example e = example_of(variant.config, 2, 4);
-    const model::Tensor& table = e.layout[e.layout.lm_head()];
-    std::fill_n(e.parameters.begin() + static_cast<std::ptrdiff_t>(table.offset), table.size(),
-                0.0F);
+    for (const model::TableBand& band : e.layout.lm_head()) {
+      const model::Tensor& table = e.layout[band.tensor];
+      std::fill_n(e.parameters.begin() + static_cast<std::ptrdiff_t>(table.offset), table.size(),
+                  0.0F);
+    }
     EXPECT_NEAR(loss_of(e), std::log(10.0), 4 * std::numeric_limits<double>::epsilon());
   }
 }
@@ -204,8 +206,10 @@ TEST(ReferenceModel, LogitsStayWithinTheSoftcap) {
     SCOPED_TRACE(variant.name);
     const double cap = variant.config.parts.softcap;
     Example e = example_of(variant.config, 1, 6);
-    const model::Tensor& table = e.layout[e.layout.lm_head()];
-    for (std::size_t i = 0; i < table.size(); ++i) e.parameters[table.offset + i] *= 1000;
+    for (const model::TableBand& band : e.layout.lm_head()) {
+      const model::Tensor& table = e.layout[band.tensor];
+      for (std::size_t i = 0; i < table.size(); ++i) e.parameters[table.offset + i] *= 1000;
+    }
     double largest = 0;
     for (const double logit : logits_of(e).values) largest = std::max(largest, std::abs(logit));
     if (cap > 0) {
@@ -371,7 +375,7 @@ TEST_F(Comparator, RefusesZerosAndWrongSizesAndFilledPadding) {
   fast_.back() = 1;
   EXPECT_FALSE(compare());
   fast_ = good;
-  const model::Tensor& table = layout()[layout().embedding()];
+  const model::Tensor& table = layout()[layout().embedding().front().tensor];
   ASSERT_LT(table.offset + table.size(), layout()[*layout().wpe()].offset);
   fast_[table.offset + table.size()] = 1;
   EXPECT_FALSE(compare());

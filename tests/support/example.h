@@ -37,7 +37,7 @@ inline Example make_example(const model::ModelConfig& config, std::size_t sequen
   for (const model::Tensor& tensor : example.layout.tensors()) {
     const bool is_gain = tensor.initial == model::Initial::kOne;
     const bool is_table =
-        &tensor == &example.layout[example.layout.embedding()] ||
+        example.layout.is_table(static_cast<std::size_t>(&tensor - &example.layout[0])) ||
         (example.layout.wpe() && &tensor == &example.layout[*example.layout.wpe()]);
     const double scale =
         tensor.is_matrix() ? 1 / std::sqrt(static_cast<double>(tensor.columns)) : 0.3;

@@ -30,8 +30,9 @@ class FlatSink final : public model::GradientSink {
   }
   void begin_tokens(std::size_t, Recorder&) override {}
   void add_token(std::uint32_t token, const float* row) override {
-    const model::Tensor& table = model_.layout()[model_.layout().embedding()];
-    float* to = buffer_ + table.offset + token * table.columns;
+    const model::TableBand& band = model_.layout().band_of(token);
+    const model::Tensor& table = model_.layout()[band.tensor];
+    float* to = buffer_ + table.offset + (token - band.first_row) * table.columns;
     for (std::size_t i = 0; i < table.columns; ++i) to[i] += row[i];
   }
   void end_tokens(std::size_t) override {}

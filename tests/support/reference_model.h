@@ -68,12 +68,21 @@ class ReferenceModel {
  private:
   const M& tensor(std::size_t index) const { return tensors_[index]; }
 
-  /// Rows of the token table, which may be a product of codes (V, r) and basis (r, C); and of the
-  /// positions' where they are learned.
+  /// The table (V, C) that bands are: each a matrix, or the product of codes and a basis.
+  M table(std::span<const model::TableBand> bands) const {
+    std::vector<std::pair<Block, M>> blocks;
+    for (const model::TableBand& band : bands) {
+      const M& rows = tensor(band.tensor);
+      blocks.emplace_back(Block{band.first_row, band.rows, 0, config_.channels},
+                          band.basis ? product(rows, tensor(*band.basis)) : rows);
+    }
+    return assembled(blocks, config_.vocabulary, config_.channels);
+  }
+
+  /// Rows of the token table, and of the positions' where they are learned.
   M embedded(std::span<const std::uint32_t> inputs, const BatchShape& shape) const {
     const std::vector<std::size_t> tokens(inputs.begin(), inputs.end());
-    M x = rows_of(tensor(layout_.embedding()), tokens);
-    if (config_.is_factorised()) x = product(x, tensor(layout_.embedding_basis()));
+    M x = rows_of(table(layout_.embedding()), tokens);
     if (parts_.positions == model::PositionKind::kLearned) {
       std::vector<std::size_t> positions(shape.rows());
       for (std::size_t n = 0; n < positions.size(); ++n) positions[n] = n % shape.positions;
@@ -170,9 +179,7 @@ class ReferenceModel {
 
   /// Logits, bounded by the softcap where there is one: cap tanh(z / cap).
   M head(const M& x) const {
-    const M y =
-        config_.is_factorised() ? product_transposed(x, tensor(layout_.embedding_basis())) : x;
-    const M z = product_transposed(y, tensor(layout_.lm_head()));
+    const M z = product_transposed(x, table(layout_.lm_head()));
     if (parts_.softcap == 0) return z;
     return scaled(tanh_of(scaled(z, 1 / parts_.softcap)), parts_.softcap);
   }

@@ -65,7 +65,7 @@ inline std::size_t forward_terms(const model::ModelConfig& given, std::size_t po
   const std::size_t qk_norm = parts.qk_norm == model::QkNorm::kNone ? 0 : 2 * config.head_size;
   const std::size_t layer = 2 * norm + c + qk_norm + config.head_size + 2 * positions +
                             config.query_width() + c + config.mlp_width + adapter_terms(config);
-  const std::size_t basis = config.is_factorised() ? c + config.embedding_rank : 0;
+  const std::size_t basis = config.is_factorised() ? c + config.embedding_width() : 0;
   return config.layers * layer + norm + c + basis + (parts.embedding_norm ? norm : 0);
 }
 
@@ -85,7 +85,7 @@ inline double rounding_growth(const model::ModelConfig& given, std::size_t seque
   const std::size_t layer = c + config.mlp_inputs() + c + 2 * positions * sharing +
                             config.head_size + qk_norm + config.qkv_width() + 2 * norm +
                             adapter_terms(config);
-  const std::size_t basis = config.is_factorised() ? c + config.embedding_rank : 0;
+  const std::size_t basis = config.is_factorised() ? c + config.embedding_width() : 0;
   const std::size_t backward = config.layers * layer + norm + 2 * config.vocabulary + basis +
                                (parts.embedding_norm ? norm : 0);
   return std::sqrt(

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <ostream>
 #include <string>
@@ -52,6 +53,15 @@ inline model::ModelConfig with_lora(model::ModelConfig config, std::size_t rank,
   return config;
 }
 
+/// The same with bands of frequency: one token whose row is dense, a third of the others with codes
+/// of half the width, the rest with codes of a quarter.
+inline model::ModelConfig with_bands(model::ModelConfig config) {
+  const std::size_t third = config.vocabulary / 3;
+  const auto part = [&](std::size_t of) { return std::max<std::size_t>(1, config.channels / of); };
+  config.bands = {{{{1, part(1)}, {third, part(2)}, {0, part(4)}}}, 3};
+  return config;
+}
+
 /// A shape in every family, and with single parts of other families. Heads must be of an even size.
 inline std::vector<Variant> all_variants(const model::ModelConfig& shape) {
   using model::MlpKind, model::ModelConfig, model::NormKind, model::PositionKind, model::QkNorm;
@@ -81,6 +91,31 @@ inline std::vector<Variant> all_variants(const model::ModelConfig& shape) {
     c.parts.embedding_norm = true;
     c.parts.softcap = 5;
     c.embedding_rank = c.channels / 2;
+  });
+  add("gpt2_bands", "gpt2", [](ModelConfig& c) { c = with_bands(c); });
+  add("gpt2_bands_untied_softcap", "gpt2", [](ModelConfig& c) {
+    c = with_bands(c);
+    c.parts.tied = false;
+    c.parts.softcap = 4;
+  });
+  add("gpt2_dense_bands", "gpt2", [](ModelConfig& c) {
+    c.bands = {{{{c.vocabulary / 2, c.channels}, {0, c.channels}}}, 2};
+  });
+  add("llama_bands", "llama", [](ModelConfig& c) {
+    c = with_bands(c);
+    c.parts.embedding_norm = true;
+  });
+  add("qwen3_bands_untied", "qwen3", [](ModelConfig& c) {
+    c = with_bands(c);
+    c.parts.tied = false;
+  });
+  add("qwen3_band_of_codes", "qwen3", [](ModelConfig& c) {
+    c.bands = {{{{0, c.channels / 2 + 1}}}, 1};
+    c.parts.tied = false;
+  });
+  add("llama_codes_untied", "llama", [](ModelConfig& c) {
+    c.embedding_rank = c.channels / 2;
+    c.parts.tied = false;
   });
   add("llama_gelu", "llama", [](ModelConfig& c) { c.parts.mlp = MlpKind::kGelu; });
   add("llama_biases", "llama", [](ModelConfig& c) { c.parts.biases = true; });

@@ -197,7 +197,7 @@ struct Exponents {
 
   /// Of the token embedding, the `row`th.
   std::size_t row(std::size_t index) const {
-    return tiling[tiling.first_of(layout.embedding())].first_row + index;
+    return tiling[tiling.first_of(layout.embedding().front().tensor)].first_row + index;
   }
   void adapt(Down down) { adapt_exponents(tiling, bits, down, now); }
 };
@@ -239,7 +239,7 @@ TEST(Scales, ComeBackFromZero) {
 TEST(Scales, HaveAnEnd) {
   Exponents exponents;
   const model::Tile& tile =
-      exponents.tiling[exponents.tiling.first_of(exponents.layout.embedding())];
+      exponents.tiling[exponents.tiling.first_of(exponents.layout.embedding().front().tensor)];
   exponents.now[exponents.row(8)] = -97;
   EXPECT_TRUE(lower_exponents(tile, exponents.now));
   EXPECT_EQ(exponents.now[exponents.row(0)], 24);

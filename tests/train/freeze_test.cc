@@ -192,7 +192,7 @@ TEST_F(FrozenCheckpoint, GoesOnWithOthersFrozen) {
   const model::Layout& layout = other.model.layout();
   restore(path, layout, other.state, alone);
   // What was trained before and is now goes on; what was frozen starts at zero.
-  EXPECT_NE(first_m(other.state, layout, layout.embedding()), 0.0f);
+  EXPECT_NE(first_m(other.state, layout, layout.embedding().front().tensor), 0.0f);
   EXPECT_EQ(first_m(other.state, layout, layout.layer(0).c_attn_weight), 0.0f);
   EXPECT_TRUE(other.state.scale_exponents.empty());
   EXPECT_TRUE(other.state.gradient_norms.empty());

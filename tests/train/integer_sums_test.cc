@@ -38,7 +38,7 @@ struct Table {
 
   Table() {
     const std::vector<SumRow> all = rows_of(layout, tiling);
-    const model::Tile& tile = tiling[tiling.first_of(layout.embedding())];
+    const model::Tile& tile = tiling[tiling.first_of(layout.embedding().front().tensor)];
     const auto begin = all.begin() + static_cast<std::ptrdiff_t>(tile.first_row);
     rows.assign(begin, begin + kRows);
   }

@@ -64,7 +64,7 @@ TEST_P(AdapterTraining, LearnsOneBatchAndLeavesTheBase) {
   const model::Layout& layout = bench.model.layout();
   // A head that is zero would give no gradient to anything below it.
   std::span<float> parameters = bench.state.parameters.span();
-  const model::Tensor& head = layout[layout.lm_head()];
+  const model::Tensor& head = layout[layout.lm_head().front().tensor];
   for (std::size_t i = 0; i < head.size(); ++i) {
     parameters[head.offset + i] = 0.2f * static_cast<float>(static_cast<int>(i * 7 % 11) - 5);
   }

@@ -31,8 +31,9 @@ struct MatrixStatistics {
 /// weights plus G, and one weight for each row, its share of the trace. The position embedding has
 /// G, and the same weight for all rows. Of a factorised embedding, codes are such an embedding, in
 /// the coordinates of the basis; the basis counts as the matrix that the last norm's outputs are
-/// multiplied with. Rows that the text hardly used get a share of the mean weight: what was not
-/// seen in it can be seen in another.
+/// multiplied with, or, where the head has one of its own, as a table that the stream is looked up
+/// in: with G of the band's tokens. Rows that the text hardly used get a share of the mean weight:
+/// what was not seen in it can be seen in another.
 
 /// What the statistics of all matrices take, all at a time.
 std::uint64_t statistics_bytes(const model::Layout& layout);

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <map>
 #include <span>
+#include <vector>
 
 #include "cllm/base/thread_pool.h"
 #include "cllm/corpus/corpus_vectors.h"
@@ -22,30 +24,42 @@ struct CorpusStart {
   std::uint64_t rare_below = 0;
 };
 
-/// The embedding that is to be filled, as `model::initialize` drew it.
-struct EmbeddingPlace {
-  std::span<float> tokens;  ///< (V, C), or the codes (V, r) of a factorised one
+/// A band of the embedding that is to be filled, as `model::initialize` drew it.
+struct BandPlace {
+  std::size_t rows;         ///< of the embedding, behind those of the bands before
+  std::span<float> tokens;  ///< (rows, C), or the codes (rows, r) of a factorised one
   std::span<float> basis;   ///< (r, C) of a factorised one, orthonormal; else empty
-  double deviation;         ///< that elements of `tokens` are to have
+
+  std::size_t width() const { return tokens.size() / rows; }
+};
+
+/// All of it.
+struct EmbeddingPlace {
+  std::vector<BandPlace> bands;
+  std::span<const std::uint32_t> token_rows;  ///< (V): the row of each token; empty: its number
+  double deviation;                           ///< that elements of the widest rows are to have
 };
 
 /// What came of it.
 struct StartedEmbedding {
-  std::optional<lattice::Certificate> lattice;
+  /// By bands: of those whose codes are expressed in one.
+  std::map<std::size_t, lattice::Certificate> lattices;
   RareTokens rare;
 };
 
 /// Note [Corpus start]. A token's vector x is its row of `CorpusVectors`, in the eigenspace of the
 /// corpus. A dense table is these, scaled to GPT-2's deviation of 0.02; a reduced one has codes Z
-/// and basis B with Z B = x Q, Q the orthonormal basis, at the same deviation.
+/// and basis B with Z B = x Q, Q the orthonormal basis, at the same deviation. Of bands of
+/// frequency each row has as many of the leading numbers of its token's vector as it has room for,
+/// all at one scale.
 ///
-/// In the lattice's case, let M = sum p(t) x xᵀ over tokens t of frequency p(t): the second moment
-/// of the model's inputs. Its Cholesky factor, M = L Lᵀ, makes x L⁻ᵀ white, so the rows of Lᵀ are
-/// the basis in which all coordinates of inputs are alike; LLL (U, unimodular) keeps the lattice
-/// that they generate and makes its basis short and nearly orthogonal: A = U Lᵀ, scaled to rows of
-/// mean square 1, Z = x A⁻¹, B = A Q.
+/// In the lattice's case, let M = sum p(t) x xᵀ over the band's tokens t of frequency p(t): the
+/// second moment of the model's inputs. Its Cholesky factor, M = L Lᵀ, makes x L⁻ᵀ white, so the
+/// rows of Lᵀ are the basis in which all coordinates of inputs are alike; LLL (U, unimodular) keeps
+/// the lattice that they generate and makes its basis short and nearly orthogonal: A = U Lᵀ, scaled
+/// to rows of mean square 1, Z = x A⁻¹, B = A Q.
 
-/// Fills the embedding. `vectors`, as wide as its tokens, is used up. `signatures`: of the
+/// Fills the embedding. `vectors`, as wide as its widest rows, is used up. `signatures`: of the
 /// vocabulary; null where pieces are unknown: no token then gets its row from relatives.
 /// Deterministic for any number of threads on processors of one kind. Throws Error where the
 /// lattice cannot be reduced.

@@ -29,6 +29,11 @@ class TokenView {
   /// `vocabulary`: for a file that another rank read through, and that may not be the same here.
   TokenView bounded(std::uint64_t vocabulary) const;
 
+  /// The same tokens under other numbers: `copy`, `for_each` and [] give rows[token], and throw
+  /// Error where there is no such row. No rows: the tokens as they are. The rows must outlive the
+  /// view.
+  TokenView renamed(std::span<const std::uint32_t> rows) const;
+
   std::size_t size() const;
   std::uint32_t operator[](std::size_t i) const;
   /// Tokens [offset, offset + count) as 32-bit integers. The range must lie within the view.
@@ -45,15 +50,21 @@ class TokenView {
   }
   /// The same range as a view.
   TokenView subview(std::size_t offset, std::size_t count) const;
-  /// The largest token; 0 of none.
+  /// The largest token as stored; 0 of none.
   std::uint32_t largest() const;
-  /// Throws Error unless every token is below `vocabulary`; it names `name` and the position.
+  /// Throws Error unless every token as stored is below `vocabulary`; it names `name` and the
+  /// position.
   void require_below(std::uint64_t vocabulary, const std::string& name) const;
   /// The tokens as they lie in memory.
   std::span<const std::byte> bytes() const;
 
  private:
+  /// Token `i` as stored.
+  std::uint32_t stored(std::size_t i) const;
+  [[noreturn]] void refuse(std::uint32_t token) const;
+
   std::variant<std::span<const std::uint16_t>, std::span<const std::uint32_t>> tokens_;
+  std::span<const std::uint32_t> rows_;
   static constexpr std::uint64_t kNoBound = std::uint64_t{1} << 32;
   std::uint64_t bound_ = kNoBound;
 };

@@ -1,8 +1,9 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <optional>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -24,13 +25,16 @@ namespace cllm::io {
 //   /run               attributes: format_version, layers, heads, channels, context, vocabulary,
 //                      embedding_rank, step, tokens_seen, seed (uint64); program_version,
 //                      tokenizer_kind (text); the model's family and parts: config_fields.h;
+//                      embedding_bands (text), where it has some;
 //                      freeze (text), where not all tensors are trained; lora_rank (uint64),
 //                      lora_alpha and lora_targets (text), where it has adapters
 // clang-format on
 //   /run/config        text: the configuration of the run, TOML
 //   /run/state         text: whatever else resuming needs, JSON
 //   /run/tokenizer     uint8: the tokenizer's own file
-//   /lattice           where a factorised embedding started: stored_lattice.h; or no such group
+//   /run/token_rows    int64, (V): the row of each token, where the embedding has bands
+//   /lattice           where a factorised embedding started: stored_lattice.h; or no such group.
+//                      Of bands, a group in it by the number of each
 //
 // Datasets are contiguous and little-endian, and the attribute xxh3_128 of each is the digest of
 // its data; that of the root is the digest over all of these and all attributes. Equal content
@@ -41,11 +45,11 @@ namespace cllm::io {
 // All functions throw Error: one sentence that names the file, says what is wrong and what to do.
 // One thread at a time may call them; any number of processes may read one file.
 
-/// The version of the format above. Readers refuse later ones. Version 4 is the same without
-/// freeze and adapters, so that all tensors are trained. Version 3 is the same without family
-/// and parts, which are GPT-2's then, version 2 also without embedding rank and lattice, version 1
-/// also without the digest of the root.
-inline constexpr std::uint64_t kFormatVersion = 5;
+/// The version of the format above. Readers refuse later ones. Version 5 is the same without bands
+/// of the token embedding. Version 4 is the same without freeze and adapters, so that all tensors
+/// are trained. Version 3 is the same without family and parts, which are GPT-2's then, version 2
+/// also without embedding rank and lattice, version 1 also without the digest of the root.
+inline constexpr std::uint64_t kFormatVersion = 6;
 
 /// All of a run but its tensors.
 struct RunState {
@@ -60,8 +64,10 @@ struct RunState {
   std::string program_version;   ///< of the program that wrote the checkpoint
   std::string freeze = {};       ///< model::Freeze: of which tensors the optimizer keeps nothing
   std::string compression = {};  ///< JSON: how it was compressed; empty for a checkpoint
-  /// The reduced basis in which the codes of the token embedding started; none for other tables.
-  std::optional<lattice::Certificate> lattice = {};
+  /// Of a token embedding with bands, the row of each token, a permutation (V); else empty.
+  std::vector<std::uint32_t> token_rows = {};
+  /// The reduced bases in which codes of the token embedding started, by bands; none for others.
+  std::map<std::size_t, lattice::Certificate> lattices = {};
 
   bool operator==(const RunState&) const = default;
 };

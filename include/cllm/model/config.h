@@ -3,7 +3,9 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "cllm/model/bands.h"
 #include "cllm/model/lora.h"
 
 namespace cllm::model {
@@ -57,10 +59,16 @@ struct ModelConfig {
   std::string_view family = "gpt2";
   Parts parts = {};
   Lora lora = {};
+  EmbeddingBands bands = {};  ///< of the token embedding; where there are some, its rank is 0
 
-  bool is_factorised() const { return embedding_rank > 0; }
-  /// Columns of the table that has a row for each token.
-  std::size_t embedding_width() const { return is_factorised() ? embedding_rank : channels; }
+  /// Whether rows of the token embedding are in the order of frequency, and have ranks by bands.
+  bool has_bands() const { return bands.count > 0; }
+  /// Whether some of the token embedding is codes times a basis.
+  bool is_factorised() const;
+  /// The token embedding as bands: one, unless it has several. Of a model with a vocabulary.
+  std::vector<EmbeddingBand> table_bands() const;
+  /// Numbers of the widest row that a token has: C, or r.
+  std::size_t embedding_width() const;
   /// Columns of all queries side by side, Hd, of all keys or values, Kd, and of all three.
   std::size_t query_width() const { return heads * head_size; }
   std::size_t kv_width() const { return kv_heads * head_size; }

@@ -32,7 +32,10 @@ std::uint32_t sample_token(std::span<const float> logits, const SamplingOptions&
 /// depend on the number of these.
 class Generator {
  public:
-  Generator(const Model& model, std::span<const float> parameters, ThreadPool* helpers = nullptr);
+  /// `token_rows`: the row of each token in the embedding, where those aren't tokens (V); it must
+  /// outlive the generator too. What it takes in and what logits are of are tokens in any case.
+  Generator(const Model& model, std::span<const float> parameters, ThreadPool* helpers = nullptr,
+            std::span<const std::uint32_t> token_rows = {});
 
   /// Takes in more text, at least one token, each below the vocabulary; returns the logits (V) of
   /// what follows, valid until the next call.
@@ -51,8 +54,11 @@ class Generator {
 
   const Model& model_;
   const float* parameters_;
-  ThreadPool* helpers_;              // null: none
+  ThreadPool* helpers_;  // null: none
+  std::span<const std::uint32_t> token_rows_;
   std::vector<std::uint32_t> past_;  // tokens whose keys and values are kept
+  std::vector<std::uint32_t> rows_;  // of those, where they aren't tokens
+  std::vector<float> logits_;        // (V), by tokens, where rows aren't
   Workspace workspace_;
   Scratch scratch_;
 };

@@ -26,7 +26,7 @@ struct Tile {
 /// What a tiling comes to, counted without making it.
 struct TilingSizes {
   std::size_t rows = 0;     ///< of all tiles; each is a contiguous piece of a flat buffer
-  std::size_t largest = 0;  ///< floats of the largest tile
+  std::size_t largest = 0;  ///< floats of the largest tile, or of a tensor's row if that is longer
   std::size_t longest = 0;  ///< floats of the longest row
 };
 TilingSizes tiling_sizes(const Layout& layout);
@@ -73,14 +73,14 @@ class GradientSink {
   virtual ~GradientSink() = default;
 
   /// Adds `values` (tile.rows, tile.columns), rows `stride` apart, to the tile's gradient. The
-  /// token embedding comes in several passes, one for each piece of rows that the head takes; every
-  /// other tile in pass 0 alone.
+  /// head's matrices or codes come in several passes, one for each piece of rows that the head
+  /// takes; every other tile in pass 0 alone.
   virtual void add(std::size_t tile, std::size_t pass, const float* values, std::size_t stride,
                    Recorder& recorder) = 0;
 
   /// What the micro-batch's inputs add to the token embedding: between begin_tokens and end_tokens
   /// of a range its tokens in the order of their rows in the micro-batch, each with its row,
-  /// as wide as the embedding. Every range comes once.
+  /// as wide as its band of the embedding. Every range comes once.
   virtual void begin_tokens(std::size_t range, Recorder& recorder) = 0;
   virtual void add_token(std::uint32_t token, const float* row) = 0;
   virtual void end_tokens(std::size_t range) = 0;

@@ -10,7 +10,9 @@ namespace cllm::model {
 /// Note [Initial weights]
 ///
 /// Gains are 1, biases 0, embeddings normal with deviation 0.02, or as `embedding_deviation` has
-/// it. A factorised embedding has codes with that and an orthonormal basis.
+/// it. A factorised embedding has codes with that and an orthonormal basis; of bands of frequency
+/// the basis is the leading rows of the identity, so that all bands are numbers of the same
+/// channels.
 ///
 /// InitialWeights::kNormal is GPT-2's way: matrices normal with deviation 0.02, those that write to
 /// the residual stream 0.02 / sqrt(2L) (Radford et al. 2019, 2.3). kZeroProjections is the way of
@@ -26,11 +28,11 @@ void initialize(const Layout& layout, std::uint64_t seed, std::span<float> param
 void initialize_adapters(const Layout& layout, std::uint64_t seed, std::span<float> parameters,
                          int threads);
 
-/// The deviation with which the token embedding's elements start: that makes embeddings 0.02, so of
-/// codes over an orthonormal basis it is 0.02 sqrt(C / r). Of embeddings that aren't the output
-/// layer too, whose logits would be large, it is 2: as large as what the layers will add to them,
-/// so that what a token is, and what the corpus says of it, isn't lost behind that (measured:
-/// docs/recipes.md).
-double embedding_deviation(const ModelConfig& config);
+/// The deviation with which elements of the token embedding start, of rows or codes of this rank:
+/// that makes embeddings 0.02, so of codes over an orthonormal basis it is 0.02 sqrt(C / r). Of
+/// embeddings that aren't the output layer too, whose logits would be large, it makes them 2: as
+/// large as what the layers will add to them, so that what a token is, and what the corpus says of
+/// it, isn't lost behind that (measured: docs/recipes.md).
+double embedding_deviation(const ModelConfig& config, std::size_t rank);
 
 }  // namespace cllm::model

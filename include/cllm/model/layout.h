@@ -21,6 +21,7 @@ enum class Initial {
   kEmbedding,
   kCodes,
   kBasis,
+  kLeading,
   kAdapter
 };
 
@@ -57,6 +58,16 @@ struct Group {
 /// Indices into `Layout::tensors` of a norm's gains and shifts, where it has them.
 struct NormTensors {
   std::optional<std::size_t> gain, shift;
+};
+
+/// Rows of the table of tokens, [first_row, first_row + rows), by indices into `Layout::tensors`: a
+/// matrix (rows, C), or codes (rows, r) whose product with a basis (r, C) takes its place.
+struct TableBand {
+  std::size_t first_row, rows;
+  std::size_t tensor;
+  std::optional<std::size_t> basis;
+
+  bool has(std::size_t row) const { return row >= first_row && row - first_row < rows; }
 };
 
 /// An adapter, by indices into `Layout::tensors`, and the rows of the matrix that it is for.
@@ -100,13 +111,20 @@ class Layout {
   std::span<const Tensor> tensors() const { return tensors_; }
   const Tensor& operator[](std::size_t index) const { return tensors_[index]; }
 
-  /// The token embedding: "wte.weight" (V, C), or, where it is factorised, its codes, "wte.codes"
-  /// (V, r), whose product with the basis, "wte.basis" (r, C), takes its place.
-  std::size_t embedding() const { return 0; }
-  std::size_t embedding_basis() const { return 1; }  // of a factorised one alone
-  /// What the head multiplies with: "lm_head.weight" (V, C), or the embedding's tensor where they
-  /// are tied.
-  std::size_t lm_head() const { return lm_head_; }
+  /// The token embedding, band by band, which together are all V rows. One band: "wte.weight" (V,
+  /// C), or, where it is factorised, "wte.codes" (V, r) and "wte.basis" (r, C). Bands of frequency
+  /// are numbered: "wte.0.weight", "wte.1.codes", "wte.1.basis".
+  std::span<const TableBand> embedding() const { return embedding_; }
+  /// What the head multiplies with, in the same bands: "lm_head.weight", …, or the embedding's
+  /// where they are tied.
+  std::span<const TableBand> lm_head() const { return is_tied() ? embedding_ : lm_head_; }
+  bool is_tied() const { return config_.parts.tied; }
+  /// Whether the tensor is a band of the embedding; not whether it is a basis of one.
+  bool is_table(std::size_t tensor) const;
+  /// Whether the embedding's bands are trained: all or none are.
+  bool trains_table() const { return tensors_[embedding_.front().tensor].is_trained; }
+  /// The embedding's band that has the row.
+  const TableBand& band_of(std::size_t row) const;
   std::optional<std::size_t> wpe() const { return wpe_; }  // (T, C) of learned positions
   const NormTensors& embedding_norm() const { return embedding_norm_; }  // (C)
   const LayerTensors& layer(std::size_t l) const { return layers_[l]; }
@@ -115,9 +133,9 @@ class Layout {
   /// up to two, in the order of their rows.
   std::span<const AdapterTensors> adapters_of(std::size_t matrix) const;
 
-  /// The groups in the order in which backward completes them: the head (its matrix and the last
-  /// norm), the layers from the last to the first, the embeddings (of positions, the basis, the
-  /// norm behind them; maybe none). The token embedding gets its inputs' part of the gradient when
+  /// The groups in the order in which backward completes them: the head (its matrices and the last
+  /// norm), the layers from the last to the first, the embeddings (of positions, bases, the norm
+  /// behind them; maybe none). The token embedding gets its inputs' part of the gradient when
   /// the last group is complete; where it isn't tied it has no other part, and lies in front of all
   /// groups: Note [Token rows] in gradient_accumulator.h. Of tensors that are trained alone; a
   /// group may have none.
@@ -135,6 +153,9 @@ class Layout {
   std::size_t add(std::string name, std::size_t rows, std::size_t columns, Role role,
                   Initial initial);
   NormTensors add_norm(const std::string& name);
+  /// The bands of "wte" or "lm_head"; their matrices and codes begin with `initial`.
+  std::vector<TableBand> add_table(const std::string& name, Role role, Initial matrix,
+                                   Initial codes);
   LayerTensors add_layer(std::size_t l);
   void add_adapters(std::size_t l, const LayerTensors& t);
   /// Gives all tensors that are trained, or all others, their places behind those that have some.
@@ -144,11 +165,14 @@ class Layout {
   void place(std::size_t tensor);
   /// And for those of the tensors from `first` to before `end` that are trained, or not.
   void place(bool trained, std::size_t first, std::size_t end);
+  /// And for bands' matrices and codes, or their bases.
+  void place_tables(bool trained, std::span<const TableBand> bands);
+  void place_bases(bool trained, std::span<const TableBand> bands);
 
   ModelConfig config_;
   Freeze freeze_;
   std::vector<Tensor> tensors_;
-  std::size_t lm_head_ = 0;
+  std::vector<TableBand> embedding_, lm_head_;  // the latter empty where it is the former
   std::optional<std::size_t> wpe_;
   NormTensors embedding_norm_, ln_f_;
   std::vector<LayerTensors> layers_;

@@ -39,14 +39,13 @@ std::vector<Bucket> buckets_of(const model::Layout& layout, const model::Tiling&
 /// are summed apart, in compact rows of the tokens that the global batch has (every rank knows
 /// them, because the sampler is a pure function), and are added to the table's at the end. Where
 /// the head has a matrix of its own these rows are all: the table is in no bucket, is never sent,
-/// and is 0 but for what was added at the end.
+/// and is 0 but for what was added at the end. A row is as wide as its band of the table.
 class GradientAccumulator {
  public:
   /// What is to be summed in a step.
   struct Shape {
     std::size_t local_micro_batches;  ///< of this rank
-    std::size_t
-        head_passes;  ///< contributions of a micro-batch to each tile of the token embedding
+    std::size_t head_passes;  ///< contributions of a micro-batch to each tile of the head's tables
     std::size_t last_head_passes;  ///< the same of this rank's last micro-batch
     std::size_t batch_tokens;      ///< inputs of the global batch
   };
@@ -108,13 +107,13 @@ class GradientAccumulator {
   void enter(Turnstile& part, std::size_t turn, Recorder& recorder);
   void leave(Turnstile& part);
   void count_down(std::size_t bucket);
-  /// Whether the tensor is an embedding whose gradient is token rows alone.
+  /// Whether the tensor is a band of the embedding whose gradient is token rows alone.
   bool is_rows_alone(std::size_t tensor) const;
   void zero(std::size_t begin, std::size_t end);
   /// The rows of the table that the last step's token rows were added to.
   void zero_folded_rows();
-  /// The tile of the table that has the beginning of the token's row.
-  std::size_t tile_of(std::uint32_t token) const;
+  /// The tiles of the table that have the token's row, side by side.
+  std::span<const model::Tile> tiles_of(std::uint32_t token) const;
   /// Adds to what is kept at `place` of a row of the tiling. Returns the contribution's size.
   std::int64_t put(std::size_t row, const SumRow& place, const float* values, bool first);
 
@@ -129,13 +128,13 @@ class GradientAccumulator {
   std::vector<Turnstile> tiles_;
   std::vector<Turnstile> ranges_;
   std::vector<std::atomic<std::int64_t>> sizes_;  // per tile
-  std::size_t embedding_tiles_;                   // in tiles
+  std::vector<bool> is_head_;                     // per tensor: a table of the head
 
   std::span<const std::int32_t> exponents_;
   std::vector<std::uint32_t> tokens_;     // of the global batch, in the order of rows
-  std::vector<std::uint32_t> token_row_;  // (V): where a token stands in tokens_
+  std::vector<std::uint32_t> token_row_;  // (V): the first of a token's rows in rows_
 
-  // Of the tiling; behind them those of compact rows, each as many as the table is wide.
+  // Of the tiling; behind them those of compact rows, each as many as its table is wide.
   std::vector<SumRow> rows_;
 
   // The trained tensors of a flat buffer of the layout, and behind them the token rows.

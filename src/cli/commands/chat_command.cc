@@ -32,7 +32,7 @@ class Chat {
         form_(loaded_.require_tokenizer()),
         conversation_(form_, settings.system, loaded_.run.model.context),
         threads_(sampling_threads(settings.threads)),
-        generator_(loaded_.model, loaded_.parameters.span(), &threads_),
+        generator_(loaded_.model, loaded_.parameters.span(), &threads_, loaded_.run.token_rows),
         random_(settings.seed, 0) {
     const auto lost = form_.tokenizer().encode_counting(settings.system).lost_bytes;
     if (lost > 0) note("--system: " + data::lost_text(lost, settings.system.size()));

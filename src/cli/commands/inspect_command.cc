@@ -33,6 +33,20 @@ void print_story(const nlohmann::json& state) {
   }
 }
 
+/// The reduced basis of a band's codes.
+void print_lattice(const io::RunState& run, std::size_t band, const lattice::Certificate& lattice) {
+  const lattice::Figures figures = lattice::figures(lattice);
+  fmt::print(
+      "lattice     {}proved LLL-reduced (delta {}); orthogonality defect 2^{:.1f} before, 2^{:.1f} "
+      "after; shortest vector {}\n",
+      run.model.has_bands() ? fmt::format("band {}: ", band) : "", lattice.delta,
+      figures.log2_defect_before, figures.log2_defect_after,
+      figures.shortest_exact
+          ? fmt::format("{:.4g}", figures.shortest_found / lattice.scale)
+          : fmt::format("from {:.4g} to {:.4g}", figures.shortest_least / lattice.scale,
+                        figures.shortest_found / lattice.scale));
+}
+
 /// What the token embedding started from.
 void print_embedding(const io::RunState& run) {
   const nlohmann::json facts = nlohmann::json::parse(embedding_facts(run.state));
@@ -46,16 +60,7 @@ void print_embedding(const io::RunState& run) {
         facts.at("from_relatives").get<std::uint64_t>(),
         facts.at("rare_tokens").get<std::uint64_t>());
   }
-  if (!run.lattice) return;
-  const lattice::Figures figures = lattice::figures(*run.lattice);
-  const double scale = run.lattice->scale;
-  fmt::print(
-      "lattice     proved LLL-reduced (delta {}); orthogonality defect 2^{:.1f} before, 2^{:.1f} "
-      "after; shortest vector {}\n",
-      run.lattice->delta, figures.log2_defect_before, figures.log2_defect_after,
-      figures.shortest_exact ? fmt::format("{:.4g}", figures.shortest_found / scale)
-                             : fmt::format("from {:.4g} to {:.4g}", figures.shortest_least / scale,
-                                           figures.shortest_found / scale));
+  for (const auto& [band, lattice] : run.lattices) print_lattice(run, band, lattice);
 }
 
 /// What a compressed model says of how it was made, and of each matrix where that is asked for.

@@ -26,14 +26,26 @@ std::vector<float> token_vectors(const LoadedModel& model) {
   const auto tensor = [&](std::size_t index) {
     return model.parameters.span().subspan(layout[index].offset, layout[index].size());
   };
-  const std::span<const float> vectors = tensor(layout.embedding());
-  if (!layout.config().is_factorised()) return {vectors.begin(), vectors.end()};
-  const std::size_t v = layout.config().vocabulary, r = layout.config().embedding_width();
-  const std::size_t c = layout.config().channels;
-  std::vector<float> product(v * c);
-  kernels::sgemm(kernels::Transpose::kNo, kernels::Transpose::kNo, v, c, r, 1.0f, vectors.data(), r,
-                 tensor(layout.embedding_basis()).data(), c, 0.0f, product.data(), c);
-  return product;
+  const std::size_t v = layout.config().vocabulary, c = layout.config().channels;
+  std::vector<float> by_rows(v * c);
+  for (const model::TableBand& band : layout.embedding()) {
+    const std::span<const float> rows = tensor(band.tensor);
+    float* const place = by_rows.data() + band.first_row * c;
+    if (band.basis) {
+      const std::size_t r = layout[band.tensor].columns;
+      kernels::sgemm(kernels::Transpose::kNo, kernels::Transpose::kNo, band.rows, c, r, 1.0f,
+                     rows.data(), r, tensor(*band.basis).data(), c, 0.0f, place, c);
+    } else {
+      std::ranges::copy(rows, place);
+    }
+  }
+  const std::vector<std::uint32_t>& row_of = model.run.token_rows;
+  if (row_of.empty()) return by_rows;
+  std::vector<float> by_tokens(v * c);
+  for (std::size_t token = 0; token < v; ++token) {
+    std::copy_n(by_rows.data() + row_of[token] * c, c, by_tokens.data() + token * c);
+  }
+  return by_tokens;
 }
 
 /// "▁state (#123)".

@@ -48,7 +48,7 @@ class Sampler {
 
   const data::Tokenizer& tokenizer() const { return tokenizer_; }
   model::Generator make_generator(ThreadPool* helpers) const {
-    return {loaded_.model, loaded_.parameters.span(), helpers};
+    return {loaded_.model, loaded_.parameters.span(), helpers, loaded_.run.token_rows};
   }
 
   /// The tokens of a prompt. Says on standard error where they are not all of it.

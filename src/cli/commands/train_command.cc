@@ -9,6 +9,7 @@
 #include <limits>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
@@ -168,8 +169,11 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     check_embedding_start(start, s, request.app, data.tokenizer() != nullptr);
   });
 
-  // What the corpus says of its tokens: as far as it tells how much memory that takes.
+  // What the corpus says of its tokens: how frequent they are, where rows go by that, and as far as
+  // it tells how much memory it takes.
   ThreadPool pool(threads);
+  const std::vector<std::uint32_t> token_rows =
+      token_rows_of(start, s.shape, training->sequences, pool, process_group);
   std::optional<corpus::CorpusStudy> study;
   if (start.kind == StartingPoint::Kind::kNew && s.embedding_start == EmbeddingStart::kCorpus) {
     const ranks::Doing doing("looking at the corpus");
@@ -180,6 +184,8 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
             .rank = s.shape.embedding_width(), .seed = s.seed, .cache = cache_of(directory)},
         say);
   }
+
+  training.emplace(by_rows(*std::move(training), token_rows));
 
   // The model, from its first bits or from a checkpoint, and what trains it.
   std::string budget;
@@ -272,8 +278,8 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   EmbeddingHistory embedding;
   if (start.kind == StartingPoint::Kind::kNew) {
     const ranks::Doing doing("starting the token embedding");
-    embedding = start_embedding({s, data.tokenizer(), machine.kernels, model->layout(), pool,
-                                 study ? &*study : nullptr, say},
+    embedding = start_embedding({s, data.tokenizer(), machine.kernels, model->layout(), token_rows,
+                                 pool, study ? &*study : nullptr, say},
                                 process_group, state->parameters.span());
     study.reset();
   } else {
@@ -308,7 +314,8 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
                                  .tokenizer_blob = prepared.sources.front().tokenizer_blob,
                                  .program_version = std::string(version()),
                                  .freeze = s.freeze.text(),
-                                 .lattice = embedding.lattice};
+                                 .token_rows = token_rows,
+                                 .lattices = embedding.lattices};
     checkpoints.emplace(
         train::CheckpointOptions{
             .directory = directory,

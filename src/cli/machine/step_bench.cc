@@ -87,6 +87,7 @@ void declare_step_options(CLI::App& app, TrainSettings& s) {
 void resolve_step(const CLI::App& app, TrainSettings& s) {
   resolve(app, s);
   if (s.shape.vocabulary == 0) s.shape.vocabulary = default_vocabulary(s.preset);
+  resolve_bands(app, s);
   model::validate(s.shape);
   s.token_block = std::min(s.token_block, s.micro_batch * s.shape.context);
 }

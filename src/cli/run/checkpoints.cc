@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <utility>
 
 #include "cllm/base/error.h"
@@ -57,7 +58,19 @@ CheckpointHead read_head(const std::filesystem::path& path, ranks::ProcessGroup&
   head.run.config = process_group.broadcast(head.run.config);
   head.tokenizer_note = process_group.broadcast(head.tokenizer_note);
   head.run.state = process_group.broadcast(head.run.state);
+  head.run.token_rows = token_rows_of_rank_0(std::move(head.run.token_rows), process_group);
   return head;
+}
+
+std::vector<std::uint32_t> token_rows_of_rank_0(std::vector<std::uint32_t> rows,
+                                                ranks::ProcessGroup& process_group) {
+  if (process_group.size() == 1) return rows;
+  const auto bytes = std::as_bytes(std::span(rows));
+  const std::string sent = process_group.broadcast(
+      std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  rows.resize(sent.size() / sizeof(std::uint32_t));
+  std::ranges::copy(sent, reinterpret_cast<char*>(rows.data()));
+  return rows;
 }
 
 LoadedModel::LoadedModel(const std::filesystem::path& checkpoint)
@@ -102,7 +115,10 @@ data::DataPart LoadedModel::load_part(const std::string& data, int threads) cons
   // Whole texts were never read by the first rules.
   reading.rules = std::max(text_rules_in(run.state, path), data::TextRules::kSecond);
   reading.separator = value_in_toml(run.config, "document-separator");
-  return data::load_part(data, tokenizer.get(), run.model.vocabulary, threads, reading);
+  data::DataPart part =
+      data::load_part(data, tokenizer.get(), run.model.vocabulary, threads, reading);
+  part.tokens = part.tokens.renamed(run.token_rows);
+  return part;
 }
 
 std::unique_ptr<data::Tokenizer> tokenizer_of(const io::RunState& run,

@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstring>
 #include <nlohmann/json.hpp>
+#include <utility>
 
+#include "cllm/base/error.h"
+#include "cllm/cli/run/checkpoints.h"
+#include "cllm/cli/run/training_data.h"
 #include "cllm/corpus/corpus_start.h"
 #include "cllm/corpus/corpus_vectors.h"
 #include "cllm/io/checkpoint.h"
@@ -20,31 +23,37 @@
 namespace cllm::cli {
 namespace {
 
-/// The tensors that make up the token embedding: one, or the two factors.
-std::vector<std::span<float>> embedding_of(const model::Layout& layout,
-                                           std::span<float> parameters) {
-  std::vector<std::span<float>> parts;
-  const std::size_t end =
-      layout.config().is_factorised() ? layout.embedding_basis() + 1 : layout.embedding() + 1;
-  for (std::size_t index = layout.embedding(); index < end; ++index) {
-    parts.push_back(parameters.subspan(layout[index].offset, layout[index].size()));
+/// The bands of the token embedding, each a matrix or two factors.
+std::vector<corpus::BandPlace> bands_of(const model::Layout& layout, std::span<float> parameters) {
+  const auto tensor = [&](std::size_t index) {
+    return parameters.subspan(layout[index].offset, layout[index].size());
+  };
+  std::vector<corpus::BandPlace> places;
+  for (const model::TableBand& band : layout.embedding()) {
+    places.push_back({.rows = band.rows,
+                      .tokens = tensor(band.tensor),
+                      .basis = band.basis ? tensor(*band.basis) : std::span<float>()});
   }
-  return parts;
+  return places;
 }
 
-std::string bytes_of(const std::vector<std::span<float>>& parts) {
+std::string bytes_of(const std::vector<corpus::BandPlace>& bands) {
   std::string bytes;
-  for (const auto& part : parts) {
-    bytes.append(reinterpret_cast<const char*>(part.data()), part.size_bytes());
+  for (const corpus::BandPlace& band : bands) {
+    for (const std::span<float> part : {band.tokens, band.basis}) {
+      bytes.append(reinterpret_cast<const char*>(part.data()), part.size_bytes());
+    }
   }
   return bytes;
 }
 
-void fill(const std::string& bytes, const std::vector<std::span<float>>& parts) {
+void fill(const std::string& bytes, const std::vector<corpus::BandPlace>& bands) {
   const char* from = bytes.data();
-  for (const auto& part : parts) {
-    std::memcpy(part.data(), from, part.size_bytes());
-    from += part.size_bytes();
+  for (const corpus::BandPlace& band : bands) {
+    for (const std::span<float> part : {band.tokens, band.basis}) {
+      std::copy_n(from, part.size_bytes(), reinterpret_cast<char*>(part.data()));
+      from += part.size_bytes();
+    }
   }
 }
 
@@ -106,7 +115,26 @@ std::uint64_t usual_statistics(const model::ModelConfig& shape, int ranks, int t
 
 EmbeddingHistory embedding_history(const StartingPoint& start) {
   return {.facts = embedding_facts(start.state),
-          .lattice = io::read_model_head(start.checkpoint).run.lattice};
+          .lattices = io::read_model_head(start.checkpoint).run.lattices};
+}
+
+std::vector<std::uint32_t> token_rows_of(const StartingPoint& start,
+                                         const model::ModelConfig& shape,
+                                         const data::Sequences& sequences, ThreadPool& pool,
+                                         ranks::ProcessGroup& process_group) {
+  if (!shape.has_bands()) return {};
+  if (start.kind == StartingPoint::Kind::kNew) {
+    return rows_by_frequency(sequences, shape.vocabulary, pool, process_group);
+  }
+  std::vector<std::uint32_t> rows;
+  ranks::in_agreement(process_group, [&] {
+    if (process_group.rank() != 0) return;
+    rows = io::read_model_head(start.checkpoint).run.token_rows;
+    if (rows.size() == shape.vocabulary) return;
+    fail("{} holds a model of {}, but the options ask for {}; leave out the options that differ",
+         start.checkpoint, model::shape_text(start.model), model::shape_text(shape));
+  });
+  return token_rows_of_rank_0(std::move(rows), process_group);
 }
 
 EmbeddingHistory start_embedding(const EmbeddingSources& from, ranks::ProcessGroup& process_group,
@@ -118,19 +146,19 @@ EmbeddingHistory start_embedding(const EmbeddingSources& from, ranks::ProcessGro
     return history;
   }
   corpus::CorpusVectors vectors = from.study->vectors();
-  const auto parts = embedding_of(from.layout, parameters);
+  const auto bands = bands_of(from.layout, parameters);
   const std::string bytes = ranks::on_rank_0(process_group, [&] {
     std::optional<corpus::Signatures> signatures;
     if (from.tokenizer != nullptr) signatures.emplace(*from.tokenizer, from.kernels);
-    const corpus::StartedEmbedding started =
-        corpus::start_from_corpus(vectors, signatures ? &*signatures : nullptr,
-                                  {.lattice = s.embedding_basis == EmbeddingBasis::kLattice,
-                                   .rare_below = in_sample(s.rare_tokens, from.study->sample())},
-                                  from.pool,
-                                  {.tokens = parts.front(),
-                                   .basis = parts.size() > 1 ? parts[1] : std::span<float>(),
-                                   .deviation = model::embedding_deviation(from.layout.config())});
-    history.lattice = started.lattice;
+    const corpus::StartedEmbedding started = corpus::start_from_corpus(
+        vectors, signatures ? &*signatures : nullptr,
+        {.lattice = s.embedding_basis == EmbeddingBasis::kLattice,
+         .rare_below = in_sample(s.rare_tokens, from.study->sample())},
+        from.pool,
+        {.bands = bands,
+         .token_rows = from.token_rows,
+         .deviation = model::embedding_deviation(from.layout.config(), vectors.rank)});
+    history.lattices = started.lattices;
     history.facts = nlohmann::json{{"init", "corpus"},
                                    {"sample", from.study->sample().size()},
                                    {"sample_share", from.study->sample().share()},
@@ -149,9 +177,9 @@ EmbeddingHistory start_embedding(const EmbeddingSources& from, ranks::ProcessGro
         share_text(from.study->sample()), vectors.seconds,
         vectors.from_cache ? " (from the cache)" : "", vectors.rank, 100 * vectors.energy_kept(),
         train::count_text(static_cast<double>(vectors.nonzeros)), rare));
-    return bytes_of(parts);
+    return bytes_of(bands);
   });
-  fill(bytes, parts);
+  fill(bytes, bands);
   return history;
 }
 

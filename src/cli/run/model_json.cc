@@ -14,6 +14,7 @@ std::string to_json(const model::ModelConfig& config) {
   model::for_each_part(write, config);
   model::for_each_lora_number(write, config);
   fields["lora_targets"] = config.lora.targets.bits;
+  fields["embedding_bands"] = model::text_of(config.bands);
   return fields.dump();
 }
 
@@ -26,6 +27,8 @@ model::ModelConfig model_from_json(const std::string& text) {
   model::for_each_part(read, config);
   model::for_each_lora_number(read, config);
   read("lora_targets", config.lora.targets.bits);
+  const auto bands = fields.at("embedding_bands").get<std::string>();
+  if (!bands.empty()) config.bands = model::bands_of(bands);
   return config;
 }
 

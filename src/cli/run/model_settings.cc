@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cllm/base/error.h"
 #include "cllm/cli/run/settings.h"
 #include "cllm/model/config_fields.h"
 #include "cllm/model/families.h"
@@ -33,6 +34,28 @@ Format<std::string> family_format() {
     names.emplace_back(family.name, family.name);
   }
   return one_of(names);
+}
+
+Format<BandsChoice> bands_format() {
+  return {.values = "auto|none|ROWS:RANK,…",
+          .read =
+              [](const std::string& text) {
+                BandsChoice choice{.usual = text == "auto"};
+                if (text != "auto" && text != "none") choice.bands = model::bands_of(text);
+                return choice;
+              },
+          .write =
+              [](const BandsChoice& choice) {
+                if (choice.usual) return std::string("auto");
+                return choice.bands.count == 0 ? "none" : model::text_of(choice.bands);
+              }};
+}
+
+/// A vocabulary that the bands which were asked for fit, as long as none is known.
+std::size_t fitting_vocabulary(const model::EmbeddingBands& bands) {
+  std::size_t rows = 0;
+  for (const model::EmbeddingBand& band : bands.all()) rows += std::max<std::size_t>(band.rows, 1);
+  return std::max<std::size_t>(rows, 1);
 }
 
 /// "--kv-heads" of "kv_heads".
@@ -68,6 +91,9 @@ void declare_model_options(CLI::App& app, TrainSettings& s) {
         count_or<std::size_t>("dense", "a rank from 1 to --channels"),
         "factorise the token embedding into matrices (vocabulary, N) and (N, channels); dense: "
         "one matrix");
+  model("--embedding-bands", s.embedding_bands, bands_format(),
+        "ranks of the token embedding by bands of frequency: so many tokens, the most frequent "
+        "first, of each rank, such as 2048:192,rest:96");
 }
 
 void declare_part_options(CLI::App& app, TrainSettings& s) {
@@ -123,20 +149,37 @@ void resolve_model(const CLI::App& app, const std::optional<model::ModelConfig>&
   };
   model::for_each_size(set, s.shape, usual);
   model::for_each_part(set, s.shape, usual);
-  // A factorised embedding is the output layer too.
-  if (s.shape.is_factorised() && !given("--tied")) s.shape.parts.tied = true;
+  // An embedding of one rank is the output layer too, unless that has been asked for.
+  if (s.shape.embedding_rank > 0 && !given("--tied")) s.shape.parts.tied = true;
+  const BandsChoice& bands = s.embedding_bands;
+  if (s.shape.embedding_rank > 0 && (bands.usual || bands.bands.count > 0)) {
+    fail(
+        "--embedding-bands {} and --embedding-rank {}: each says what the token embedding is; "
+        "give one of them",
+        bands_format().write(bands), s.shape.embedding_rank);
+  }
   s.shape.family = usual.family;
   s.family = usual.family;
   resolve_lora(app, s);
   model::ModelConfig checked = s.shape;
-  checked.vocabulary = 1;  // is known once the data is
+  checked.bands = bands.bands;
+  checked.vocabulary = fitting_vocabulary(bands.bands);  // is known once the data is
   model::validate(checked);
   model::Layout(checked, s.freeze);
   s.shape = model::with_usual_sizes(s.shape);
 }
 
+void resolve_bands(const CLI::App& app, TrainSettings& s) {
+  if (!is_given(app, "--embedding-bands")) return;
+  model::ModelConfig& shape = s.shape;
+  shape.bands = s.embedding_bands.usual ? model::usual_bands(shape.vocabulary, shape.channels)
+                                        : s.embedding_bands.bands;
+  model::validate(shape.bands, shape.vocabulary, shape.channels);
+  shape = model::with_usual_sizes(shape);
+}
+
 std::vector<std::string> model_options() {
-  std::vector<std::string> options = {"--preset", "--family"};
+  std::vector<std::string> options = {"--preset", "--family", "--embedding-bands"};
   const auto add = [&](const std::string& name, const auto&) {
     if (name != "vocabulary") options.push_back(option_of_part(name));
   };

@@ -75,6 +75,19 @@ std::string last_micro_batch_text(const TrainSettings& s) {
   return left == 0 ? "" : fmt::format(", the last of {}", left);
 }
 
+/// What bands are, and what they save.
+std::string bands_text(const model::ModelConfig& shape) {
+  std::string text;
+  const std::vector<model::EmbeddingBand> bands = shape.table_bands();
+  for (const model::EmbeddingBand& band : bands) {
+    text += fmt::format("{}{} x {}", text.empty() ? "" : " + ", band.rows, band.rank);
+  }
+  const auto has = static_cast<double>(model::weights_of(bands, shape.channels));
+  const auto dense = static_cast<double>(shape.vocabulary * shape.channels);
+  return fmt::format("{}, {:.0f} % of the parameters of a dense one gone", text,
+                     100 * (1 - has / dense));
+}
+
 }  // namespace
 
 std::vector<std::string> sharing_notes(const TrainSettings& s,
@@ -119,6 +132,7 @@ std::vector<std::string> run_summary(const RunFacts& facts) {
       fmt::format("model   {}: {}; {} parameters", s.preset, model::shape_text(s.shape),
                   count(facts.parameters)),
   };
+  if (s.shape.has_bands()) lines.push_back("embedding " + bands_text(s.shape));
   if (facts.trained < facts.parameters) {
     lines.push_back(fmt::format("frozen  {}; trains {} of {} parameters", s.freeze.text(),
                                 count(facts.trained), count(facts.parameters)));

@@ -206,12 +206,15 @@ void resolve_embedding(const StartingPoint& start, const CLI::App& app, std::siz
   if (app.count("--embedding-rank") == 0 && !start.checkpoint.empty()) {
     shape.embedding_rank = start.model.embedding_rank;
   }
+  if (!start.checkpoint.empty()) shape.bands = start.model.bands;
+  // "auto" of a run that has some means those.
+  if (!(shape.has_bands() && s.embedding_bands.usual)) resolve_bands(app, s);
   if (!s.embedding_start) {
     s.embedding_start = embedding_start_of(start).value_or(
         starts_from_corpus(shape) ? EmbeddingStart::kCorpus : EmbeddingStart::kRandom);
   }
   if (app.count("--embedding-rate") > 0) return;
-  if (shape.is_factorised()) {
+  if (shape.embedding_rank > 0 && shape.parts.tied) {
     s.optimizer.embedding_learning_rate = kFactorisedLearningRate *
                                           static_cast<double>(shape.channels) /
                                           static_cast<double>(shape.embedding_rank);

@@ -8,6 +8,9 @@
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/cli/arguments.h"
+#include "cllm/cli/run/checkpoints.h"
+#include "cllm/corpus/token_counts.h"
+#include "cllm/corpus/ulam_order.h"
 #include "cllm/ranks/agreement.h"
 #include "cllm/train/progress.h"
 
@@ -16,6 +19,9 @@ namespace {
 
 namespace fs = std::filesystem;
 using data::DocumentRows;
+
+/// Of a larger corpus a sample says as well which tokens are frequent.
+constexpr std::uint64_t kCountedTokens = 100'000'000;
 
 void require_documents(const data::DataPart& part, const std::string& name, const char* option) {
   if (part.documents().known()) return;
@@ -134,6 +140,31 @@ TrainingData training_data(const data::MixedData& data, const data::Mixture& mix
                                 std::move(rows)});
   });
   return *std::move(result);
+}
+
+TrainingData by_rows(TrainingData training, std::span<const std::uint32_t> token_rows) {
+  if (token_rows.empty()) return training;
+  std::vector<data::Sequences::Source> sources = training.sequences.sources();
+  for (data::Sequences::Source& source : sources) {
+    source.rows.tokens = source.rows.tokens.renamed(token_rows);
+  }
+  training.sequences = data::Sequences(std::move(sources), training.sequences.mixture());
+  for (train::EvaluatedText& text : training.validation) {
+    text.rows.tokens = text.rows.tokens.renamed(token_rows);
+  }
+  return training;
+}
+
+std::vector<std::uint32_t> rows_by_frequency(const data::Sequences& sequences,
+                                             std::uint64_t vocabulary, ThreadPool& pool,
+                                             ranks::ProcessGroup& process_group) {
+  std::vector<std::uint32_t> rows;
+  ranks::in_agreement(process_group, [&] {
+    if (process_group.rank() != 0) return;
+    const corpus::TokenSample sample = corpus_sample(sequences, kCountedTokens);
+    rows = corpus::frequency_ranks(corpus::count_tokens(sample, vocabulary, pool));
+  });
+  return token_rows_of_rank_0(std::move(rows), process_group);
 }
 
 std::optional<double> validation_bytes_per_token(const data::MixedData& data,

@@ -83,8 +83,9 @@ ExportReport export_gguf(const std::filesystem::path& path, const ExportedModel&
     report.notes.emplace_back("the factorised token embedding is multiplied out to one matrix");
   }
 
-  std::vector<OutgoingTensor> tensors = outgoing_tensors(
-      gguf_naming(report.architecture), model.layout, model.parameters, type, ElementType::kF32);
+  std::vector<OutgoingTensor> tensors =
+      outgoing_tensors(gguf_naming(report.architecture), model.layout, model.parameters,
+                       model.run.token_rows, type, ElementType::kF32);
   std::size_t uneven = 0;
   for (OutgoingTensor& tensor : tensors) {
     if (tensor.name == "position_embd.weight") tensor.type = ElementType::kF32;

@@ -123,11 +123,11 @@ ExportReport export_transformers(const fs::path& path, const ExportedModel& mode
   write_json(in / "config.json", json);
   write_json(in / "generation_config.json", generation);
   write_text(in / "README.md", readme(model, report.architecture));
-  report.tensor_bytes =
-      write_safetensors_directory(in,
-                                  outgoing_tensors(transformers_naming(report.architecture),
-                                                   model.layout, model.parameters, type, type),
-                                  shard_bytes);
+  report.tensor_bytes = write_safetensors_directory(
+      in,
+      outgoing_tensors(transformers_naming(report.architecture), model.layout, model.parameters,
+                       model.run.token_rows, type, type),
+      shard_bytes);
   directory.commit();
   return report;
 }

@@ -83,9 +83,11 @@ void read_weights(const TensorArchive& archive, const Naming& naming, const mode
 
 /// The tensors to write, under foreign names, in the order of the layout: matrices with one type,
 /// vectors with another. They refer to `parameters`, a flat buffer of the layout, and to the
-/// layout, which must outlive them. A factorised table is multiplied out, in double.
+/// layout, which must outlive them. A table of tokens that is factorised or has bands becomes one
+/// matrix, multiplied out in double, whose rows are tokens again; `token_rows`: io::RunState.
 std::vector<OutgoingTensor> outgoing_tensors(const Naming& naming, const model::Layout& layout,
                                              std::span<const float> parameters,
+                                             std::span<const std::uint32_t> token_rows,
                                              ElementType matrices, ElementType vectors);
 
 }  // namespace cllm::io

@@ -6,33 +6,41 @@
 namespace cllm::io {
 namespace {
 
-/// Gives rows of a model's tensors, its factorised table multiplied out.
+/// Gives rows of a model's tensors, its table of tokens multiplied out to one matrix, by tokens.
 class Rows {
  public:
-  Rows(const model::Layout& dense, const model::Layout& layout, std::span<const float> parameters)
-      : layout_(layout), parameters_(parameters) {
-    for (std::size_t i = 0, j = 0; i < dense.tensors().size(); ++i, ++j) {
-      if (i == 0 && layout.config().is_factorised()) j = layout.embedding_basis();
-      place_of_[dense[i].name] = layout[j].offset;
-    }
+  Rows(const model::Layout& layout, std::span<const float> parameters,
+       std::span<const std::uint32_t> token_rows)
+      : layout_(layout),
+        parameters_(parameters),
+        token_rows_(token_rows.begin(), token_rows.end()) {
+    for (const model::Tensor& tensor : layout.tensors()) place_of_[tensor.name] = tensor.offset;
   }
 
-  /// Value (row, column) of a tensor, in whichever order they are asked for.
+  /// Values of a tensor from (row, 0) on, in whichever order they are asked for.
   const float* row(const model::Tensor& tensor, std::size_t row) const {
     return parameters_.data() + place_of_.at(tensor.name) + row * tensor.columns;
   }
 
-  bool is_product(const model::Tensor& tensor) const {
-    return layout_.config().is_factorised() && tensor.name == "wte.weight";
-  }
+  /// Whether the tensor isn't one of the model's as it is.
+  bool is_made(const model::Tensor& tensor) const { return !place_of_.contains(tensor.name); }
 
-  /// Codes times basis.
-  void multiply(std::size_t row, std::span<float> values) const {
-    const model::Tensor& codes = layout_[layout_.embedding()];
-    const model::Tensor& basis = layout_[layout_.embedding_basis()];
-    const float* const code = parameters_.data() + codes.offset + row * codes.columns;
+  /// The token's row of the embedding or of the head.
+  void make(const model::Tensor& tensor, std::size_t token, std::span<float> values) const {
+    const std::size_t row = token_rows_.empty() ? token : token_rows_[token];
+    const auto bands = tensor.name == "wte.weight" ? layout_.embedding() : layout_.lm_head();
+    const model::TableBand& band =
+        *std::ranges::find_if(bands, [&](const model::TableBand& b) { return b.has(row); });
+    const model::Tensor& table = layout_[band.tensor];
+    const float* const code =
+        parameters_.data() + table.offset + (row - band.first_row) * table.columns;
+    if (!band.basis) {
+      std::copy_n(code, values.size(), values.begin());
+      return;
+    }
+    const model::Tensor& basis = layout_[*band.basis];
     std::vector<double> sums(values.size());
-    for (std::size_t r = 0; r < codes.columns; ++r) {
+    for (std::size_t r = 0; r < table.columns; ++r) {
       const float* const of_basis = parameters_.data() + basis.offset + r * basis.columns;
       for (std::size_t c = 0; c < sums.size(); ++c) {
         sums[c] += static_cast<double>(code[r]) * static_cast<double>(of_basis[c]);
@@ -44,16 +52,19 @@ class Rows {
  private:
   const model::Layout& layout_;
   std::span<const float> parameters_;
+  std::vector<std::uint32_t> token_rows_;
   std::map<std::string, std::size_t> place_of_;
 };
 
 /// What all outgoing tensors share.
 struct Source {
-  Source(const model::Layout& layout, std::span<const float> parameters)
-      : dense(dense_config(layout.config())), rows(dense, layout, parameters) {}
+  Source(const model::Layout& layout, std::span<const float> parameters,
+         std::span<const std::uint32_t> token_rows)
+      : dense(dense_config(layout.config())), rows(layout, parameters, token_rows) {}
 
   static model::ModelConfig dense_config(model::ModelConfig config) {
     config.embedding_rank = 0;
+    config.bands = {};
     return config;
   }
 
@@ -63,7 +74,7 @@ struct Source {
 
 void fill(const Rows& rows, const Binding& binding, std::size_t row, std::span<float> values) {
   const model::Tensor& ours = *binding.ours;
-  if (rows.is_product(ours)) return rows.multiply(row, values);
+  if (rows.is_made(ours)) return rows.make(ours, row, values);
   if (!ours.is_matrix()) {
     for (std::size_t i = 0; i < values.size(); ++i) {
       values[i] = *rows.row(ours, binding.first_row + binding.our_row(i));
@@ -82,8 +93,9 @@ void fill(const Rows& rows, const Binding& binding, std::size_t row, std::span<f
 
 std::vector<OutgoingTensor> outgoing_tensors(const Naming& naming, const model::Layout& layout,
                                              std::span<const float> parameters,
+                                             std::span<const std::uint32_t> token_rows,
                                              ElementType matrices, ElementType vectors) {
-  const auto source = std::make_shared<const Source>(layout, parameters);
+  const auto source = std::make_shared<const Source>(layout, parameters, token_rows);
   std::vector<OutgoingTensor> tensors;
   for (const Binding& binding : bindings(naming, source->dense)) {
     tensors.push_back({.name = binding.theirs,

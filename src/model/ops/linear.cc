@@ -15,13 +15,13 @@ void multiply(const Context& context, Buffer x, std::size_t weight, Buffer y, co
                    out.stride);
 }
 
-void multiply_back(const Context& context, Buffer y, std::size_t weight, Buffer x,
-                   const Rows& rows) {
+void multiply_back(const Context& context, Buffer y, std::size_t weight, Buffer x, const Rows& rows,
+                   float beta) {
   const Span span(context.member.recorder, Activity::kMatrix);
   const ConstView w = context.matrix(weight);
   const View in = context[y].from(rows.first), out = context[x].from(rows.first);
   sgemm(kNo, kNo, rows.count, out.columns, in.columns, 1.0f, in.data, in.stride, w.data, w.stride,
-        0.0f, out.data, out.stride);
+        beta, out.data, out.stride);
 }
 
 void give_product(const Context& context, Activity activity, ConstView dy, ConstView x,

@@ -4,6 +4,9 @@
 #include "cllm/io/formats/gguf.h"
 #include "cllm/io/formats/safetensors.h"
 #include "formats_fixture.h"
+#include "support/compare.h"
+#include "support/reference_model.h"
+#include "support/tolerance.h"
 
 namespace cllm::io {
 namespace {
@@ -113,6 +116,47 @@ TEST_F(PartsTest, FactorisedEmbeddingsAreMultipliedOut) {
   for (std::size_t i = 1; i < back.layout.tensors().size(); ++i) {
     EXPECT_EQ(ours[i + 1].name, back.layout[i].name);
     EXPECT_EQ(model.example.parameters[ours[i + 1].offset], back.parameters[back.layout[i].offset]);
+  }
+}
+
+// Bands become one table whose rows are tokens, to which the banded model's logits are equal.
+TEST_F(PartsTest, BandsAreMultipliedOutInTheOrderOfTokens) {
+  for (const bool tied : {true, false}) {
+    model::ModelConfig config = small_model("llama");
+    config.bands = model::bands_of("10:32,100:16,rest:7");
+    config.parts.tied = tied;
+    Exported model(config);
+    for (std::uint32_t token = 0; token < config.vocabulary; ++token) {
+      model.run.token_rows.push_back(
+          static_cast<std::uint32_t>((token * 5 + 2) % config.vocabulary));
+    }
+    EXPECT_THAT(export_gguf(path("out"), model.view(), ElementType::kF32).notes,
+                testing::ElementsAre(HasSubstr("multiplied out")));
+    const Imported back(path("out"));
+    EXPECT_FALSE(back.layout.config().is_factorised());
+    support::Example dense{back.layout, 1, model.example.positions, {}, {}, {}};
+    dense.parameters.assign(back.parameters.begin(), back.parameters.end());
+    dense.inputs.assign(
+        model.example.inputs.begin(),
+        model.example.inputs.begin() + static_cast<std::ptrdiff_t>(dense.positions));
+    std::vector<std::uint32_t> rows;
+    for (const std::uint32_t token : dense.inputs) rows.push_back(model.run.token_rows[token]);
+    const support::BatchShape shape{1, dense.positions};
+    const support::Matrix<double> theirs = support::reference_logits<double>(
+        dense.layout, dense.exact_parameters(), dense.inputs, shape);
+    const support::Matrix<double> ours = support::reference_logits<double>(
+        model.example.layout, model.example.exact_parameters(), rows, shape);
+    support::Matrix<double> by_tokens = ours;
+    for (std::size_t n = 0; n < ours.rows; ++n) {
+      for (std::size_t token = 0; token < ours.columns; ++token) {
+        by_tokens(n, token) = ours(n, model.run.token_rows[token]);
+      }
+    }
+    // Each number of the table was rounded once, by half a unit; so logits move by kappa of that.
+    const double tolerance = 2 * support::logits_condition(dense) * support::kFloatRoundoff;
+    EXPECT_TRUE(support::logits_agree<double>(theirs.values, by_tokens, tolerance));
+    EXPECT_FALSE(support::logits_agree<double>(theirs.values, ours, tolerance));
+    std::filesystem::remove(path("out"));
   }
 }
 

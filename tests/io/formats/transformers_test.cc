@@ -88,9 +88,9 @@ TEST_F(TransformersTest, AHeadOfATiedModelMustBeItsTable) {
   const model::Layout& layout = model.example.layout;
   const auto tie = [&](bool equal) {
     std::filesystem::remove_all(path("out"));
-    const std::size_t table = layout[layout.embedding()].offset;
-    const std::size_t head = layout[layout.lm_head()].offset;
-    const std::size_t size = layout[layout.embedding()].size();
+    const std::size_t table = layout[layout.embedding().front().tensor].offset;
+    const std::size_t head = layout[layout.lm_head().front().tensor].offset;
+    const std::size_t size = layout[layout.embedding().front().tensor].size();
     std::copy_n(model.example.parameters.begin() + static_cast<std::ptrdiff_t>(table), size,
                 model.example.parameters.begin() + static_cast<std::ptrdiff_t>(head));
     if (!equal) model.example.parameters[head + 5] += 1;

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "cllm/base/aligned_buffer.h"
 #include "cllm/data/dataset.h"
@@ -34,9 +36,13 @@ struct CheckpointHead {
 };
 
 /// Of the model that `path` means, which rank 0 alone reads; of `run` the other ranks have the
-/// model, the tokenizer, the configuration and the state. All ranks call it alike. Throws Error
-/// naming the file, on all alike.
+/// model, the tokenizer, the rows of tokens, the configuration and the state. All ranks call it
+/// alike. Throws Error naming the file, on all alike.
 CheckpointHead read_head(const std::filesystem::path& path, ranks::ProcessGroup& process_group);
+
+/// Rank 0's io::RunState::token_rows, on all ranks, which all call it alike.
+std::vector<std::uint32_t> token_rows_of_rank_0(std::vector<std::uint32_t> rows,
+                                                ranks::ProcessGroup& process_group);
 
 /// The rules by which the run of a checkpoint reads texts, from its `io::RunState::state`. Throws
 /// Error naming the file where this version doesn't know them.
@@ -52,7 +58,7 @@ struct LoadedModel {
   /// Throws Error where there is none, so that tokens have no text.
   const data::Tokenizer& require_tokenizer() const;
 
-  /// Data for the model, read as what it was trained on.
+  /// Data for the model, read as what it was trained on; tokens as rows of its embedding.
   data::DataPart load_part(const std::string& data, int threads) const;
 
   std::filesystem::path path;

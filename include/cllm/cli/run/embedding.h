@@ -1,14 +1,18 @@
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <functional>
-#include <optional>
+#include <map>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "cllm/base/thread_pool.h"
 #include "cllm/cli/run/settings.h"
 #include "cllm/cli/run/starting_point.h"
 #include "cllm/corpus/corpus_vectors.h"
+#include "cllm/data/sequences.h"
 #include "cllm/data/tokenizer.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/lattice/certificates/certificate.h"
@@ -20,8 +24,8 @@ namespace cllm::cli {
 /// How a run's token embedding came about: what its checkpoints carry on.
 struct EmbeddingHistory {
   std::string facts = "{}";  ///< a JSON object; see docs/checkpoint_format.md
-  std::optional<lattice::Certificate>
-      lattice;  ///< on rank 0, where a factorised embedding started in one
+  /// On rank 0, by bands: where a factorised one started in one.
+  std::map<std::size_t, lattice::Certificate> lattices;
 };
 
 /// Of the embedding in the checkpoint that the run starts from. Throws Error.
@@ -48,10 +52,19 @@ struct EmbeddingSources {
   const data::Tokenizer* tokenizer;  ///< null where unknown
   const kernels::Kernels& kernels;
   const model::Layout& layout;
+  std::span<const std::uint32_t> token_rows;  ///< io::RunState
   ThreadPool& pool;
   corpus::CorpusStudy* study;                   ///< of the corpus; null where the start is random
   std::function<void(const std::string&)> say;  ///< on rank 0
 };
+
+/// The row of each token in the token embedding: of a model with bands by frequency, or as the
+/// starting point's checkpoint has it; else empty. All ranks call it alike. Throws Error, on all
+/// alike.
+std::vector<std::uint32_t> token_rows_of(const StartingPoint& start,
+                                         const model::ModelConfig& shape,
+                                         const data::Sequences& sequences, ThreadPool& pool,
+                                         ranks::ProcessGroup& process_group);
 
 /// Puts the token embedding of a new run where --embedding-init wants it; `parameters`, a flat
 /// buffer of the layout, have been initialised. All ranks call it; all get rank 0's bits, and

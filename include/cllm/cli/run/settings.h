@@ -37,6 +37,12 @@ enum class EmbeddingStart { kCorpus, kRandom };
 /// The basis of a factorised token embedding that starts from the corpus.
 enum class EmbeddingBasis { kLattice, kOrthonormal };
 
+/// What --embedding-bands asks for: some, none, or those of model::usual_bands.
+struct BandsChoice {
+  bool usual = false;
+  model::EmbeddingBands bands = {};
+};
+
 /// What `--allreduce auto` means: what measured best everywhere.
 inline constexpr ranks::Allreduce kUsualAllreduce = ranks::Allreduce::kRing;
 
@@ -57,6 +63,7 @@ struct TrainSettings {
   std::string preset = "mini";
   std::string family;                             ///< empty: the preset's
   model::ModelConfig shape;                       ///< the preset's where no option says otherwise
+  BandsChoice embedding_bands;                    ///< become the shape's with the vocabulary
   std::optional<EmbeddingStart> embedding_start;  ///< nothing: by rank and vocabulary
   std::uint64_t embedding_sample = 0;             ///< tokens; 0: from the run's length
   EmbeddingBasis embedding_basis = EmbeddingBasis::kLattice;
@@ -138,6 +145,10 @@ inline constexpr const char* kFirstOptimizer = "adamw";
 /// The optimizer of a new run, where none is asked for, and the rates that are usual with it, where
 /// they aren't said.
 void resolve_optimizer(const CLI::App& app, TrainSettings& settings);
+
+/// Puts the bands that were asked for into the shape, whose vocabulary is known. Throws Error,
+/// naming the option.
+void resolve_bands(const CLI::App& app, TrainSettings& settings);
 
 /// The options that say what the model is: "--preset", "--kv-heads", ….
 std::vector<std::string> model_options();

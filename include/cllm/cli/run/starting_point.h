@@ -58,8 +58,8 @@ Arguments inherited(const Arguments& stored);
 bool starts_from_corpus(const model::ModelConfig& shape);
 
 /// Completes the model's shape once the vocabulary is known, and puts in what follows from it: the
-/// rank of the token embedding is the one asked for, else that of the checkpoint, else it is
-/// dense; how it starts is by `starts_from_corpus`, and a factorised one learns 2 C / r times as
+/// rank of the token embedding, or its bands, is what was asked for, else the checkpoint's, else it
+/// is dense; how it starts is by `starts_from_corpus`, and one of one rank learns 2 C / r times as
 /// fast as the rest, if nothing else was asked for.
 void resolve_embedding(const StartingPoint& start, const CLI::App& app, std::size_t vocabulary,
                        TrainSettings& settings);

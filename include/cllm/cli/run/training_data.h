@@ -1,10 +1,13 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "cllm/base/thread_pool.h"
 #include "cllm/cli/run/settings.h"
 #include "cllm/corpus/token_sample.h"
 #include "cllm/data/document_rows.h"
@@ -52,6 +55,16 @@ struct TrainingData {
 TrainingData training_data(const data::MixedData& data, const data::Mixture& mixture,
                            const TrainSettings& settings, const std::filesystem::path& cache,
                            ranks::ProcessGroup& process_group);
+
+/// The same with tokens as rows of the embedding: io::RunState::token_rows, which must outlive it.
+/// No rows: as it is.
+TrainingData by_rows(TrainingData training, std::span<const std::uint32_t> token_rows);
+
+/// The row of each token, by its frequency in the training part, or in a sample of it: (V). All
+/// ranks call it alike, and get rank 0's.
+std::vector<std::uint32_t> rows_by_frequency(const data::Sequences& sequences,
+                                             std::uint64_t vocabulary, ThreadPool& pool,
+                                             ranks::ProcessGroup& process_group);
 
 /// Of tokens that count, bytes of text per token where sources are drawn by their shares; none
 /// where one is unknown.

@@ -11,9 +11,9 @@ namespace cllm::model {
 
 /// y (rows, out) = x (rows, in) · weightᵀ of the rows.
 void multiply(const Context& context, Buffer x, std::size_t weight, Buffer y, const Rows& rows);
-/// x (rows, in) = y (rows, out) · weight of the rows.
-void multiply_back(const Context& context, Buffer y, std::size_t weight, Buffer x,
-                   const Rows& rows);
+/// x (rows, in) = y (rows, out) · weight of the rows, plus `beta` times what x is.
+void multiply_back(const Context& context, Buffer y, std::size_t weight, Buffer x, const Rows& rows,
+                   float beta = 0.0f);
 /// This member's tiles of dyᵀ · x, with dy (count, out) and x (count, in), to the sink, as pass
 /// `pass` of the weight's gradient.
 void give_product(const Context& context, Activity activity, ConstView dy, ConstView x,

@@ -83,8 +83,6 @@ TEST_F(PartsTest, ThoseThatDontFitAreRefusedInASentence) {
   };
   EXPECT_THAT(refusal({"--kv-heads", "3", "--heads", "4"}), HasSubstr("--kv-heads 3"));
   EXPECT_THAT(refusal({"--positions", "rotary", "--head-size", "7"}), HasSubstr("--head-size"));
-  EXPECT_THAT(refusal({"--tied", "off", "--embedding-rank", "8"}),
-              AllOf(HasSubstr("--embedding-rank 8"), HasSubstr("--tied on")));
   EXPECT_THAT(refusal({"--family", "bert"}), HasSubstr("gpt2, llama, qwen3 or nanochat"));
   EXPECT_THAT(refusal({"--mlp", "tanh"}), HasSubstr("gelu, swiglu or relu2"));
   EXPECT_THAT(refusal({"--softcap", "-1"}), HasSubstr("--softcap -1"));

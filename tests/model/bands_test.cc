@@ -68,7 +68,7 @@ TEST(Bands, UsualOnesEndWithAShellAndSaveWhatTheyPromise) {
   EXPECT_EQ(error_of([] { usual_bands(256, 128); }),
             "--embedding-bands auto: a vocabulary of 256 tokens is too small for bands beside 128 "
             "channels; leave the option out, or say which bands");
-  for (const std::size_t vocabulary : {1, 5, 6, 100}) {
+  for (const std::size_t vocabulary : {1U, 5U, 6U, 100U}) {
     EXPECT_NE(error_of([&] { usual_bands(vocabulary, 1); }), "");
     EXPECT_NE(error_of([&] { usual_bands(vocabulary, 64); }), "");
   }

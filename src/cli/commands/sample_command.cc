@@ -32,6 +32,10 @@ void write(std::string_view text) {
   }
 }
 
+/// Threads where none are asked for, at most: an answer is bound by reading the weights, which so
+/// many do as fast as more, and OpenBLAS has buffers for few more on a large host.
+constexpr std::size_t kMostUsualThreads = 32;
+
 struct Answer {
   std::vector<std::uint32_t> tokens;
   bool is_ended = false;  ///< by the model's token for it, which is none of `tokens`
@@ -219,9 +223,9 @@ void declare_sampling_options(CLI::App& app, model::SamplingOptions& options, st
   add_option(app, "--seed", seed, "seed of the random numbers")
       ->type_name("N")
       ->capture_default_str();
-  threads = static_cast<int>(available_processors().size());
+  threads = static_cast<int>(std::min(available_processors().size(), kMostUsualThreads));
   add_option(app, "--threads", threads,
-             "threads that compute an answer, or of --prompts one each [all processors]")
+             "threads that compute an answer, or of --prompts one each [all processors, up to 32]")
       ->type_name("N");
 }
 

@@ -200,7 +200,7 @@ std::vector<MatrixStatistics> measure_sensitivity(const model::Model& model,
   for (std::size_t i = 0; i < count; ++i) {
     workers.push_back(
         {.workspace = model::Workspace(model.network(), micro_batches.shape(), kPurpose),
-         .scratch = model::Scratch(config.context, model.tiling().largest(), kPurpose),
+         .scratch = model::Scratch(config, model.tiling().largest()),
          .tokens = micro_batches.make_room(),
          .squares = RowSquares(layout, model.tiling())});
   }

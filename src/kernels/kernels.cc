@@ -4,9 +4,11 @@
 #include <cstdlib>
 #include <string>
 
+#include "attention_room.h"
 #include "cllm/base/error.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/kernels/implementations.h"
+#include "products.h"
 #include "tables.h"
 
 namespace cllm::kernels {
@@ -79,6 +81,10 @@ std::vector<const Kernels*> runnable_kernels() {
 }
 
 const Kernels& find_kernels(std::string_view name) { return find(name, ""); }
+
+std::size_t attention_workspace(std::size_t size, std::size_t positions) {
+  return place_room(nullptr, size, positions, kLargestTile).floats;
+}
 
 const Kernels& select_kernels() {
   if (const char* const name = std::getenv(kVariable))

@@ -9,6 +9,7 @@
 #include "math_body.h"
 #include "optimizer_body.h"
 #include "rmsnorm_body.h"
+#include "rotate_body.h"
 
 namespace cllm::kernels {
 namespace {
@@ -21,6 +22,7 @@ inline void set_all(Kernels& table) {
   set_layers(table);
   set_layernorm(table);
   set_rmsnorm(table);
+  set_rotate(table);
   set_attention(table);
   set_loss(table);
   set_optimizer(table);

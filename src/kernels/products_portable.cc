@@ -1,58 +1,12 @@
-#include <cstddef>
-
 #include "products.h"
 #include "products_body.h"
 
 namespace cllm::kernels {
-namespace {
-
-/// Four floats side by side: what compilers make vectors of where a processor has them.
-struct Portable {
-  struct Lane {
-    float v[4];
-  };
-  static constexpr std::size_t kWidth = 4;
-  static constexpr std::size_t kTileRows = 6;
-  static constexpr std::size_t kSquare = 4;
-
-  template <typename Operation>
-  static Lane each(const Operation& operation) {
-    Lane result;
-    for (std::size_t i = 0; i < kWidth; ++i) result.v[i] = operation(i);
-    return result;
-  }
-  static Lane load(const float* x) {
-    return each([=](std::size_t i) { return x[i]; });
-  }
-  static void store(float* x, const Lane& value) {
-    for (std::size_t i = 0; i < kWidth; ++i) x[i] = value.v[i];
-  }
-  static Lane broadcast(float x) {
-    return each([=](std::size_t) { return x; });
-  }
-  static Lane fma(const Lane& a, const Lane& b, const Lane& c) {
-    return each([&](std::size_t i) { return __builtin_fmaf(a.v[i], b.v[i], c.v[i]); });
-  }
-  static Lane add(const Lane& a, const Lane& b) {
-    return each([&](std::size_t i) { return a.v[i] + b.v[i]; });
-  }
-  static Lane multiply(const Lane& a, const Lane& b) {
-    return each([&](std::size_t i) { return a.v[i] * b.v[i]; });
-  }
-  static void transpose(const float* x, std::size_t ld, std::size_t rows, float* y,
-                        std::size_t ldy) {
-    for (std::size_t j = 0; j < kSquare; ++j) {
-      for (std::size_t i = 0; i < rows; ++i) y[j * ldy + i] = x[i * ld + j];
-    }
-  }
-};
-
-}  // namespace
 
 void multiply_portably(const Product& product, float* workspace) {
-  ProductCode<Portable>::multiply_product(product, workspace);
+  multiply_product(product, workspace);
 }
 
-std::uint64_t portable_burst(std::uint64_t rounds) { return ProductCode<Portable>::burst(rounds); }
+std::uint64_t portable_burst(std::uint64_t rounds) { return burst(rounds); }
 
 }  // namespace cllm::kernels

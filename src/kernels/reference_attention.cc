@@ -1,69 +1,112 @@
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "reference.h"
 
 namespace cllm::kernels {
 namespace {
 
-using reference::max_of;
 using reference::narrow;
 using reference::wide;
 
 // --- Attention -----------------------------------------------------------------------------------
 
-void causal_softmax(float* scores, float* log_sum_exp, float scale, std::size_t visible,
-                    const std::uint32_t* begins, std::size_t rows, std::size_t columns,
-                    std::size_t ld) {
-  for (std::size_t row = 0; row < rows; ++row, scores += ld) {
-    const std::size_t begin = begins == nullptr ? 0 : begins[row];
-    const std::size_t n = std::min(columns, visible + row);
-    const double max = max_of(scores + begin, n - begin);
+using Doubles = std::vector<double>;
+
+double dot(const float* a, const float* b, std::size_t n) {
+  double sum = 0;
+  for (std::size_t i = 0; i < n; ++i) sum += wide(a[i]) * wide(b[i]);
+  return sum;
+}
+
+const float* row_of(const ConstRows& rows, std::size_t row) {
+  return rows.data + row * rows.stride;
+}
+
+/// The keys that a query sees.
+struct Range {
+  std::size_t begin, end;
+};
+Range keys_of(const AttentionHead& head, std::size_t query) {
+  return {head.begins == nullptr ? 0 : head.begins[query], head.past + query + 1};
+}
+
+/// Of one query, from its first key on.
+Doubles scores_of(const AttentionHead& head, std::size_t query) {
+  const auto [begin, end] = keys_of(head, query);
+  Doubles scores;
+  for (std::size_t key = begin; key < end; ++key) {
+    scores.push_back(dot(row_of(head.q, query), row_of(head.k, key), head.size) /
+                     std::sqrt(static_cast<double>(head.size)));
+  }
+  return scores;
+}
+
+void attention_forward(const AttentionHead& head, MutableRows out, float* log_sum_exp) {
+  for (std::size_t query = 0; query < head.positions; ++query) {
+    Doubles powers = scores_of(head, query);
+    const std::size_t begin = keys_of(head, query).begin;
+    const double max = *std::ranges::max_element(powers);
     double sum = 0;
-    std::fill(scores, scores + begin, 0.0f);
-    for (std::size_t i = begin; i < n; ++i) {
-      sum += std::exp(wide(scale) * (wide(scores[i]) - max));
+    for (double& power : powers) sum += power = std::exp(power - max);
+    Doubles weighted(head.size);
+    for (std::size_t i = 0; i < powers.size(); ++i) {
+      for (std::size_t c = 0; c < head.size; ++c) {
+        weighted[c] += powers[i] / sum * wide(row_of(head.v, begin + i)[c]);
+      }
     }
-    for (std::size_t i = begin; i < n; ++i) {
-      scores[i] = narrow(std::exp(wide(scale) * (wide(scores[i]) - max)) / sum);
-    }
-    std::fill(scores + n, scores + columns, 0.0f);
-    log_sum_exp[row] = narrow(wide(scale) * max + std::log(sum));
+    std::ranges::transform(weighted, out.data + query * out.stride, narrow);
+    log_sum_exp[query] = narrow(max + std::log(sum));
   }
 }
 
-void causal_probabilities(float* scores, const float* log_sum_exp, float scale, std::size_t visible,
-                          const std::uint32_t* begins, std::size_t rows, std::size_t columns,
-                          std::size_t ld) {
-  for (std::size_t row = 0; row < rows; ++row, scores += ld) {
-    const std::size_t begin = begins == nullptr ? 0 : begins[row];
-    const std::size_t n = std::min(columns, visible + row);
-    std::fill(scores, scores + begin, 0.0f);
-    for (std::size_t i = begin; i < n; ++i) {
-      const double exponent = wide(scale) * wide(scores[i]) - wide(log_sum_exp[row]);
-      scores[i] = narrow(std::exp(exponent > 0 ? 0 : exponent));  // NaN stays
-    }
-    std::fill(scores + n, scores + columns, 0.0f);
-  }
-}
+/// Sums of gradients, before they are rounded.
+class Sums {
+ public:
+  Sums(std::size_t rows, std::size_t columns) : columns_(columns), sums_(rows * columns) {}
 
-void softmax_backward(const float* p, float* dp, const float* delta, float scale, std::size_t rows,
-                      std::size_t columns, std::size_t ld) {
-  for (std::size_t row = 0; row < rows; ++row, p += ld, dp += ld) {
-    for (std::size_t i = 0; i < columns; ++i) {
-      dp[i] = narrow(wide(scale) * wide(p[i]) * (wide(dp[i]) - wide(delta[row])));
+  void add(std::size_t row, double factor, const float* x) {
+    for (std::size_t i = 0; i < columns_; ++i) sums_[row * columns_ + i] += factor * wide(x[i]);
+  }
+  void store(MutableRows rows, bool adds) const {
+    for (std::size_t i = 0; i < sums_.size(); ++i) {
+      float& element = rows.data[i / columns_ * rows.stride + i % columns_];
+      element = narrow((adds ? wide(element) : 0) + sums_[i]);
     }
   }
+
+ private:
+  std::size_t columns_;
+  Doubles sums_;
+};
+
+void attention_backward(const AttentionHead& head, const AttentionGradients& g) {
+  Sums dq(head.positions, head.size), dk = dq, dv = dq;
+  const double scale = 1 / std::sqrt(static_cast<double>(head.size));
+  for (std::size_t query = 0; query < head.positions; ++query) {
+    const float* const dout = row_of(g.dout, query);
+    const double delta = dot(dout, row_of(g.out, query), head.size);
+    const Doubles scores = scores_of(head, query);
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      const std::size_t key = keys_of(head, query).begin + i;
+      const double exponent = scores[i] - wide(g.log_sum_exp[query]);
+      const double p = std::exp(exponent > 0 ? 0 : exponent);  // NaN stays
+      const double dscore = p * scale * (dot(dout, row_of(head.v, key), head.size) - delta);
+      dv.add(key, p, dout);
+      dk.add(key, dscore, row_of(head.q, query));
+      dq.add(query, dscore, row_of(head.k, key));
+    }
+  }
+  dq.store(g.dq, false);
+  dk.store(g.dk, g.adds_to_keys);
+  dv.store(g.dv, g.adds_to_keys);
 }
 
 void row_dots(const float* a, const float* b, float* dots, std::size_t rows, std::size_t columns,
               std::size_t lda, std::size_t ldb) {
   for (std::size_t row = 0; row < rows; ++row, a += lda, b += ldb) {
-    double dot = 0;
-    for (std::size_t i = 0; i < columns; ++i) {
-      dot += wide(a[i]) * wide(b[i]);
-    }
-    dots[row] = narrow(dot);
+    dots[row] = narrow(dot(a, b, columns));
   }
 }
 
@@ -90,9 +133,8 @@ void rotate(const float* x, std::size_t ldx, const float* cosines, const float* 
 }  // namespace
 
 void reference::set_attention(Kernels& table) {
-  table.causal_softmax = causal_softmax;
-  table.causal_probabilities = causal_probabilities;
-  table.softmax_backward = softmax_backward;
+  table.attention_forward = attention_forward;
+  table.attention_backward = attention_backward;
   table.row_dots = row_dots;
   table.rotate = rotate;
 }

@@ -71,7 +71,7 @@ Generator::Generator(const Model& model, std::span<const float> parameters, Thre
                   .positions = model.layout().config().context,
                   .token_block = model.layout().config().context},
                  Purpose::kGeneration),
-      scratch_(model.layout().config().context, 0, Purpose::kGeneration) {}
+      scratch_(model.layout().config(), 0) {}
 
 std::span<const float> Generator::advance(std::span<const std::uint32_t> tokens) {
   const std::size_t context = model_.layout().config().context;

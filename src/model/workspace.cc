@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "cllm/model/attention_head.h"
+#include "cllm/kernels/attention.h"
 #include "cllm/model/network.h"
 
 namespace cllm::model {
@@ -108,24 +108,19 @@ std::size_t Workspace::place(const Network& network, float* base) {
   return carve.used();
 }
 
-Scratch::Scratch(std::size_t positions, std::size_t tile_floats, Purpose purpose) {
-  buffer_ = AlignedBuffer<float>(place(positions, tile_floats, purpose, nullptr));
-  place(positions, tile_floats, purpose, buffer_.data());
+Scratch::Scratch(const ModelConfig& config, std::size_t tile_floats) {
+  buffer_ = AlignedBuffer<float>(place(config, tile_floats, nullptr));
+  place(config, tile_floats, buffer_.data());
 }
 
-std::size_t Scratch::bytes_for(std::size_t positions, std::size_t tile_floats, Purpose purpose) {
-  return Scratch().place(positions, tile_floats, purpose, nullptr) * sizeof(float);
+std::size_t Scratch::bytes_for(const ModelConfig& config, std::size_t tile_floats) {
+  return Scratch().place(config, tile_floats, nullptr) * sizeof(float);
 }
 
-std::size_t Scratch::place(std::size_t positions, std::size_t tile_floats, Purpose purpose,
-                           float* base) {
-  const bool training = purpose == Purpose::kTraining;
-  const std::size_t queries = std::min(kQueryBlock, positions);
+std::size_t Scratch::place(const ModelConfig& config, std::size_t tile_floats, float* base) {
   Carver carve(base);
-  scores = carve.take(queries * positions);
-  dscores = training ? carve.take(queries * positions) : nullptr;
-  delta = training ? carve.take(queries) : nullptr;
-  tile = training ? carve.take(tile_floats) : nullptr;
+  attention = carve.take(kernels::attention_workspace(config.head_size, config.context));
+  tile = carve.take(tile_floats);
   return carve.used();
 }
 

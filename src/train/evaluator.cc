@@ -60,7 +60,7 @@ std::vector<Evaluation> Evaluator::evaluate(const float* parameters, std::size_t
       fail_point("evaluation.begins");
       Worker worker{
           .workspace = model::Workspace(model_.network(), micro_batches_.front().shape(), kPurpose),
-          .scratch = model::Scratch(config.context, 0, kPurpose),
+          .scratch = model::Scratch(config, 0),
           .tokens = room_of(micro_batches_)};
       for (std::size_t i = 0; i < mine.count; ++i) {
         const std::size_t place = share.first + mine.first + i;
@@ -128,10 +128,11 @@ std::vector<Evaluation> Evaluator::evaluate_by_target(const float* parameters,
 }
 
 std::uint64_t Evaluator::bytes_for(const model::Network& network, int threads) {
-  const std::size_t context = network.layout.config().context;
+  const model::ModelConfig& config = network.layout.config();
+  const auto shape = WindowMicroBatches::shape_of(config.context);
   return static_cast<std::uint64_t>(threads) *
-         (model::Workspace::bytes_for(network, WindowMicroBatches::shape_of(context), kPurpose) +
-          model::Scratch::bytes_for(context, 0, kPurpose));
+         (model::Workspace::bytes_for(network, shape, kPurpose) +
+          model::Scratch::bytes_for(config, 0));
 }
 
 }  // namespace cllm::train

@@ -108,9 +108,8 @@ Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
       kernels::prepare_products();
       if (i >= places.size()) return;
       const auto [team, index] = places[i];
-      seats_[i] = std::make_unique<Seat>(Seat{
-          team, index,
-          model::Scratch(config.context, model.tiling().largest(), model::Purpose::kTraining)});
+      seats_[i] = std::make_unique<Seat>(
+          Seat{team, index, model::Scratch(config, model.tiling().largest())});
       if (index == 0)
         teams_[team] =
             std::make_unique<TeamData>(sizes[team], model.network(), options, has_begins);
@@ -346,8 +345,8 @@ std::uint64_t Trainer::thread_bytes(const model::Network& network, const Trainer
   const model::ModelConfig& config = network.layout.config();
   const std::uint64_t workspace =
       model::Workspace::bytes_for(network, micro_batch_shape(config, options), Purpose::kTraining);
-  const std::uint64_t scratch = model::Scratch::bytes_for(
-      config.context, model::tiling_sizes(network.layout).largest, Purpose::kTraining);
+  const std::uint64_t scratch =
+      model::Scratch::bytes_for(config, model::tiling_sizes(network.layout).largest);
   const std::vector<int> teams =
       teams_of(config, options, micro_batches_of(options, process_group).count);
   std::uint64_t bytes = workspace * teams.size();

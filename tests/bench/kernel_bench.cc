@@ -189,31 +189,37 @@ void add_modern_layers() {
   });
 }
 
-/// One head on a block of kRows queries, in the middle of four blocks of keys. The kernels work in
-/// place, so each call starts from a copy; its time is in the result, for both implementations
-/// alike.
+/// One head of 64 numbers on a sequence; items are operations. Its rows lie as far apart as those
+/// of twelve heads.
 void add_attention() {
-  constexpr std::size_t kKeys = 4 * kRows;
-  constexpr std::size_t kVisible = 2 * kRows + 1;
-  static const Array scores = normal(kRows * kKeys);
-  static const Array sums(kRows, 8.0f);
-  static Array work(kRows * kKeys), row_values(kRows);
-  add_elementwise("causal_softmax", kRows * kKeys, 2, [](const Kernels& k) {
-    std::ranges::copy(scores, work.begin());
-    k.causal_softmax(work.data(), row_values.data(), 0.125f, kVisible, nullptr, kRows, kKeys,
-                     kKeys);
+  constexpr std::size_t kHead = 64, kPositions = 4 * kRows, kStride = 3 * 12 * kHead;
+  static const Array qkv = normal(kPositions * kStride), dout = normal(kPositions * kHead, 2);
+  static Array dqkv(kPositions * kStride), out(kPositions * kHead), log_sum_exp(kPositions);
+  static Array workspace(attention_workspace(kHead, kPositions));
+  static const AttentionHead head{.size = kHead,
+                                  .positions = kPositions,
+                                  .past = 0,
+                                  .q = {qkv.data(), kStride},
+                                  .k = {qkv.data() + 12 * kHead, kStride},
+                                  .v = {qkv.data() + 24 * kHead, kStride},
+                                  .begins = nullptr,
+                                  .workspace = workspace.data()};
+  const std::size_t operations = 2 * 2 * kHead * kPositions * (kPositions + 1) / 2;
+  const std::size_t bytes = 4 * kPositions * kHead * sizeof(float);
+  add_benchmark("attention_forward", operations, bytes, [](const Kernels& k) {
+    k.attention_forward(head, {out.data(), kHead}, log_sum_exp.data());
   });
-  add_elementwise("causal_probabilities", kRows * kKeys, 2, [](const Kernels& k) {
-    std::ranges::copy(scores, work.begin());
-    k.causal_probabilities(work.data(), sums.data(), 0.125f, kVisible, nullptr, kRows, kKeys,
-                           kKeys);
+  add_benchmark("attention_backward", 5 * operations / 2, 2 * bytes, [](const Kernels& k) {
+    k.attention_backward(head, {.out = {out.data(), kHead},
+                                .dout = {dout.data(), kHead},
+                                .log_sum_exp = log_sum_exp.data(),
+                                .dq = {dqkv.data(), kStride},
+                                .dk = {dqkv.data() + 12 * kHead, kStride},
+                                .dv = {dqkv.data() + 24 * kHead, kStride},
+                                .adds_to_keys = false});
   });
-  add_elementwise("softmax_backward", kRows * kKeys, 3, [](const Kernels& k) {
-    std::ranges::copy(scores, work.begin());
-    k.softmax_backward(scores.data(), work.data(), sums.data(), 0.125f, kRows, kKeys, kKeys);
-  });
-  add_elementwise("row_dots", kRows * kKeys, 2, [](const Kernels& k) {
-    k.row_dots(scores.data(), work.data(), row_values.data(), kRows, kKeys, kKeys, kKeys);
+  add_elementwise("row_dots", kPositions * kHead, 2, [](const Kernels& k) {
+    k.row_dots(out.data(), dout.data(), log_sum_exp.data(), kPositions, kHead, kHead, kHead);
   });
 }
 

@@ -78,7 +78,7 @@ TEST_P(CalibrationTest, CovariancesAreThoseOfTheInputs) {
   const model::Layout& layout = model_.layout();
   const train::WindowMicroBatches micro_batches(view(), config_.context, 0);
   model::Workspace w(model_.network(), micro_batches.shape(), model::Purpose::kTraining);
-  model::Scratch scratch(config_.context, model_.tiling().largest(), model::Purpose::kTraining);
+  model::Scratch scratch(model_.layout().config(), model_.tiling().largest());
   train::WindowMicroBatches::Tokens room = micro_batches.make_room();
   const std::size_t c = config_.channels, wide = 4 * c;
   const auto input_of = [&](std::size_t tensor) {
@@ -142,7 +142,7 @@ TEST_P(CalibrationTest, TraceTimesWeightIsTheSquaredGradient) {
   const model::Layout& layout = model_.layout();
   const train::WindowMicroBatches micro_batches(view(), config_.context, 0);
   model::Workspace w(model_.network(), micro_batches.shape(), model::Purpose::kTraining);
-  model::Scratch scratch(config_.context, model_.tiling().largest(), model::Purpose::kTraining);
+  model::Scratch scratch(model_.layout().config(), model_.tiling().largest());
   train::WindowMicroBatches::Tokens room = micro_batches.make_room();
   const model::Tensor& tensor = layout[layout.layer(1).c_fc_weight];
   std::vector<double> squares(tensor.rows);

@@ -1,252 +1,343 @@
+#include "cllm/kernels/attention.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "kernels/implementations.h"
 
-/// The kernels of attention: AVX2 against the portable implementation.
+/// The kernels of attention: each implementation against the reference, and those of fixed order
+/// against each other.
 namespace cllm::kernels {
 namespace {
 
 constexpr double kU = kRoundoff;
 
-/// Products below this share of the largest are taken for 0.
+/// Probabilities below this share of the largest are taken for 0.
 constexpr double kDropped = 0x1p-99;
 
-struct Block {
-  std::size_t rows;
-  std::size_t columns;
-  std::size_t visible;
-  std::size_t ld;
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+/// A head, its arrays' rows `ld` apart.
+struct Shape {
+  std::size_t size, positions, past;
+  std::vector<std::uint32_t> begins = {};
+
+  std::size_t keys() const { return past + positions; }
+  std::size_t ld() const { return size + 3; }
+  std::size_t begin(std::size_t query) const { return begins.empty() ? 0 : begins[query]; }
 };
 
-std::vector<Block> blocks() {
-  std::vector<Block> result = {{0, 8, 1, 8},   {1, 1, 1, 1},    {4, 0, 1, 0},
-                               {3, 5, 100, 9}, {64, 64, 1, 64}, {16, 1024, 1000, 1031}};
-  for (const std::size_t columns : lengths()) {
-    if (columns > 0 && columns < 1030) {
-      result.push_back({5, columns, std::max<std::size_t>(1, columns / 2), columns});
-      result.push_back({3, columns, columns > 2 ? columns - 2 : 1, columns + 5});
-    }
+/// Every remainder of the blocks of keys and queries and of tiles and vectors of any width; one
+/// query and the few that go by themselves; documents that begin at the ends of blocks and within.
+std::vector<Shape> shapes() {
+  std::vector<Shape> result;
+  for (const std::size_t positions : {1, 2, 4, 5, 13, 14, 63, 64, 65, 100, 127, 128, 129, 200}) {
+    result.push_back({.size = 16, .positions = positions, .past = 0});
+    result.push_back({.size = 32, .positions = positions, .past = positions / 2});
   }
+  for (const std::size_t size : {1, 2, 3, 7, 8, 15, 17, 31, 33, 48, 64, 65, 80, 128, 260}) {
+    result.push_back({.size = size, .positions = 70, .past = 0});
+    result.push_back({.size = size, .positions = 3, .past = 300});
+    result.push_back({.size = size, .positions = 70, .past = 61});
+  }
+  result.push_back({.size = 24, .positions = 300, .past = 0});
+  const auto with_documents = [&](std::size_t positions, std::size_t past,
+                                  const std::vector<std::uint32_t>& firsts) {
+    Shape shape{.size = 20, .positions = positions, .past = past};
+    for (std::size_t query = 0; query < positions; ++query) {
+      const auto after = std::ranges::upper_bound(firsts, static_cast<std::uint32_t>(past + query));
+      shape.begins.push_back(*(after - 1));
+    }
+    result.push_back(shape);
+  };
+  with_documents(4, 0, {0, 1, 3});
+  with_documents(4, 300, {7, 301});
+  with_documents(100, 0, {0, 1, 40, 41, 64, 99});
+  with_documents(300, 0, {0, 127, 128, 129, 192, 290});
+  with_documents(300, 0, {0, 280});
+  with_documents(90, 150, {140, 150, 200});
   return result;
 }
 
-struct SoftmaxTolerances {
-  std::vector<double> p;
-  std::vector<double> log_sum_exp;
+/// q, k, v of a shape, normal with deviation `sigma` but for v's, which is 1.
+struct Inputs {
+  Array q, k, v;
+
+  Inputs(const Shape& shape, double sigma)
+      : q(padded(normal_array(shape.positions * shape.size, sigma, 1), shape)),
+        k(padded(normal_array(shape.keys() * shape.size, sigma, 2), shape)),
+        v(padded(normal_array(shape.keys() * shape.size, 1, 3), shape)) {}
+
+  static Array padded(const Array& dense, const Shape& shape) {
+    return with_padding(dense, dense.size() / shape.size, shape.size, shape.ld());
+  }
 };
 
-/// An exponent has two roundings, so its term is off by 2 u |exponent|, 2 ulp of exp (4 u) besides;
-/// the sum by the mean of that over p, and by its additions; then comes a quotient and a product.
-SoftmaxTolerances softmax_tolerances(const Array& scores, double scale, const Block& block) {
-  SoftmaxTolerances result;
-  result.p.assign(scores.size(), 0.0);
-  for (std::size_t row = 0; row < block.rows; ++row) {
-    const float* x = scores.data() + row * block.ld;
-    const std::size_t n = std::min(block.columns, block.visible + row);
-    double max = -std::numeric_limits<double>::infinity();
-    for (std::size_t i = 0; i < n; ++i) {
-      max = std::max(max, static_cast<double>(x[i]));
-    }
-    const auto exponent = [&](std::size_t i) { return scale * (static_cast<double>(x[i]) - max); };
-    double sum = 0;
-    double weighted = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-      const double term = std::exp(exponent(i));
-      sum += term;
-      weighted += term == 0 ? 0 : term * std::abs(exponent(i));
-    }
-    const double depth = static_cast<double>(n) / 32 + 9;
-    const double sum_error = kU * (2 * weighted / sum + depth + 4);
-    for (std::size_t i = 0; i < n; ++i) {
-      const double term = std::exp(exponent(i));
-      const double p = term / sum;
-      const double error = term == 0 ? 0 : 2 * kU * std::abs(exponent(i)) + sum_error + 8 * kU;
-      result.p[row * block.ld + i] = p * error + kDropped;
-    }
-    result.log_sum_exp.push_back(sum_error + static_cast<double>(n) * kDropped +
-                                 kU * (2 * std::abs(scale * max) + 4 * std::log(sum) + 2));
-  }
-  return result;
+/// With a workspace in which there is no number.
+template <typename Work>
+void with_head(const Shape& shape, const float* q, const float* k, const float* v,
+               const Work& work) {
+  Array workspace(attention_workspace(shape.size, shape.positions), kNaN);
+  work(AttentionHead{.size = shape.size,
+                     .positions = shape.positions,
+                     .past = shape.past,
+                     .q = {q, shape.ld()},
+                     .k = {k, shape.ld()},
+                     .v = {v, shape.ld()},
+                     .begins = shape.begins.empty() ? nullptr : shape.begins.data(),
+                     .workspace = workspace.data()});
 }
 
-/// Garbage is left where keys are masked: it must become 0 without being read.
-Array masked(Array scores, const Block& block) {
-  for (std::size_t row = 0; row < block.rows; ++row) {
-    const std::size_t n = std::min(block.columns, block.visible + row);
-    std::fill_n(scores.data() + row * block.ld + n, block.columns - n, guard());
-  }
-  return scores;
-}
-
-void check_softmax(const Array& dense, float scale, const Block& block) {
-  const Array scores = masked(with_padding(dense, block.rows, block.columns, block.ld), block);
-  const SoftmaxTolerances allowed = softmax_tolerances(scores, static_cast<double>(scale), block);
-  expect_implementations_agree({.name = "causal_softmax",
-                                .arrays = {scores, Array(block.rows)},
-                                .tolerances = {allowed.p, allowed.log_sum_exp},
-                                .call = [=](const Kernels& k, float* const* p) {
-                                  k.causal_softmax(p[0], p[1], scale, block.visible, nullptr,
-                                                   block.rows, block.columns, block.ld);
-                                }});
-
-  // The second kernel is given the first's log-sum-exp, and both implementations the same one.
-  Array p = scores;
-  Array log_sum_exp(block.rows);
-  reference_kernels().causal_softmax(p.data(), log_sum_exp.data(), scale, block.visible, nullptr,
-                                     block.rows, block.columns, block.ld);
-  std::vector<double> again(scores.size(), 0.0);
-  for (std::size_t row = 0; row < block.rows; ++row) {
-    const std::size_t n = std::min(block.columns, block.visible + row);
-    for (std::size_t i = row * block.ld; i < row * block.ld + n; ++i) {
-      const double exponent = static_cast<double>(scale) * static_cast<double>(scores[i]) -
-                              static_cast<double>(log_sum_exp[row]);
-      const double probability = std::exp(std::min(0.0, exponent));
-      // One rounding of the exponent, and exp's.
-      again[i] =
-          probability == 0 ? kDropped : probability * kU * (std::abs(exponent) + 4) + kDropped;
-    }
-  }
-  expect_implementations_agree({.name = "causal_probabilities",
-                                .arrays = {scores, log_sum_exp},
-                                .tolerances = {again, {}},
-                                .call = [=](const Kernels& k, float* const* q) {
-                                  k.causal_probabilities(q[0], q[1], scale, block.visible, nullptr,
-                                                         block.rows, block.columns, block.ld);
-                                }});
-}
-
-TEST(AttentionTest, Softmax) {
-  for (const Block& block : blocks()) {
-    check_softmax(normal_array(block.rows * block.columns, 10, 1), 0.125f, block);
-  }
-}
-
-TEST(AttentionTest, SoftmaxOfExtremes) {
-  for (const Block& block : {Block{6, 70, 20, 75}, Block{4, 1, 1, 3}, Block{3, 1024, 1000, 1024}}) {
-    const std::size_t n = block.rows * block.columns;
-    check_softmax(Array(n, 3.0f), 0.125f, block);
-    check_softmax(Array(n, -1e4f), 1, block);
-    check_softmax(normal_array(n, 1e4, 2), 1, block);
-    check_softmax(normal_array(n, 1e30, 3), 1, block);
-    // Times a scale that isn't a power of two, the logarithm is far from what it stands for.
-    check_softmax(normal_array(n, 1e30, 3), 0.3f, block);
-    Array one_high(n, -1e4f);
-    for (std::size_t row = 0; row < block.rows; ++row) {
-      one_high[row * block.columns] = 1e4f;
-    }
-    check_softmax(one_high, 1, block);
-  }
-}
-
-/// A query whose document begins later sees what one would that has only these keys.
-TEST(AttentionTest, AQuerySeesItsDocumentAlone) {
-  constexpr std::size_t kRows = 5, kVisible = 40, kColumns = 44, kLd = 47;
-  const std::vector<std::uint32_t> begins = {0, 1, 17, 42, 43};
-  for (const Kernels* kernels : runnable_kernels()) {
-    const Array dense = normal_array(kRows * kLd, 3, 1);
-    Array p = dense, log_sum_exp(kRows);
-    kernels->causal_softmax(p.data(), log_sum_exp.data(), 0.5f, kVisible, begins.data(), kRows,
-                            kColumns, kLd);
-    Array again = dense;
-    kernels->causal_probabilities(again.data(), log_sum_exp.data(), 0.5f, kVisible, begins.data(),
-                                  kRows, kColumns, kLd);
-    for (std::size_t row = 0; row < kRows; ++row) {
-      const float* const scores = dense.data() + row * kLd;
-      const std::size_t begin = begins[row], end = kVisible + row;
-      Array own(scores + begin, scores + end), own_again = own, own_sum(1);
-      kernels->causal_softmax(own.data(), own_sum.data(), 0.5f, end - begin, nullptr, 1,
-                              end - begin, end - begin);
-      kernels->causal_probabilities(own_again.data(), own_sum.data(), 0.5f, end - begin, nullptr, 1,
-                                    end - begin, end - begin);
-      EXPECT_EQ(log_sum_exp[row], own_sum[0]);
-      for (std::size_t i = 0; i < kLd; ++i) {
-        const bool is_seen = i >= begin && i < end;
-        const float untouched = i < kColumns ? 0 : scores[i];
-        EXPECT_EQ(p[row * kLd + i], is_seen ? own[i - begin] : untouched) << row << " " << i;
-        EXPECT_EQ(again[row * kLd + i], is_seen ? own_again[i - begin] : untouched);
+/// What bounds of errors are made of, in double.
+class Attention {
+ public:
+  Attention(const Shape& shape, const Inputs& x) : shape_(shape), x_(x) {
+    for (std::size_t query = 0; query < shape.positions; ++query) {
+      Row row;
+      double top = -std::numeric_limits<double>::infinity(), largest = 0;
+      for (std::size_t key = shape.begin(query); key <= shape.past + query; ++key) {
+        const auto [score, sizes] = dots(at(x.q, query), at(x.k, key));
+        row.p.push_back(score * scale());
+        // A chain along d and the scale's rounding.
+        row.error.push_back((static_cast<double>(shape.size) + 2) * kU * sizes * scale());
+        top = std::max(top, row.p.back());
+        largest = std::max(largest, row.error.back());
       }
-    }
-  }
-}
-
-TEST(AttentionTest, SoftmaxSpreadsNaN) {
-  for (const Kernels* kernels : runnable_kernels()) {
-    Array scores = normal_array(40, 1, 1);
-    scores[17] = std::numeric_limits<float>::quiet_NaN();
-    float log_sum_exp = 0;
-    kernels->causal_softmax(scores.data(), &log_sum_exp, 1, 40, nullptr, 1, 40, 40);
-    EXPECT_TRUE(std::isnan(log_sum_exp)) << kernels->name;
-    EXPECT_TRUE(std::all_of(scores.begin(), scores.end(), [](float p) { return std::isnan(p); }))
-        << kernels->name;
-  }
-}
-
-TEST(AttentionTest, ProbabilitiesSumToOne) {
-  for (const Kernels* kernels : runnable_kernels()) {
-    for (const std::size_t n : {1U, 7U, 64U, 1000U}) {
-      Array scores = normal_array(n, 20, 1);
-      float log_sum_exp = 0;
-      kernels->causal_softmax(scores.data(), &log_sum_exp, 0.5f, n, nullptr, 1, n, n);
       double sum = 0;
-      for (const float p : scores) {
-        sum += static_cast<double>(p);
+      for (const double score : row.p) sum += std::exp(score - top);
+      row.log_sum_exp = top + std::log(sum);
+      for (std::size_t i = 0; i < row.p.size(); ++i) {
+        const double exponent = row.p[i] - row.log_sum_exp;
+        // The score's own error, that of the largest and three roundings of the exponent, exp's.
+        row.error[i] += largest + kU * (3 * std::abs(row.p[i] - top) + 4);
+        row.p[i] = std::exp(exponent);
       }
-      // Every p has the sum's error in common: its additions, exp's two units and the quotient;
-      // and one of its own, from its exponent, of at most 2 u / e after weighting.
-      EXPECT_NEAR(sum, 1, kU * (static_cast<double>(n) / 32 + 9 + 16)) << kernels->name;
+      rows_.push_back(row);
+    }
+  }
+
+  struct Row {
+    std::vector<double> p, error;  ///< probabilities from the first key on; relative errors
+    double log_sum_exp;
+  };
+  const Row& row(std::size_t query) const { return rows_[query]; }
+
+  double scale() const { return 1 / std::sqrt(static_cast<double>(shape_.size)); }
+  const float* at(const Array& x, std::size_t row) const { return &x[row * shape_.ld()]; }
+
+  struct Dots {
+    double sum, sizes;  ///< of the products, and of their magnitudes
+  };
+  Dots dots(const float* a, const float* b) const {
+    Dots result{};
+    for (std::size_t i = 0; i < shape_.size; ++i) {
+      const double product = static_cast<double>(a[i]) * static_cast<double>(b[i]);
+      result.sum += product;
+      result.sizes += std::abs(product);
+    }
+    return result;
+  }
+
+  /// The relative error of a sum of exponentials: of its terms', and of its additions, which go key
+  /// by key in a block.
+  double sum_error(std::size_t query) const {
+    const Row& row = rows_[query];
+    double error = 0;
+    for (std::size_t i = 0; i < row.p.size(); ++i) error += row.p[i] * row.error[i];
+    return error + additions(row.p.size());
+  }
+  /// Of a sum of n terms in blocks, and of what is made of the blocks' sums.
+  static double additions(std::size_t n) {
+    const std::size_t blocks = n / kKeyBlock + 2;
+    return kU * static_cast<double>(std::min(n, kKeyBlock) + 8 * blocks);
+  }
+
+ private:
+  const Shape& shape_;
+  const Inputs& x_;
+  std::vector<Row> rows_;
+};
+
+void check_forward(const Shape& shape, double sigma) {
+  SCOPED_TRACE(::testing::Message() << "d " << shape.size << " T " << shape.positions << " past "
+                                    << shape.past << " sigma " << sigma);
+  const Inputs x(shape, sigma);
+  const Attention exact(shape, x);
+  const Array nothing(shape.positions * shape.size);
+  std::vector<double> out_error(shape.positions * shape.ld(), 0.0), sum_error;
+  for (std::size_t query = 0; query < shape.positions; ++query) {
+    const Attention::Row& row = exact.row(query);
+    const double shared = exact.sum_error(query) + Attention::additions(row.p.size());
+    for (std::size_t i = 0; i < row.p.size(); ++i) {
+      const float* const v = exact.at(x.v, shape.begin(query) + i);
+      for (std::size_t c = 0; c < shape.size; ++c) {
+        out_error[query * shape.ld() + c] +=
+            (row.p[i] * (row.error[i] + shared) + kDropped) * std::abs(static_cast<double>(v[c]));
+      }
+    }
+    const double terms = static_cast<double>(row.p.size());
+    sum_error.push_back(exact.sum_error(query) + terms * kDropped +
+                        kU * (4 * std::abs(row.log_sum_exp) + 4 * std::log(terms) + 4));
+  }
+  expect_implementations_agree(
+      {.name = "attention_forward",
+       .arrays = {x.q, x.k, x.v, Inputs::padded(nothing, shape), Array(shape.positions)},
+       .tolerances = {{}, {}, {}, out_error, sum_error},
+       .call = [&](const Kernels& kernels, float* const* p) {
+         with_head(shape, p[0], p[1], p[2], [&](const AttentionHead& head) {
+           kernels.attention_forward(head, {p[3], shape.ld()}, p[4]);
+         });
+       }});
+}
+
+TEST(AttentionTest, Forward) {
+  for (const Shape& shape : shapes()) check_forward(shape, 1);
+}
+
+TEST(AttentionTest, ForwardOfLargeScores) {
+  for (const double sigma : {8.0, 100.0}) {
+    check_forward({.size = 32, .positions = 150, .past = 0}, sigma);
+    check_forward({.size = 32, .positions = 2, .past = 150}, sigma);
+  }
+}
+
+/// The gradients' bounds, from the arrays that backward is given.
+void check_backward(const Shape& shape, bool adds) {
+  SCOPED_TRACE(::testing::Message() << "d " << shape.size << " T " << shape.positions);
+  const Inputs x(shape, 1);
+  const Attention exact(shape, x);
+  const std::size_t n = shape.positions * shape.size;
+  const Array dout = Inputs::padded(normal_array(n, 1, 4), shape);
+  Array out = Inputs::padded(Array(n), shape), log_sum_exp(shape.positions);
+  with_head(shape, x.q.data(), x.k.data(), x.v.data(), [&](const AttentionHead& head) {
+    reference_kernels().attention_forward(head, {out.data(), shape.ld()}, log_sum_exp.data());
+  });
+  const Array before = Inputs::padded(normal_array(n, 1, 5), shape);
+  std::vector<double> dq(before.size(), 0.0), dk = dq, dv = dq;
+  const double chain = static_cast<double>(shape.size) + 4;
+  for (std::size_t query = 0; query < shape.positions; ++query) {
+    const Attention::Row& row = exact.row(query);
+    const auto [delta, delta_sizes] = exact.dots(exact.at(dout, query), exact.at(out, query));
+    for (std::size_t i = 0; i < row.p.size(); ++i) {
+      const std::size_t key = shape.begin(query) + i;
+      // Of the log-sum-exp only its rounding counts, since all are given the same.
+      const double p_error =
+          row.p[i] * (row.error[i] + kU * (2 * std::abs(row.log_sum_exp) + 4)) + kDropped;
+      const auto [dp, dp_sizes] = exact.dots(exact.at(dout, query), exact.at(x.v, key));
+      const double dscore = std::abs(row.p[i] * (dp - delta)) * exact.scale();
+      const double dscore_error =
+          exact.scale() *
+              (p_error * std::abs(dp - delta) + row.p[i] * kU * chain * (dp_sizes + delta_sizes)) +
+          4 * kU * dscore;
+      const double terms = static_cast<double>(shape.positions) + 16;
+      for (std::size_t c = 0; c < shape.size; ++c) {
+        const auto size_of = [&](const Array& array, std::size_t r) {
+          return std::abs(static_cast<double>(exact.at(array, r)[c]));
+        };
+        dv[key * shape.ld() + c] += (p_error + row.p[i] * kU * terms) * size_of(dout, query);
+        dk[key * shape.ld() + c] += (dscore_error + dscore * kU * terms) * size_of(x.q, query);
+        dq[query * shape.ld() + c] += (dscore_error + dscore * kU * terms) * size_of(x.k, key);
+      }
+    }
+  }
+  for (std::size_t i = 0; adds && i < before.size(); ++i) {
+    if (is_guard(before[i])) continue;
+    // What is added to, in an addition and the reference's rounding.
+    dk[i] += 4 * kU * std::abs(static_cast<double>(before[i]));
+    dv[i] += 4 * kU * std::abs(static_cast<double>(before[i]));
+  }
+  expect_implementations_agree(
+      {.name = "attention_backward",
+       .arrays = {x.q, x.k, x.v, out, dout, log_sum_exp, before, before, before},
+       .tolerances = {{}, {}, {}, {}, {}, {}, dq, dk, dv},
+       .call = [&](const Kernels& kernels, float* const* p) {
+         with_head(shape, p[0], p[1], p[2], [&](const AttentionHead& head) {
+           const auto rows = [&](float* data) { return MutableRows{data, shape.ld()}; };
+           kernels.attention_backward(head, {.out = {p[3], shape.ld()},
+                                             .dout = {p[4], shape.ld()},
+                                             .log_sum_exp = p[5],
+                                             .dq = rows(p[6]),
+                                             .dk = rows(p[7]),
+                                             .dv = rows(p[8]),
+                                             .adds_to_keys = adds});
+         });
+       }});
+}
+
+TEST(AttentionTest, Backward) {
+  bool adds = false;
+  for (const Shape& shape : shapes()) {
+    if (shape.past == 0) check_backward(shape, adds = !adds);
+  }
+}
+
+/// A query's bits don't depend on other queries, nor on the documents before its own.
+TEST(AttentionTest, AQuerySeesItsDocumentAlone) {
+  constexpr std::size_t kSize = 24, kBegin = kKeyBlock, kPositions = kKeyBlock + 100;
+  Shape all{.size = kSize, .positions = kPositions, .past = 0};
+  for (std::size_t query = 0; query < kPositions; ++query) {
+    all.begins.push_back(query < kBegin ? 0 : kBegin);
+  }
+  const Shape alone{.size = kSize, .positions = kPositions - kBegin, .past = 0};
+  const Inputs x(all, 1);
+  for (const Kernels* kernels : runnable_kernels()) {
+    Array out(kPositions * all.ld()), sums(kPositions), own_out = out, own_sums = sums;
+    with_head(all, x.q.data(), x.k.data(), x.v.data(), [&](const AttentionHead& head) {
+      kernels->attention_forward(head, {out.data(), all.ld()}, sums.data());
+    });
+    const std::size_t offset = kBegin * all.ld();
+    with_head(alone, &x.q[offset], &x.k[offset], &x.v[offset], [&](const AttentionHead& head) {
+      kernels->attention_forward(head, {&own_out[offset], all.ld()}, &own_sums[kBegin]);
+    });
+    for (std::size_t query = kBegin; query < kPositions; ++query) {
+      EXPECT_EQ(sums[query], own_sums[query]) << kernels->name << " " << query;
+      for (std::size_t c = 0; c < kSize; ++c) {
+        const std::size_t i = query * all.ld() + c;
+        ASSERT_EQ(out[i], own_out[i]) << kernels->name << " " << query;
+      }
     }
   }
 }
 
-TEST(AttentionTest, SoftmaxBackward) {
-  for (const Block& block : blocks()) {
-    const std::size_t n = block.rows * block.columns;
-    const auto padded = [&](const Array& dense) {
-      return with_padding(dense, block.rows, block.columns, block.ld);
-    };
-    const Array p = padded(normal_array(n, 1, 1));
-    const Array dp = padded(normal_array(n, 1, 2));
-    const Array delta = normal_array(block.rows, 1, 3);
-    std::vector<double> allowed(dp.size(), 0.0);
-    for (std::size_t i = 0; i < dp.size(); ++i) {
-      if (!is_guard(dp[i])) {
-        const double difference =
-            static_cast<double>(dp[i]) - static_cast<double>(delta[i / block.ld]);
-        // A difference, two products and the implementation's rounding; each relative.
-        allowed[i] = 4 * kU * std::abs(0.125 * static_cast<double>(p[i]) * difference);
+TEST(AttentionTest, ANaNSpreadsToThoseWhoSeeItAlone) {
+  for (const std::size_t positions : {3U, 80U}) {
+    const Shape shape{.size = 16, .positions = positions, .past = 0};
+    Inputs x(shape, 1);
+    const std::size_t spoiled = positions - 2;
+    x.k[spoiled * shape.ld() + 5] = kNaN;
+    for (const Kernels* kernels : runnable_kernels()) {
+      Array out(positions * shape.ld()), sums(positions);
+      with_head(shape, x.q.data(), x.k.data(), x.v.data(), [&](const AttentionHead& head) {
+        kernels->attention_forward(head, {out.data(), shape.ld()}, sums.data());
+      });
+      for (std::size_t query = 0; query < positions; ++query) {
+        EXPECT_EQ(std::isnan(sums[query]), query >= spoiled) << kernels->name << " " << query;
+        for (std::size_t c = 0; c < shape.size; ++c) {
+          EXPECT_EQ(std::isnan(out[query * shape.ld() + c]), query >= spoiled) << kernels->name;
+        }
       }
     }
-    expect_implementations_agree({.name = "softmax_backward",
-                                  .arrays = {p, dp, delta},
-                                  .tolerances = {{}, allowed, {}},
-                                  .call = [=](const Kernels& k, float* const* q) {
-                                    k.softmax_backward(q[0], q[1], q[2], 0.125f, block.rows,
-                                                       block.columns, block.ld);
-                                  }});
   }
 }
 
 TEST(AttentionTest, RowDots) {
-  for (const Block& block : blocks()) {
-    const std::size_t ldb = block.ld + 3;
-    const std::size_t n = block.rows * block.columns;
-    const Array a = normal_array(n, 1, 1);
-    const Array b = normal_array(n, 1, 2);
-    std::vector<double> allowed(block.rows);
-    for (std::size_t i = 0; i < n; ++i) {
+  for (const std::size_t columns : lengths()) {
+    constexpr std::size_t kRows = 3;
+    const Array a = normal_array(kRows * columns, 1, 1), b = normal_array(kRows * columns, 1, 2);
+    std::vector<double> allowed(kRows);
+    for (std::size_t i = 0; i < a.size(); ++i) {
       // A product, the additions, and the implementation's rounding.
-      allowed[i / block.columns] += kU * (static_cast<double>(block.columns) / 32 + 9 + 2) *
-                                    std::abs(static_cast<double>(a[i]) * static_cast<double>(b[i]));
+      allowed[i / columns] += kU * (static_cast<double>(columns) / 32 + 9 + 2) *
+                              std::abs(static_cast<double>(a[i]) * static_cast<double>(b[i]));
     }
     expect_implementations_agree(
         {.name = "row_dots",
-         .arrays = {with_padding(a, block.rows, block.columns, block.ld),
-                    with_padding(b, block.rows, block.columns, ldb), Array(block.rows)},
+         .arrays = {with_padding(a, kRows, columns, columns + 1),
+                    with_padding(b, kRows, columns, columns + 4), Array(kRows)},
          .tolerances = {{}, {}, allowed},
          .call = [=](const Kernels& k, float* const* q) {
-           k.row_dots(q[0], q[1], q[2], block.rows, block.columns, block.ld, ldb);
+           k.row_dots(q[0], q[1], q[2], kRows, columns, columns + 1, columns + 4);
          }});
   }
 }

@@ -342,46 +342,50 @@ TEST_P(GradientTest, CrossEntropy) {
   EXPECT_NEAR(static_cast<double>(scale) * sum, loss(to_double(logits)), 3 * 15 * 50 * kU);
 }
 
-TEST_P(GradientTest, CausalSoftmax) {
-  constexpr std::size_t kRows = 4;
-  constexpr std::size_t kColumns = 13;
-  constexpr std::size_t kVisible = 10;
-  const float scale = 0.5f;
-  const Array scores = normal_array(kRows * kColumns, 2, 1);
-  const Array dp = normal_array(kRows * kColumns, 1, 2);
+TEST_P(GradientTest, Attention) {
+  constexpr std::size_t kSize = 3, kPositions = 7, kFloats = kPositions * kSize;
+  const std::vector<std::uint32_t> begins = {0, 0, 0, 2, 2, 5, 5};
+  const Array inputs = normal_array(3 * kFloats, 1, 1), dout = normal_array(kFloats, 1, 2);
+  // Of q, k and v, one behind the other.
   const auto loss = [&](const Doubles& x) {
     double sum = 0;
-    for (std::size_t row = 0; row < kRows; ++row) {
-      const std::size_t n = std::min(kColumns, kVisible + row);
-      double total = 0;
-      double weighted = 0;
-      for (std::size_t i = row * kColumns; i < row * kColumns + n; ++i) {
-        const double power = std::exp(static_cast<double>(scale) * x[i]);
+    for (std::size_t query = 0; query < kPositions; ++query) {
+      double total = 0, weighted = 0;
+      for (std::size_t key = begins[query]; key <= query; ++key) {
+        double score = 0, value = 0;
+        for (std::size_t c = 0; c < kSize; ++c) {
+          score += x[query * kSize + c] * x[kFloats + key * kSize + c];
+          value += x[2 * kFloats + key * kSize + c] * static_cast<double>(dout[query * kSize + c]);
+        }
+        const double power = std::exp(score / std::sqrt(static_cast<double>(kSize)));
         total += power;
-        weighted += power * static_cast<double>(dp[i]);
+        weighted += power * value;
       }
       sum += weighted / total;
     }
     return sum;
   };
-  Array p = scores;
-  Array log_sum_exp(kRows);
-  kernels().causal_softmax(p.data(), log_sum_exp.data(), scale, kVisible, nullptr, kRows, kColumns,
-                           kColumns);
-  Array again = scores;
-  kernels().causal_probabilities(again.data(), log_sum_exp.data(), scale, kVisible, nullptr, kRows,
-                                 kColumns, kColumns);
-  Array delta(kRows);
-  kernels().row_dots(p.data(), dp.data(), delta.data(), kRows, kColumns, kColumns, kColumns);
-  const Doubles expected = central_differences(loss, to_double(scores));
-  for (const Array& probabilities : {p, again}) {
-    Array ds = dp;
-    kernels().softmax_backward(probabilities.data(), ds.data(), delta.data(), scale, kRows,
-                               kColumns, kColumns);
-    // Probabilities with 30 roundings, differences below 8, delta with 20.
-    expect_near(ds, expected, static_cast<double>(scale) * 8 * 50 * kU + kDifferenceError,
-                kernels().name);
-  }
+  Array workspace(attention_workspace(kSize, kPositions)), out(kFloats), log_sum_exp(kPositions);
+  const AttentionHead head{.size = kSize,
+                           .positions = kPositions,
+                           .past = 0,
+                           .q = {inputs.data(), kSize},
+                           .k = {inputs.data() + kFloats, kSize},
+                           .v = {inputs.data() + 2 * kFloats, kSize},
+                           .begins = begins.data(),
+                           .workspace = workspace.data()};
+  kernels().attention_forward(head, {out.data(), kSize}, log_sum_exp.data());
+  Array gradients(3 * kFloats);
+  kernels().attention_backward(head, {.out = {out.data(), kSize},
+                                      .dout = {dout.data(), kSize},
+                                      .log_sum_exp = log_sum_exp.data(),
+                                      .dq = {gradients.data(), kSize},
+                                      .dk = {gradients.data() + kFloats, kSize},
+                                      .dv = {gradients.data() + 2 * kFloats, kSize},
+                                      .adds_to_keys = false});
+  // Up to seven terms of probabilities with 30 roundings, differences below 8 and inputs below 3.
+  expect_near(gradients, central_differences(loss, to_double(inputs)),
+              7 * 8 * 3 * 50 * kU + kDifferenceError, kernels().name);
 }
 
 std::vector<std::string> names() {

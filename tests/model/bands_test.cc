@@ -187,7 +187,7 @@ TEST(Bands, OfFullRankAreTheDenseModel) {
     const auto loss_of = [](const support::Example& e) {
       const Model model(e.layout.config(), kernels::select_kernels());
       Workspace workspace(model.network(), {2, 7, 14}, Purpose::kEvaluation);
-      Scratch scratch(7, 0, Purpose::kEvaluation);
+      Scratch scratch(model.layout().config(), 0);
       return model.loss(e.parameters.data(), {e.inputs.data(), e.targets.data(), 2, 7}, workspace,
                         scratch);
     };

@@ -235,7 +235,7 @@ TEST_P(FastModel, EvaluationGivesTheBitsOfTraining) {
             Workspace::bytes_for(model.network(), micro_batch, Purpose::kTraining));
   support::TrainingRoom training(model, micro_batch);
   Workspace evaluation(model.network(), micro_batch, Purpose::kEvaluation);
-  model::Scratch scratch(e.positions, 0, Purpose::kEvaluation);
+  model::Scratch scratch(model.layout().config(), 0);
   AlignedBuffer<float> gradient(e.layout.flat_size());
   EXPECT_EQ(
       model.loss(e.parameters.data(), micro_batch_of(e), evaluation, scratch),

@@ -121,7 +121,7 @@ TEST(Lora, BeginsAsTheModelIsWithoutThem) {
     initialize_adapters(model.layout(), 1, parameters, 2);
     const auto loss_of = [&](const Model& of, std::span<const float> values) {
       Workspace workspace(of.network(), {2, 13, 26}, Purpose::kEvaluation);
-      Scratch scratch(13, 0, Purpose::kEvaluation);
+      Scratch scratch(model.layout().config(), 0);
       return of.loss(values.data(), {e.inputs.data(), e.targets.data(), 2, 13}, workspace, scratch);
     };
     EXPECT_EQ(loss_of(model, parameters), loss_of(base, e.parameters));

@@ -48,7 +48,7 @@ class TrainingRoom {
   TrainingRoom(const model::Model& model, const model::MicroBatchShape& shape, int team = 1)
       : model_(model), workspace_(model.network(), shape, model::Purpose::kTraining), team_(team) {
     for (int i = 0; i < team; ++i) {
-      scratches_.emplace_back(shape.positions, model.tiling().largest(), model::Purpose::kTraining);
+      scratches_.emplace_back(model.layout().config(), model.tiling().largest());
     }
   }
 

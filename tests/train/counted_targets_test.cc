@@ -122,7 +122,7 @@ TEST(CountedTargetsTest, TheLossIsTheMeanOverWhatCountsInTheGlobalBatch) {
   model::initialize(model.layout(), 1, state.parameters.span(), 1);
   model::Workspace workspace(model.network(), {1, kConfig.context, kConfig.context},
                              model::Purpose::kEvaluation);
-  model::Scratch scratch(kConfig.context, 0, model::Purpose::kEvaluation);
+  model::Scratch scratch(model.layout().config(), 0);
   double sum = 0;
   std::uint64_t counted = 0;
   std::vector<std::uint32_t> inputs(kConfig.context), targets = inputs, begins = inputs;

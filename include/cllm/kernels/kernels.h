@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cllm/kernels/attention.h"
+
 namespace cllm::kernels {
 
 /// The numbers of one AdamW step (Loshchilov and Hutter, "Decoupled Weight Decay Regularization",
@@ -27,8 +29,8 @@ struct IntegerNorm {
   std::uint32_t largest;  ///< the largest |x[i]|, which may be 2^31; 0 for n = 0
 };
 
-/// The elementwise and row-wise work of a training step, in one table: an AVX2 and a portable
-/// implementation with the same signatures. Everything that is not a matrix product is here.
+/// The elementwise and row-wise work of a training step and attention, in one table, of which each
+/// implementation has one. Everything is here but matrix products by themselves.
 ///
 /// Letters: R rows (positions), C channels, N columns, V vocabulary. Arrays are row-major and
 /// contiguous but where a row stride (`ld`, in elements) is given. Sizes may be 0 and pointers need
@@ -154,26 +156,13 @@ struct Kernels {
                  float direction, float* y, std::size_t ldy, std::size_t rows, std::size_t heads,
                  std::size_t size);
 
-  // --- Attention: a block of R queries against keys 0..columns-1
-  // Query i of the block sees keys from begins[i] on, before key visible + i; the others are
-  // masked. begins (R), each below what follows it, or nullptr for 0: where a query's document
-  // begins.
-  /// scores (R, columns), stride ld, in place: row i, with n = min(columns, visible + i) and
-  /// b = begins[i], becomes p = softmax(scale * scores[b..n)), with zeros before b and up to
-  /// `columns`;
-  /// log_sum_exp (R) = log(sum(exp(scale * scores))). visible >= 1, scale >= 0. What is masked is
-  /// written without being read. Here and in the loss, a probability below about 2^-100 of the
-  /// row's largest may become 0, so that products with it aren't subnormal, which is slow.
-  void (*causal_softmax)(float* scores, float* log_sum_exp, float scale, std::size_t visible,
-                         const std::uint32_t* begins, std::size_t rows, std::size_t columns,
-                         std::size_t ld);
-  /// The same probabilities again, from scores and the log_sum_exp that causal_softmax gave.
-  void (*causal_probabilities)(float* scores, const float* log_sum_exp, float scale,
-                               std::size_t visible, const std::uint32_t* begins, std::size_t rows,
-                               std::size_t columns, std::size_t ld);
-  /// In place in dp (R, columns): ds = scale * p * (dp - delta[i]). p and dp have stride ld.
-  void (*softmax_backward)(const float* p, float* dp, const float* delta, float scale,
-                           std::size_t rows, std::size_t columns, std::size_t ld);
+  // --- Attention of one head: see Note [Attention]
+  /// out (T, d) and log_sum_exp (T), the logarithm of the sum of a query's exp(score). Here and in
+  /// the loss, a probability below about 2^-100 of the largest may become 0, so that products with
+  /// it aren't subnormal, which is slow.
+  void (*attention_forward)(const AttentionHead& head, MutableRows out, float* log_sum_exp);
+  /// Gradients of q, k, v from that of `out`. head.past must be 0.
+  void (*attention_backward)(const AttentionHead& head, const AttentionGradients& gradients);
   /// dots[i] = sum over n of a[i, n] * b[i, n]; strides lda and ldb.
   void (*row_dots)(const float* a, const float* b, float* dots, std::size_t rows,
                    std::size_t columns, std::size_t lda, std::size_t ldb);

@@ -6,6 +6,7 @@
 
 #include "cllm/base/aligned_buffer.h"
 #include "cllm/model/activations.h"
+#include "cllm/model/config.h"
 #include "cllm/model/micro_batch.h"
 #include "cllm/model/view.h"
 
@@ -70,20 +71,18 @@ class Workspace {
 /// What each thread of a team needs for itself, allocated once.
 class Scratch {
  public:
-  /// `positions` of a micro-batch's sequences, `tile` floats of the largest gradient tile.
-  /// Throws std::bad_alloc.
-  Scratch(std::size_t positions, std::size_t tile, Purpose purpose);
+  /// `tile`: floats of the largest gradient tile, 0 where there is no backward pass. Throws
+  /// std::bad_alloc.
+  Scratch(const ModelConfig& config, std::size_t tile);
 
-  static std::size_t bytes_for(std::size_t positions, std::size_t tile, Purpose purpose);
+  static std::size_t bytes_for(const ModelConfig& config, std::size_t tile);
 
-  float* scores;   ///< (query block, T)
-  float* dscores;  ///< (query block, T)
-  float* delta;    ///< (query block)
-  float* tile;     ///< one gradient tile
+  float* attention;  ///< kernels::attention_workspace of one head
+  float* tile;       ///< one gradient tile
 
  private:
   Scratch() = default;
-  std::size_t place(std::size_t positions, std::size_t tile_floats, Purpose purpose, float* base);
+  std::size_t place(const ModelConfig& config, std::size_t tile_floats, float* base);
 
   AlignedBuffer<float> buffer_;
 };

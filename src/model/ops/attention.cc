@@ -3,7 +3,8 @@
 namespace cllm::model {
 namespace {
 
-ConstView read_only(const View& view) { return {view.data, view.columns, view.stride}; }
+kernels::ConstRows read_only(const View& view) { return {view.data, view.stride}; }
+kernels::MutableRows rows_of(const View& view) { return {view.data, view.stride}; }
 
 /// Calls work(sequence, head) for each of `heads` of each sequence that is this member's.
 template <typename Work>
@@ -25,17 +26,19 @@ View Attention::values(const View& qkv, std::size_t key_head) const {
   return qkv.columns_from((heads_.queries + heads_.keys + key_head) * heads_.size, heads_.size);
 }
 
-AttentionHead Attention::head_of(const Context& context, std::size_t sequence,
-                                 std::size_t head) const {
+kernels::AttentionHead Attention::head_of(const Context& context, std::size_t sequence,
+                                          std::size_t head) const {
   const MicroBatch& batch = context.micro_batch;
   const std::size_t first = sequence * batch.positions;
   const View qk = context[b_.qk].from(first), qkv = context[b_.qkv].from(first);
-  return {.q = read_only(queries(qk, head).from(batch.past)),
-          .k = read_only(keys(qk, key_head(head))),
-          .v = read_only(values(qkv, key_head(head))),
+  return {.size = heads_.size,
           .positions = batch.positions - batch.past,
           .past = batch.past,
-          .begins = batch.begins == nullptr ? nullptr : batch.begins + first + batch.past};
+          .q = read_only(queries(qk, head).from(batch.past)),
+          .k = read_only(keys(qk, key_head(head))),
+          .v = read_only(values(qkv, key_head(head))),
+          .begins = batch.begins == nullptr ? nullptr : batch.begins + first + batch.past,
+          .workspace = context.scratch.attention};
 }
 
 void Attention::forward(const Context& context, const Rows&) const {
@@ -43,9 +46,9 @@ void Attention::forward(const Context& context, const Rows&) const {
   const MicroBatch& batch = context.micro_batch;
   for_own_heads(context, heads_.queries, [&](std::size_t sequence, std::size_t head) {
     const std::size_t first = sequence * batch.positions + batch.past;
-    attention_forward(
-        context.kernels, head_of(context, sequence, head), queries(context[b_.y].from(first), head),
-        context.workspace.column(b_.log_sum_exp, head) + first, context.scratch.scores);
+    context.kernels.attention_forward(head_of(context, sequence, head),
+                                      rows_of(queries(context[b_.y].from(first), head)),
+                                      context.workspace.column(b_.log_sum_exp, head) + first);
   });
 }
 
@@ -57,15 +60,15 @@ void Attention::backward(const Context& context, const Rows&) const {
     const View y = context[b_.y].from(first), dy = context[b_.dy].from(first);
     const View dqkv = context[b_.dqkv].from(first);
     for (std::size_t head = key * shared; head < (key + 1) * shared; ++head) {
-      attention_backward(context.kernels, head_of(context, sequence, head),
-                         {.out = read_only(queries(y, head)),
-                          .dout = read_only(queries(dy, head)),
-                          .log_sum_exp = context.workspace.column(b_.log_sum_exp, head) + first,
-                          .dq = queries(dqkv, head),
-                          .dk = keys(dqkv, key),
-                          .dv = values(dqkv, key),
-                          .adds_to_keys = head > key * shared},
-                         context.scratch.scores, context.scratch.dscores, context.scratch.delta);
+      context.kernels.attention_backward(
+          head_of(context, sequence, head),
+          {.out = read_only(queries(y, head)),
+           .dout = read_only(queries(dy, head)),
+           .log_sum_exp = context.workspace.column(b_.log_sum_exp, head) + first,
+           .dq = rows_of(queries(dqkv, head)),
+           .dk = rows_of(keys(dqkv, key)),
+           .dv = rows_of(values(dqkv, key)),
+           .adds_to_keys = head > key * shared});
     }
   });
 }

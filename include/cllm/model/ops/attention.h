@@ -1,13 +1,14 @@
 #pragma once
 
-#include "cllm/model/attention_head.h"
+#include "cllm/kernels/attention.h"
+#include "cllm/model/heads.h"
 #include "cllm/model/ops/part.h"
 
 namespace cllm::model {
 
 /// Causal self-attention of all heads. H heads of queries share K heads of keys and values, H / K
 /// of them each (grouped-query attention, Ainslie et al., arXiv 2305.13245). Goes by heads of
-/// sequences, and by blocks of queries (see attention_head.h).
+/// sequences, each by one kernel (Note [Attention]).
 class Attention final : public Part {
  public:
   struct Buffers {
@@ -27,7 +28,8 @@ class Attention final : public Part {
  private:
   /// The head of keys and values that a head of queries goes with.
   std::size_t key_head(std::size_t head) const { return head / (heads_.queries / heads_.keys); }
-  AttentionHead head_of(const Context& context, std::size_t sequence, std::size_t head) const;
+  kernels::AttentionHead head_of(const Context& context, std::size_t sequence,
+                                 std::size_t head) const;
   /// Columns of one head in a buffer as wide as qkv.
   View queries(const View& qkv, std::size_t head) const;
   View keys(const View& qkv, std::size_t key_head) const;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cllm/base/aligned_buffer.h"
-#include "cllm/model/attention_head.h"
+#include "cllm/model/heads.h"
 #include "cllm/model/ops/part.h"
 
 namespace cllm::model {

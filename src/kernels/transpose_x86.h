@@ -4,7 +4,7 @@
 
 #include <cstddef>
 
-/// Transposing for products_body.h, with the instructions that AVX2 and AVX-512 share.
+/// Transposing for lanes.h, with the instructions that AVX2 and AVX-512 share.
 namespace cllm::kernels {
 namespace {
 

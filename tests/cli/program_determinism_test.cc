@@ -22,12 +22,12 @@ class DeterminismTest : public ProgramTest {
   }
 
   /// 13 sequences, which none of the splits divides.
-  void expect_same_bits_on_every_split(const Arguments& data) {
+  void expect_same_bits_on_every_split(const Arguments& data, const Arguments& allreduces) {
     const std::vector<std::string> alone = trained(1, data);
     for (const auto& [ranks, threads] :
          {std::pair{1, 2}, {1, 3}, {1, 4}, {2, 1}, {2, 2}, {3, 1}, {4, 1}}) {
-      for (const char* allreduce : {"mpi", "ring", "flat"}) {
-        if (ranks == 1 && std::string(allreduce) != "mpi") continue;  // nothing to reduce
+      for (const std::string& allreduce : allreduces) {
+        if (ranks == 1 && allreduce != allreduces.front()) continue;  // nothing to reduce
         const Arguments split = {"--threads", std::to_string(threads), "--allreduce", allreduce};
         EXPECT_EQ(trained(ranks, data + split), alone)
             << ranks << " x " << threads << " by " << allreduce;
@@ -39,12 +39,15 @@ class DeterminismTest : public ProgramTest {
   int runs_ = 0;
 };
 
-TEST_F(DeterminismTest, OnTheBuiltinCorpus) { expect_same_bits_on_every_split({}); }
+TEST_F(DeterminismTest, OnTheBuiltinCorpus) {
+  expect_same_bits_on_every_split({}, {"mpi", "ring", "flat"});
+}
 
 TEST_F(DeterminismTest, OnTinyshakespeare) {
   const std::filesystem::path text = std::filesystem::path(CLLM_DATA_DIR) / "tinyshakespeare.txt";
   if (!std::filesystem::exists(text)) GTEST_SKIP() << text << " is not there";
-  expect_same_bits_on_every_split({"--data", text.string()});
+  // How ranks add up knows nothing of where tokens come from.
+  expect_same_bits_on_every_split({"--data", text.string()}, {"ring"});
 }
 
 TEST_F(DeterminismTest, WithTeamsOfAnySize) {

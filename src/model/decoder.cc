@@ -45,8 +45,8 @@ class Decoder {
  private:
   // The residual stream as it enters layer l, or the head, and as it is between attention and MLP;
   // and the gradients by them.
-  Buffer residual(std::size_t l) { return a_.keep("residual", l, c_); }
-  Buffer middle(std::size_t l) { return a_.keep("middle", l, c_); }
+  Buffer residual(std::size_t l) { return a_.keep("residual", l, c_, Activations::Kept::kStream); }
+  Buffer middle(std::size_t l) { return a_.keep("middle", l, c_, Activations::Kept::kStream); }
   Buffer dresidual(std::size_t l) { return a_.gradient_in_turn("dresidual", l, c_); }
   Buffer dmiddle(std::size_t l) { return a_.gradient_in_turn("dmiddle", l, c_); }
 
@@ -226,7 +226,8 @@ class Decoder {
                            .dy = dheads(),
                            .dqkv = dqkv}));
     add_linear(l, t.attn_proj_weight, std::nullopt,
-               {.x = heads, .y = branch(), .dy = dmiddle(l), .dx = dheads()}, block);
+               {.x = heads, .y = branch(), .dy = dmiddle(l), .dx = dheads(), .y_is_kept = false},
+               block);
   }
 
   void add_mlp(std::size_t l, Buffer ln_2, Block& block) {
@@ -240,8 +241,10 @@ class Decoder {
     block.add(std::make_unique<const Activation>(
         parts_.mlp, t.c_fc_bias,
         Activation::Buffers{.x = fc, .y = active, .dy = dactive, .dx = dfc}));
-    add_linear(l, t.mlp_proj_weight, std::nullopt,
-               {.x = active, .y = branch(), .dy = dresidual(l + 1), .dx = dactive}, block);
+    add_linear(
+        l, t.mlp_proj_weight, std::nullopt,
+        {.x = active, .y = branch(), .dy = dresidual(l + 1), .dx = dactive, .y_is_kept = false},
+        block);
   }
 
   void make_head() {

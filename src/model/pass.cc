@@ -57,19 +57,19 @@ class Pass::Pending {
 void Pass::forward() const {
   const Span span(x_.member.recorder, Activity::kForward);
   x_.for_own_rows([&](const Rows& rows) { n_.embedding->forward(x_, rows); });
-  for (const Block& layer : n_.layers) forward_through(layer);
-  forward_through(n_.last);
+  for (const Block& layer : n_.layers) forward_through(layer, &Part::forward);
+  forward_through(n_.last, &Part::forward);
 }
 
-void Pass::forward_through(const Block& block) const {
+void Pass::forward_through(const Block& block, Forward way) const {
   for (const Stage& stage : block.stages) {
     if (stage.crosses_rows) {
       x_.member.wait();
-      stage.parts.front()->forward(x_, {x_.first_row(), x_.rows(), 0});
+      (*stage.parts.front().*way)(x_, {x_.first_row(), x_.rows(), 0});
       x_.member.wait();
     } else {
       x_.for_own_rows([&](const Rows& rows) {
-        for (const auto& part : stage.parts) part->forward(x_, rows);
+        for (const auto& part : stage.parts) (*part.*way)(x_, rows);
       });
     }
   }
@@ -83,6 +83,7 @@ void Pass::backward(GradientSink& sink) const {
   }
   for (std::size_t l = n_.layers.size(); l-- > n_.first_back;) {
     const Span span(x_.member.recorder, Activity::kBackward, static_cast<int>(l));
+    if (x_.workspace.recomputes(l)) forward_through(n_.layers[l], &Part::forward_again);
     backward_through(n_.layers[l], pending);
     // Where backward ends before the layer's attention, nobody waited there.
     if (l == n_.first_back && !n_.trains_embedding) pending.wait();

@@ -22,7 +22,8 @@ class Pass {
   /// Stages that are through backward, but not yet known to be for all members.
   class Pending;
 
-  void forward_through(const Block& block) const;
+  using Forward = void (Part::*)(const Context& context, const Rows& rows) const;
+  void forward_through(const Block& block, Forward way) const;
   void backward_through(const Block& block, Pending& pending) const;
   void backward_embedding(Pending& pending, GradientSink& sink) const;
 

@@ -24,12 +24,21 @@ std::size_t rows_of_logits(const MicroBatchShape& shape, std::size_t vocabulary,
   return purpose == Purpose::kGeneration ? 1 : rows_of_head(shape.rows(), vocabulary);
 }
 
-/// Whether layers share what the first of them has.
-bool is_shared(const Activations::Declared& buffer, Purpose purpose, std::size_t first_back) {
-  if (purpose == Purpose::kTraining) {
-    return buffer.kept != Activations::Kept::kGradient && buffer.layer < first_back;
+/// The buffer whose memory it has: its own, or that of one that was declared before.
+Buffer owner_of(Buffer index, const Activations::Declared& buffer, Purpose purpose,
+                std::size_t first_back, std::size_t recompute_end) {
+  using Kept = Activations::Kept;
+  if (purpose != Purpose::kTraining) {
+    const bool is_cache = buffer.kept == Kept::kKeysValues && purpose == Purpose::kGeneration;
+    return is_cache ? index : buffer.shared;
   }
-  return buffer.kept != Activations::Kept::kKeysValues || purpose != Purpose::kGeneration;
+  if (buffer.kept == Kept::kGradient) return index;
+  if (buffer.layer < first_back) return buffer.shared;
+  const bool is_again = buffer.kept == Kept::kForBackward || buffer.kept == Kept::kKeysValues;
+  // The two layers above those that are computed again use the same buffers.
+  const bool takes_turns =
+      is_again && buffer.layer >= first_back + 2 && buffer.layer < recompute_end + 2;
+  return takes_turns && recompute_end > first_back ? buffer.in_turn : index;
 }
 
 /// Hands out aligned pieces of a buffer: first counts them, then places them.
@@ -50,10 +59,12 @@ class Carver {
 
 }  // namespace
 
-Workspace::Workspace(const Network& network, const MicroBatchShape& shape, Purpose purpose)
+Workspace::Workspace(const Network& network, const MicroBatchShape& shape, Purpose purpose,
+                     std::size_t recomputed)
     : shape_(shape),
       purpose_(purpose),
-      head_rows_(rows_of_logits(shape, network.layout.config().vocabulary, purpose)) {
+      head_rows_(rows_of_logits(shape, network.layout.config().vocabulary, purpose)),
+      recompute_end_(recomputed == 0 ? 0 : network.first_back + recomputed) {
   buffer_ = AlignedBuffer<float>(place(network, nullptr));
   place(network, buffer_.data());
   if (purpose == Purpose::kTraining) order_ = AlignedBuffer<std::uint64_t>(shape.rows());
@@ -71,11 +82,17 @@ std::size_t Workspace::head_block() const {
   return ((head_rows_ + blocks - 1) / blocks + 15) / 16 * 16;
 }
 
+std::size_t Workspace::most_recomputed(const Network& network) {
+  const std::size_t layers = network.layers.size() - network.first_back;
+  return layers < 2 ? 0 : layers - 2;
+}
+
 std::size_t Workspace::bytes_for(const Network& network, const MicroBatchShape& shape,
-                                 Purpose purpose) {
+                                 Purpose purpose, std::size_t recomputed) {
   Workspace sketch;
   sketch.shape_ = shape;
   sketch.purpose_ = purpose;
+  sketch.recompute_end_ = recomputed == 0 ? 0 : network.first_back + recomputed;
   sketch.head_rows_ = rows_of_logits(shape, network.layout.config().vocabulary, purpose);
   const std::size_t order =
       purpose == Purpose::kTraining ? shape.rows() * sizeof(std::uint64_t) : 0;
@@ -88,8 +105,10 @@ std::size_t Workspace::place(const Network& network, float* base) {
   views_.clear();
   for (const Activations::Declared& buffer : network.activations.buffers()) {
     View view{nullptr, buffer.columns, buffer.columns};
-    if (buffer.shared < views_.size() && is_shared(buffer, purpose_, network.first_back)) {
-      view.data = views_[buffer.shared].data;
+    const Buffer owner =
+        owner_of(views_.size(), buffer, purpose_, network.first_back, recompute_end_);
+    if (owner < views_.size()) {
+      view.data = views_[owner].data;
     } else if (buffer.kept != Activations::Kept::kGradient || purpose_ == Purpose::kTraining) {
       view.data = carve.take(r * buffer.columns);
     }

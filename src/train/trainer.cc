@@ -60,7 +60,7 @@ Trainer::TeamData::TeamData(int size, const model::Network& network, const Train
                             bool has_begins)
     : threads(size),
       workspace(network, micro_batch_shape(network.layout.config(), options),
-                model::Purpose::kTraining),
+                model::Purpose::kTraining, options.recompute),
       inputs(workspace.rows()),
       targets(workspace.rows()),
       begins(has_begins ? workspace.rows() : 0) {}
@@ -343,8 +343,8 @@ std::uint64_t Trainer::thread_bytes(const model::Network& network, const Trainer
                                     const ranks::ProcessGroup& process_group) {
   using model::Purpose;
   const model::ModelConfig& config = network.layout.config();
-  const std::uint64_t workspace =
-      model::Workspace::bytes_for(network, micro_batch_shape(config, options), Purpose::kTraining);
+  const std::uint64_t workspace = model::Workspace::bytes_for(
+      network, micro_batch_shape(config, options), Purpose::kTraining, options.recompute);
   const std::uint64_t scratch =
       model::Scratch::bytes_for(config, model::tiling_sizes(network.layout).largest);
   const std::vector<int> teams =

@@ -45,8 +45,11 @@ class FlatSink final : public model::GradientSink {
 /// A model's workspace with the scratch of each thread of a team.
 class TrainingRoom {
  public:
-  TrainingRoom(const model::Model& model, const model::MicroBatchShape& shape, int team = 1)
-      : model_(model), workspace_(model.network(), shape, model::Purpose::kTraining), team_(team) {
+  TrainingRoom(const model::Model& model, const model::MicroBatchShape& shape, int team = 1,
+               std::size_t recomputed = 0)
+      : model_(model),
+        workspace_(model.network(), shape, model::Purpose::kTraining, recomputed),
+        team_(team) {
     for (int i = 0; i < team; ++i) {
       scratches_.emplace_back(model.layout().config(), model.tiling().largest());
     }

@@ -27,13 +27,15 @@ class Activations {
   enum class Kept {
     kBriefly,      ///< until the next part has read it
     kForBackward,  ///< of every layer that backward goes through; all others share one
+    kStream,       ///< the same, but never computed again
     kKeysValues,   ///< the same, but of every layer where tokens are generated one by one
     kGradient,     ///< of backward alone
   };
   struct Declared {
     std::size_t columns;
     Kept kept;
-    Buffer shared;  ///< the first of the name: where layers share one
+    Buffer shared;   ///< the first of the name: where layers share one
+    Buffer in_turn;  ///< that of two layers below: where two are used in turn; itself if none
     std::size_t layer;
   };
 
@@ -63,7 +65,9 @@ class Activations {
     const auto [entry, is_new] = found_.try_emplace({name, layer}, buffers_.size());
     if (is_new) {
       const auto first = first_.try_emplace(name, entry->second).first;
-      buffers_.push_back({columns, kept, first->second, layer});
+      const auto below = layer < 2 ? found_.end() : found_.find({name, layer - 2});
+      const Buffer in_turn = below == found_.end() ? entry->second : below->second;
+      buffers_.push_back({columns, kept, first->second, in_turn, layer});
     }
     return entry->second;
   }

@@ -35,6 +35,7 @@ struct TrainerOptions {
   std::size_t micro_batch = 1;  ///< sequences of a micro-batch; the last one may have fewer
   std::size_t token_block =
       128;  ///< positions of a micro-batch that one thread of a team takes at a time
+  std::size_t recompute = 0;  ///< layers whose activations are computed again in backward
   Reduce reduce = Reduce::kExact;
   OnSpike on_spike = OnSpike::kClip;
   double spike_factor = 10;      ///< see SpikeDetector

@@ -22,6 +22,7 @@
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/cli/run/embedding.h"
 #include "cllm/cli/run/mixing.h"
+#include "cllm/cli/run/recompute.h"
 #include "cllm/cli/run/request.h"
 #include "cllm/cli/run/room.h"
 #include "cllm/cli/run/run_summary.h"
@@ -194,14 +195,23 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   std::optional<train::State> state;
   std::optional<train::Trainer> trainer;
   std::optional<train::Evaluator> evaluator;
+  train::TrainerOptions options;
   in_agreement(process_group, [&] {
     model::validate(s.shape);
-    const train::TrainerOptions options = trainer_options(s, threads);
-    const train::MemoryBudget wanted =
-        train::memory_budget(model::Layout(s.shape, s.freeze), options, s.saves_in_background,
-                             study ? study->bytes() : filling_bytes(start), process_group);
+    options = trainer_options(s, threads);
+  });
+  const auto budget_of = [&](std::size_t recompute) {
+    train::TrainerOptions with = options;
+    with.recompute = recompute;
+    return train::memory_budget(model::Layout(s.shape, s.freeze), with, s.saves_in_background,
+                                study ? study->bytes() : filling_bytes(start), process_group);
+  };
+  options.recompute = choose_recompute(s.recompute, model::Layout(s.shape, s.freeze), budget_of,
+                                       sites, process_group);
+  in_agreement(process_group, [&] {
+    const train::MemoryBudget wanted = budget_of(options.recompute);
     check_memory(wanted, sites, process_group.rank());
-    budget = wanted.text();
+    budget = wanted.text() + recompute_text(options.recompute, s.shape.layers, budget_of);
     model.emplace(s.shape, machine.kernels, s.freeze);
     if (speaks) check_agrees(start, s, prepared.sources.front());
     buffers = train::find_optimizer(options.optimizer.name).buffers;

@@ -111,33 +111,59 @@ Machine prepare_machine(int threads, const std::string& products,
   return machine;
 }
 
+namespace {
+
+/// Bytes that the ranks of this one's host are still to allocate.
+struct HostMemory {
+  double lasting, statistics, evaluation, copy;
+  double available;
+
+  double needed() const { return lasting + std::max(statistics, evaluation + copy); }
+};
+
+HostMemory memory_of_host(const train::MemoryBudget& budget, const std::vector<ranks::Site>& sites,
+                          int rank) {
+  const auto here = static_cast<double>(ranks::ranks_beside(sites, rank));
+  return {.lasting = here * static_cast<double>(budget.lasting()),
+          .statistics = here * static_cast<double>(budget.statistics),
+          .evaluation = here * static_cast<double>(budget.evaluation),
+          .copy = static_cast<double>(budget.checkpoint),  // of one rank
+          .available = static_cast<double>(available_memory())};
+}
+
+/// What a rank adds to its address space.
+std::uint64_t to_map(const train::MemoryBudget& budget, const ranks::Site& site) {
+  return budget.to_allocate() + kernels::blas_address_space(site.threads);
+}
+
+}  // namespace
+
+bool fits_memory(const train::MemoryBudget& budget, const std::vector<ranks::Site>& sites,
+                 int rank) {
+  const HostMemory memory = memory_of_host(budget, sites, rank);
+  return memory.needed() <= memory.available &&
+         to_map(budget, sites[static_cast<std::size_t>(rank)]) <= address_space_left();
+}
+
 void check_memory(const train::MemoryBudget& budget, const std::vector<ranks::Site>& sites,
                   int rank) {
-  const std::string& host = sites[static_cast<std::size_t>(rank)].host;
-  const auto here = static_cast<double>(ranks::ranks_beside(sites, rank));
-  const auto copy = static_cast<double>(budget.checkpoint);  // of one rank
-  const double lasting = here * static_cast<double>(budget.lasting());
-  const double statistics = here * static_cast<double>(budget.statistics);
-  const double evaluation = here * static_cast<double>(budget.evaluation);
-  const double needed = lasting + std::max(statistics, evaluation + copy);
-  const std::uint64_t limit = address_space_left();
-  const std::uint64_t mapped =
-      budget.to_allocate() +
-      kernels::blas_address_space(sites[static_cast<std::size_t>(rank)].threads);
+  const ranks::Site& site = sites[static_cast<std::size_t>(rank)];
+  const std::uint64_t mapped = to_map(budget, site), limit = address_space_left();
   if (mapped > limit) {
-    fail("host {}: a rank needs about {}, and its limit (ulimit -v) leaves {}; raise it", host,
+    fail("host {}: a rank needs about {}, and its limit (ulimit -v) leaves {}; raise it", site.host,
          bytes_text(static_cast<double>(mapped)), bytes_text(static_cast<double>(limit)));
   }
-  const auto available = static_cast<double>(available_memory());
-  if (needed <= available) return;
-  fail("host {}: the run needs about {} and {} are free; {}", host, bytes_text(needed),
-       bytes_text(available),
-       lasting + evaluation > available
-           ? "make the model smaller, or give fewer --threads, a smaller --micro-batch or more "
-             "hosts"
-       : lasting + statistics > available
-           ? "give --embedding-init random, or a smaller --embedding-sample"
-           : "give --checkpoint-write blocking, which does without a copy of the state");
+  const HostMemory memory = memory_of_host(budget, sites, rank);
+  if (memory.needed() <= memory.available) return;
+  fail(
+      "host {}: the run needs about {} and {} are free; {}", site.host, bytes_text(memory.needed()),
+      bytes_text(memory.available),
+      memory.lasting + memory.evaluation > memory.available
+          ? "make the model smaller, or give fewer --threads, a smaller --micro-batch, --recompute "
+            "auto or more hosts"
+      : memory.lasting + memory.statistics > memory.available
+          ? "give --embedding-init random, or a smaller --embedding-sample"
+          : "give --checkpoint-write blocking, which does without a copy of the state");
 }
 
 void require_seen_by_all(const fs::path& directory, ranks::ProcessGroup& process_group) {

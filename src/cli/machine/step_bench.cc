@@ -5,6 +5,7 @@
 
 #include "cllm/base/random.h"
 #include "cllm/base/stopwatch.h"
+#include "cllm/cli/run/recompute.h"
 #include "cllm/kernels/products.h"
 #include "cllm/model/initialize.h"
 #include "cllm/ranks/agreement.h"
@@ -89,6 +90,7 @@ void resolve_step(const CLI::App& app, TrainSettings& s) {
   if (s.shape.vocabulary == 0) s.shape.vocabulary = default_vocabulary(s.preset);
   resolve_bands(app, s);
   model::validate(s.shape);
+  check_recompute(s.recompute, model::Layout(s.shape));
   s.token_block = std::min(s.token_block, s.micro_batch * s.shape.context);
 }
 

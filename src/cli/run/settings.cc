@@ -9,6 +9,7 @@
 
 #include "cllm/base/error.h"
 #include "cllm/cli/run/checkpoints.h"
+#include "cllm/cli/run/recompute.h"
 #include "cllm/corpus/cooccurrence.h"
 #include "cllm/kernels/products.h"
 #include "cllm/train/replicas.h"
@@ -171,6 +172,9 @@ void declare_machine_options(CLI::App& app, TrainSettings& s) {
           count_or("auto", fmt::format("a number of threads from 1 to {}", kMostTeamThreads),
                    kMostTeamThreads),
           "threads that share a micro-batch");
+  machine("--recompute", s.recompute, recompute_format(),
+          "layers whose activations are computed again in backward, which saves their memory: auto "
+          "is as few as the hosts' memory allows");
   machine("--allreduce", s.allreduce,
           one_of<std::optional<ranks::Allreduce>>({{"auto", std::nullopt},
                                                    {"mpi", ranks::Allreduce::kMpi},
@@ -403,6 +407,7 @@ train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
           .batch = s.batch,
           .micro_batch = s.micro_batch,
           .token_block = std::min(s.token_block, s.micro_batch * s.shape.context),
+          .recompute = s.recompute.value_or(0),
           .reduce = s.reduce,
           .on_spike = s.on_spike,
           .spike_factor = s.spike_factor,

@@ -48,6 +48,11 @@ void Linear::forward(const Context& context, const Rows& rows) const {
   context.kernels.add_bias(context.parameter(*bias_), y.data, rows.count, y.columns);
 }
 
+void Linear::forward_again(const Context& context, const Rows& rows) const {
+  // Of what adapters made, backward reads more than y.
+  if (b_.y_is_kept || !adapters_.empty()) forward(context, rows);
+}
+
 void Linear::backward(const Context& context, const Rows& rows) const {
   multiply_back(context, b_.dy, weight_, b_.dx, rows);
   for (const Adapter& adapter : adapters_) adapter.backward(context, rows);

@@ -6,41 +6,42 @@
 namespace cllm::model {
 
 void Norm::forward(const Context& context, const Rows& rows) const {
-  kind_ == NormKind::kLayer ? layer_forward(context, rows) : rms_forward(context, rows);
+  b_.branch ? add_and_norm(context, rows) : forward_again(context, rows);
+}
+
+void Norm::forward_again(const Context& context, const Rows& rows) const {
+  const kernels::Kernels& k = context.kernels;
+  const View sum = context[b_.sum].from(rows.first), y = context[b_.y].from(rows.first);
+  float* const rstd = context[b_.rstd].row(rows.first);
+  const float* const gain = context.parameter_or_null(t_.norm.gain);
+  if (kind_ == NormKind::kLayer) {
+    k.layernorm(sum.data, gain, context.parameter(*t_.norm.shift), y.data,
+                context[*b_.mean].row(rows.first), rstd, rows.count, sum.columns);
+  } else {
+    k.rmsnorm(sum.data, sum.stride, gain, y.data, y.stride, rstd, epsilon_, rows.count, 1,
+              sum.columns);
+  }
+}
+
+void Norm::add_and_norm(const Context& context, const Rows& rows) const {
+  const kernels::Kernels& k = context.kernels;
+  const View x = context[b_.x].from(rows.first), y = context[b_.y].from(rows.first);
+  const float* const branch = context[*b_.branch].row(rows.first);
+  const float* const bias = context.parameter_or_null(t_.branch_bias);
+  float* const sum = context[b_.sum].row(rows.first);
+  float* const rstd = context[b_.rstd].row(rows.first);
+  const float* const gain = context.parameter_or_null(t_.norm.gain);
+  if (kind_ == NormKind::kLayer) {
+    k.residual_layernorm(x.data, branch, bias, gain, context.parameter(*t_.norm.shift), sum, y.data,
+                         context[*b_.mean].row(rows.first), rstd, rows.count, x.columns);
+  } else {
+    k.residual_rmsnorm(x.data, branch, bias, gain, sum, y.data, rstd, epsilon_, rows.count,
+                       x.columns);
+  }
 }
 
 void Norm::backward(const Context& context, const Rows& rows) const {
   kind_ == NormKind::kLayer ? layer_backward(context, rows) : rms_backward(context, rows);
-}
-
-void Norm::layer_forward(const Context& context, const Rows& rows) const {
-  const kernels::Kernels& k = context.kernels;
-  const float* const gain = context.parameter(*t_.norm.gain);
-  const float* const shift = context.parameter(*t_.norm.shift);
-  const View x = context[b_.x].from(rows.first), y = context[b_.y].from(rows.first);
-  float* const mean = context[*b_.mean].row(rows.first);
-  float* const rstd = context[b_.rstd].row(rows.first);
-  if (!b_.branch) {
-    k.layernorm(x.data, gain, shift, y.data, mean, rstd, rows.count, x.columns);
-    return;
-  }
-  k.residual_layernorm(x.data, context[*b_.branch].row(rows.first),
-                       context.parameter_or_null(t_.branch_bias), gain, shift,
-                       context[b_.sum].row(rows.first), y.data, mean, rstd, rows.count, x.columns);
-}
-
-void Norm::rms_forward(const Context& context, const Rows& rows) const {
-  const kernels::Kernels& k = context.kernels;
-  const float* const gain = context.parameter_or_null(t_.norm.gain);
-  const View x = context[b_.x].from(rows.first), y = context[b_.y].from(rows.first);
-  float* const rstd = context[b_.rstd].row(rows.first);
-  if (!b_.branch) {
-    k.rmsnorm(x.data, x.stride, gain, y.data, y.stride, rstd, epsilon_, rows.count, 1, x.columns);
-    return;
-  }
-  k.residual_rmsnorm(
-      x.data, context[*b_.branch].row(rows.first), context.parameter_or_null(t_.branch_bias), gain,
-      context[b_.sum].row(rows.first), y.data, rstd, epsilon_, rows.count, x.columns);
 }
 
 void Norm::layer_backward(const Context& context, const Rows& rows) const {

@@ -31,6 +31,10 @@ Machine prepare_machine(int threads, const std::string& products,
 void check_memory(const train::MemoryBudget& budget, const std::vector<ranks::Site>& sites,
                   int rank);
 
+/// Whether `check_memory` would find nothing to refuse.
+bool fits_memory(const train::MemoryBudget& budget, const std::vector<ranks::Site>& sites,
+                 int rank);
+
 /// Throws ReplicatedError unless every rank sees what rank 0 writes into `directory`: a run could
 /// else not go on from its checkpoints. All ranks call it alike.
 void require_seen_by_all(const std::filesystem::path& directory,

@@ -87,9 +87,10 @@ struct TrainSettings {
   double lora_alpha = 0;      ///< 0: from the rank
   std::string lora_targets;   ///< empty: all
 
-  int threads = 0;              ///< 0: the processors of this rank
-  int team = 0;                 ///< 0: what ends soonest
-  std::size_t token_block = 0;  ///< 0: from batch and micro-batch
+  int threads = 0;                         ///< 0: the processors of this rank
+  int team = 0;                            ///< 0: what ends soonest
+  std::size_t token_block = 0;             ///< 0: from batch and micro-batch
+  std::optional<std::uint64_t> recompute;  ///< layers; nothing: as few as memory allows
   train::Reduce reduce = train::Reduce::kExact;
   std::optional<ranks::Allreduce> allreduce;  ///< nothing: kUsualAllreduce
   std::string products;                       ///< of kernels::all_products; empty: the usual ones

@@ -26,6 +26,7 @@ class Linear final : public Part {
   struct Buffers {
     Buffer x, y;
     Buffer dy, dx;
+    bool y_is_kept = true;  ///< else it is part of a sum that is kept, and not computed again
   };
   Linear(std::size_t weight, std::optional<std::size_t> bias, const Buffers& buffers,
          std::vector<Adapter> adapters = {})
@@ -35,6 +36,7 @@ class Linear final : public Part {
   bool completes_gradients() const override { return !adapters_.empty(); }
 
   void forward(const Context& context, const Rows& rows) const override;
+  void forward_again(const Context& context, const Rows& rows) const override;
   void backward(const Context& context, const Rows& rows) const override;
   std::vector<std::size_t> vectors() const override;
   std::vector<MatrixInput> matrices() const override;

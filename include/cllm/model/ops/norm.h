@@ -33,13 +33,14 @@ class Norm final : public Part {
         b_(buffers) {}
 
   void forward(const Context& context, const Rows& rows) const override;
+  /// From `sum`, which is kept.
+  void forward_again(const Context& context, const Rows& rows) const override;
   void backward(const Context& context, const Rows& rows) const override;
   std::vector<std::size_t> vectors() const override;
 
  private:
-  void layer_forward(const Context& context, const Rows& rows) const;
+  void add_and_norm(const Context& context, const Rows& rows) const;
   void layer_backward(const Context& context, const Rows& rows) const;
-  void rms_forward(const Context& context, const Rows& rows) const;
   void rms_backward(const Context& context, const Rows& rows) const;
 
   NormKind kind_;

@@ -94,6 +94,10 @@ class Part {
   virtual bool completes_gradients() const { return false; }
 
   virtual void forward(const Context& context, const Rows& rows) const = 0;
+  /// What of forward is to be done again where what it left for backward has been overwritten.
+  virtual void forward_again(const Context& context, const Rows& rows) const {
+    forward(context, rows);
+  }
   /// From the gradient by its outputs to that by its inputs; leaves the gradients of `vectors`,
   /// summed over the rows, in the workspace's sums of the block.
   virtual void backward(const Context& context, const Rows& rows) const = 0;

@@ -1,18 +1,11 @@
 #include "cllm/train/metrics.h"
 
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <sstream>
 #include <string>
 #include <utility>
 
-#include "cllm/base/error.h"
 #include "cllm/base/file.h"
 
 namespace cllm::train {
@@ -33,33 +26,63 @@ std::string lines_up_to(const std::string& text, std::uint64_t last_step, bool w
   return kept;
 }
 
+/// The file, without the lines that `lines_up_to` leaves out.
+AppendedFile opened(const std::filesystem::path& path, std::uint64_t last_step,
+                    bool with_rollbacks) {
+  if (std::filesystem::exists(path)) {
+    const std::string text = read_file(path);
+    const std::string kept = lines_up_to(text, last_step, with_rollbacks);
+    if (kept != text) write_atomically(path, std::as_bytes(std::span(kept)));
+  }
+  return AppendedFile(path);
+}
+
+/// Where numbers of a line go; those of "seconds" are under seconds/.
+constexpr std::pair<const char*, const char*> kTags[] = {{"loss", "loss/train"},
+                                                         {"val_loss", "loss/validation"},
+                                                         {"lr", "rate/learning"},
+                                                         {"grad_norm", "norm/gradient"},
+                                                         {"tokens_per_s", "speed/tokens_per_s"},
+                                                         {"tokens", "progress/tokens"},
+                                                         {"targets", "progress/targets"},
+                                                         {"bytes", "checkpoint/bytes"}};
+
 }  // namespace
 
-MetricsLog::MetricsLog(const std::filesystem::path& path, std::uint64_t last_step) : path_(path) {
-  open(last_step, false);
-}
-
-MetricsLog::~MetricsLog() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-}
-
-void MetricsLog::open(std::uint64_t last_step, bool with_rollbacks) {
-  if (std::filesystem::exists(path_)) {
-    const std::string text = read_file(path_);
-    const std::string kept = lines_up_to(text, last_step, with_rollbacks);
-    if (kept != text) write_atomically(path_, std::as_bytes(std::span(kept)));
+std::vector<io::Scalar> scalars_of(const nlohmann::ordered_json& line) {
+  std::vector<io::Scalar> scalars;
+  for (const auto& [key, tag] : kTags) {
+    // An evaluation says again how many tokens its step had seen.
+    if (line.contains("val_loss") && std::string_view(key) == "tokens") continue;
+    if (const auto found = line.find(key); found != line.end()) {
+      scalars.push_back({tag, found->get<double>()});
+    }
   }
-  descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (descriptor_ < 0) fail("cannot write {}: {}", path_.string(), std::strerror(errno));
+  const std::string seconds = line.contains("checkpoint") ? "checkpoint/seconds_" : "seconds/";
+  if (line.contains("seconds")) {
+    for (const auto& [phase, time] : line["seconds"].items()) {
+      scalars.push_back({seconds + phase, time.get<double>()});
+    }
+  }
+  if (line.contains("sources")) {
+    for (const auto& source : line["sources"]) {
+      scalars.push_back({"loss/validation/" + source["data"].get<std::string>(),
+                         source["val_loss"].get<double>()});
+    }
+  }
+  return scalars;
 }
+
+MetricsLog::MetricsLog(const std::filesystem::path& path, std::uint64_t last_step,
+                       io::EventFile* events)
+    : path_(path), file_(opened(path, last_step, false)), events_(events) {}
 
 void MetricsLog::go_back(std::uint64_t last_step) {
-  waiting_ = lines_up_to(waiting_, last_step, true);
-  ::close(std::exchange(descriptor_, -1));
-  open(last_step, true);
+  const std::string waiting = lines_up_to(file_.waiting(), last_step, true);
+  file_ = opened(path_, last_step, true);
+  file_.append(waiting);
+  if (events_ != nullptr) events_->go_back(last_step + 1);
 }
-
-void MetricsLog::sync() const { ::fsync(descriptor_); }
 
 void MetricsLog::step(std::uint64_t state_step, std::uint64_t tokens_seen,
                       std::uint64_t step_tokens, const StepReport& r) {
@@ -78,7 +101,7 @@ void MetricsLog::step(std::uint64_t state_step, std::uint64_t tokens_seen,
   if (!r.overflowed.empty()) object["overflowed"] = r.overflowed;
   if (r.outcome == Outcome::kClipped) object["spike"] = "clipped";
   if (r.outcome == Outcome::kSkipped) object["spike"] = "skipped";
-  write(object.dump());
+  write(object);
 }
 
 void MetricsLog::evaluation(std::uint64_t state_step, std::uint64_t tokens_seen,
@@ -92,7 +115,7 @@ void MetricsLog::evaluation(std::uint64_t state_step, std::uint64_t tokens_seen,
     object["sources"].push_back(nlohmann::ordered_json{
         {"data", text.name}, {"val_loss", text.loss}, {"val_tokens", text.positions}});
   }
-  write(object.dump());
+  write(object);
 }
 
 void MetricsLog::checkpoint(const SavedCheckpoint& saved) {
@@ -105,38 +128,35 @@ void MetricsLog::checkpoint(const SavedCheckpoint& saved) {
                                      {"with_check", saved.seconds}}}};
   if (!saved.problem.empty()) object["problem"] = saved.problem;
   if (!saved.warning.empty()) object["warning"] = saved.warning;
-  write(object.dump());
+  write(object);
 }
 
 void MetricsLog::replicas(std::uint64_t state_step, const std::string& found) {
-  write(nlohmann::ordered_json{{"step", state_step}, {"replicas", found}}.dump());
+  write({{"step", state_step}, {"replicas", found}});
 }
 
 void MetricsLog::rollback(std::uint64_t state_step, std::uint64_t from, double norm) {
   // Of the next step: a run that resumes here goes through all of it again.
   const nlohmann::ordered_json object = {
       {"step", state_step + 1}, {"rollback", {{"to", state_step}, {"from", from}, {"norm", norm}}}};
-  write(object.dump());
+  write(object);
 }
 
-void MetricsLog::write(const std::string& line) {
-  waiting_ += line + '\n';
-  write_waiting();
+void MetricsLog::write(const nlohmann::ordered_json& object) {
+  file_.append(object.dump() + '\n');
+  if (events_ == nullptr) return;
+  const std::uint64_t step = object["step"].get<std::uint64_t>();
+  events_->scalars(step, scalars_of(object));
+  for (const char* event : {"spike", "overflowed", "replicas", "rollback", "problem", "warning"}) {
+    if (const auto found = object.find(event); found != object.end()) {
+      events_->text(step, std::string("events/") + event, found->dump());
+    }
+  }
 }
 
 void MetricsLog::write_waiting() {
-  if (waiting_.empty()) return;
-  const off_t end = ::lseek(descriptor_, 0, SEEK_END);
-  const ssize_t put = ::write(descriptor_, waiting_.data(), waiting_.size());
-  if (put == std::ssize(waiting_)) {
-    waiting_.clear();
-    problem_.clear();
-    return;
-  }
-  problem_ = fmt::format("cannot write {}: {}; free some space", path_.string(),
-                         std::strerror(put < 0 ? errno : ENOSPC));
-  // Half a line is no use; should it stay, resuming drops it.
-  [[maybe_unused]] const int cut = ::ftruncate(descriptor_, end);
+  file_.write_waiting();
+  if (events_ != nullptr) events_->write_waiting();
 }
 
 }  // namespace cllm::train

@@ -73,6 +73,7 @@ TEST_F(ResumeTest, MetricsHaveEachStepOnceAfterGoingBack) {
               ElementsAre("complete", "config.toml", "latest", "metrics.jsonl",
                           "metrics.jsonl.aside", "step-00000005.h5", "step-00000010.h5",
                           "step-00000010.h5.aside", "step-00000011.h5", "step-00000012.h5.aside"));
+  EXPECT_EQ(files_in("run/tensorboard").size(), 2u);  // of each start
   EXPECT_THAT(succeed({"inspect", "run"}).out, HasSubstr("step-00000011.h5"));
   EXPECT_THAT(succeed({"--resume", "run", "--steps", "12"}).out, HasSubstr("at step 11"));
 }

@@ -23,6 +23,29 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
+MATCHER_P2(ScalarIs, tag, value, "") { return arg.tag == tag && arg.value == value; }
+
+TEST(MetricsLog, TensorBoardIsShownItsNumbersBySubject) {
+  const auto scalars = [](const char* line) {
+    return scalars_of(nlohmann::ordered_json::parse(line));
+  };
+  EXPECT_THAT(scalars(R"({"step": 3, "loss": 2.5, "lr": 0.125, "grad_norm": 4, "tokens": 96,
+                          "tokens_per_s": 8, "seconds": {"compute": 1, "update": 2}})"),
+              ElementsAre(ScalarIs("loss/train", 2.5), ScalarIs("rate/learning", 0.125),
+                          ScalarIs("norm/gradient", 4), ScalarIs("speed/tokens_per_s", 8),
+                          ScalarIs("progress/tokens", 96), ScalarIs("seconds/compute", 1),
+                          ScalarIs("seconds/update", 2)));
+  EXPECT_THAT(scalars(R"({"step": 3, "val_loss": 2.25, "val_tokens": 10, "tokens": 96,
+                          "seconds": {"evaluation": 3},
+                          "sources": [{"data": "a.txt", "val_loss": 2, "val_tokens": 4}]})"),
+              ElementsAre(ScalarIs("loss/validation", 2.25), ScalarIs("seconds/evaluation", 3),
+                          ScalarIs("loss/validation/a.txt", 2)));
+  EXPECT_THAT(
+      scalars(R"({"step": 3, "checkpoint": "a.h5", "bytes": 5, "seconds": {"write": 1}})"),
+      ElementsAre(ScalarIs("checkpoint/bytes", 5), ScalarIs("checkpoint/seconds_write", 1)));
+  EXPECT_THAT(scalars(R"({"step": 3, "replicas": "differ"})"), ElementsAre());
+}
+
 std::vector<std::uint64_t> steps_in(const std::filesystem::path& path) {
   std::vector<std::uint64_t> steps;
   std::istringstream text(read_file(path));

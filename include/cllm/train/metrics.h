@@ -2,9 +2,12 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
+#include "cllm/base/appended_file.h"
+#include "cllm/io/event_file.h"
 #include "cllm/train/checkpoint_writer.h"
 #include "cllm/train/trainer.h"
 
@@ -25,16 +28,16 @@ struct Evaluation {
 };
 
 /// metrics.jsonl of a run: one object per step, evaluation, checkpoint or event, written out at
-/// once. While they can't be written (a full disk), lines wait for it to be possible again. One
-/// thread at a time, but for `sync`.
+/// once, and, where it is asked for, the same numbers as events for TensorBoard. While they can't
+/// be written (a full disk), lines wait for it to be possible again. One thread at a time, but for
+/// `sync`.
 class MetricsLog {
  public:
   /// Opens for appending. Lines of steps after `last_step` are dropped: they belong to what a
-  /// resumed run does again. Throws Error naming the file.
-  MetricsLog(const std::filesystem::path& path, std::uint64_t last_step);
-  MetricsLog(const MetricsLog&) = delete;
-  MetricsLog& operator=(const MetricsLog&) = delete;
-  ~MetricsLog();
+  /// resumed run does again. `events`, which may be null, must outlive it. Throws Error naming the
+  /// file.
+  MetricsLog(const std::filesystem::path& path, std::uint64_t last_step,
+             io::EventFile* events = nullptr);
 
   /// `state_step` counts the steps taken, this one included.
   void step(std::uint64_t state_step, std::uint64_t tokens_seen, std::uint64_t step_tokens,
@@ -53,18 +56,20 @@ class MetricsLog {
   /// Writes the lines that wait, if that is possible now.
   void write_waiting();
   /// Puts on the disk what was written. Thread-safe.
-  void sync() const;
+  void sync() const { file_.sync(); }
   /// Why lines are waiting, as a sentence; empty where none is.
-  const std::string& problem() const { return problem_; }
+  const std::string& problem() const { return file_.problem(); }
 
  private:
-  void open(std::uint64_t last_step, bool with_rollbacks);
-  void write(const std::string& line);
+  void write(const nlohmann::ordered_json& object);
 
   std::filesystem::path path_;
-  int descriptor_ = -1;
-  std::string waiting_;
-  std::string problem_;
+  AppendedFile file_;
+  io::EventFile* events_;
 };
+
+/// What TensorBoard is shown of a line of the metrics: its numbers, under names by subject. "loss"
+/// is loss/train, "val_loss" loss/validation, and so on; what isn't known is left out.
+std::vector<io::Scalar> scalars_of(const nlohmann::ordered_json& line);
 
 }  // namespace cllm::train

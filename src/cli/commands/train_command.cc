@@ -32,6 +32,7 @@
 #include "cllm/corpus/corpus_vectors.h"
 #include "cllm/data/mixed_data.h"
 #include "cllm/io/checkpoint.h"
+#include "cllm/io/event_file.h"
 #include "cllm/io/formats/model_file.h"
 #include "cllm/io/run_directory.h"
 #include "cllm/ranks/agreement.h"
@@ -301,6 +302,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   // The run's directory and its log, and then the run.
   const std::uint64_t first_step = state->step;
   const std::uint64_t step_tokens = s.batch * s.shape.context;
+  std::optional<io::EventFile> events;
   std::optional<train::MetricsLog> metrics;
   std::optional<train::Progress> progress;
   std::optional<train::CheckpointWriter> checkpoints;
@@ -311,7 +313,11 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     unmark_complete(directory);
     remove_unfinished(directory);
     write_atomically(directory / "config.toml", std::as_bytes(std::span(config)));
-    metrics.emplace(directory / kMetricsName, first_step);
+    if (s.tensorboard) {
+      events.emplace(directory / "tensorboard", first_step + 1);
+      events->text(first_step + 1, "options", fmt::format("```\n{}\n```", config));
+    }
+    metrics.emplace(directory / kMetricsName, first_step, events ? &*events : nullptr);
     progress.emplace(s.steps, step_tokens,
                      validation_bytes_per_token(data, mixing->mixture, reading_of(s)).value_or(0),
                      train::output_is_terminal());

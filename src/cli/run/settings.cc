@@ -286,6 +286,8 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
   run("--on-checkpoint-failure", s.stop_when_saving_fails,
       one_of<bool>({{"continue", false}, {"stop", true}}),
       "what to do when a checkpoint can't be written");
+  run("--tensorboard", s.tensorboard, one_of<bool>({{"on", true}, {"off", false}}),
+      "event files for TensorBoard in the run's directory");
   run("--resume", s.resume,
       "go on from a checkpoint FILE, the newest whole one in DIR, or of --out if there is one "
       "(auto)")

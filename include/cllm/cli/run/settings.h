@@ -104,6 +104,7 @@ struct TrainSettings {
   std::uint64_t keep = 0;
   bool saves_in_background = true;  ///< else training waits
   bool stop_when_saving_fails = false;
+  bool tensorboard = true;  ///< event files beside metrics.jsonl
   std::string resume;
   std::string initial;      ///< --init-from
   bool fine_tunes = false;  ///< a new run begins with the weights of a model that is trained

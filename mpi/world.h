@@ -1,15 +1,17 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "cllm/base/aligned_buffer.h"
+#include "cllm/collectives/collectives.h"
 #include "cllm/mpi/all_gather.h"
-#include "cllm/mpi/host_ring.h"
 #include "cllm/mpi/peers.h"
-#include "cllm/mpi/ring.h"
+#include "cllm/mpi/sums.h"
 #include "cllm/ranks/process_group.h"
 
 namespace cllm::mpi {
@@ -27,22 +29,26 @@ class World final : public ranks::ProcessGroup {
   void all_reduce(std::span<float> values) override;
   void all_reduce(std::span<std::int32_t> values) override;
   void all_reduce(std::span<std::int64_t> values) override;
+  void reduce_scatter(std::span<float> values, std::span<const ranks::Part> parts) override;
+  void reduce_scatter(std::span<std::int32_t> values, std::span<const ranks::Part> parts) override;
   std::string broadcast(std::string bytes) override;
   std::vector<std::string> all_gather(const std::string& bytes) override;
   void all_gather(std::span<float> values, std::span<const ranks::Part> parts) override;
   void gather(const std::string& bytes, const Take& take) override;
 
  private:
-  void use_hosts();
   template <typename T>
   void all_reduce_by_method(std::span<T> values, MPI_Datatype type);
+  template <typename T>
+  void reduce_scatter_by_method(std::span<T> values, std::span<const ranks::Part> parts,
+                                MPI_Datatype type);
 
   int rank_;
   int size_;
   AllGather all_gather_;
-  // The one that sums; none where MPI does.
-  std::optional<Ring> ring_;
-  std::optional<HostRing> host_ring_;
+  collectives::Method method_;
+  std::optional<Sums> sums_;            ///< none where MPI does it
+  AlignedBuffer<std::byte> scattered_;  ///< what goes through MPI's reduce-scatter
   bool has_warned_ = false;
   std::optional<Peers> peers_;
 };

@@ -26,7 +26,7 @@ class DeterminismTest : public ProgramTest {
     const std::vector<std::string> alone = trained(1, data);
     for (const auto& [ranks, threads] :
          {std::pair{1, 2}, {1, 3}, {1, 4}, {2, 1}, {2, 2}, {3, 1}, {4, 1}}) {
-      for (const char* allreduce : {"mpi", "ring", "flat"}) {
+      for (const char* allreduce : {"mpi", "ring", "halving", "flat"}) {
         if (ranks == 1 && std::string(allreduce) != "mpi") continue;  // nothing to reduce
         const Arguments split = {"--threads", std::to_string(threads), "--allreduce", allreduce};
         EXPECT_EQ(trained(ranks, data + split), alone)

@@ -113,7 +113,8 @@ TEST(OptionValuesTest, AWordThatIsNoneOfTheFewComesWithThem) {
   EXPECT_EQ(settings_of({"--allreduce=mpi"}).allreduce, ranks::Allreduce::kMpi);
   for (const char* text : {"tree", "Ring", "ring "}) {
     EXPECT_THAT(refusal({std::string("--allreduce=") + text}),
-                HasSubstr(std::string("--allreduce ") + text + ": choose auto, mpi, ring or flat"));
+                HasSubstr(std::string("--allreduce ") + text +
+                          ": choose auto, mpi, ring, halving or flat"));
   }
   EXPECT_EQ(settings_of({"--schedule=wsd"}).decay, train::Decay::kWsd);
   EXPECT_THAT(refusal({"--schedule=cosin"}), HasSubstr("choose cosine, linear, wsd or constant"));

@@ -175,6 +175,7 @@ void declare_machine_options(CLI::App& app, TrainSettings& s) {
           one_of<std::optional<ranks::Allreduce>>({{"auto", std::nullopt},
                                                    {"mpi", ranks::Allreduce::kMpi},
                                                    {"ring", ranks::Allreduce::kRing},
+                                                   {"halving", ranks::Allreduce::kHalving},
                                                    {"flat", ranks::Allreduce::kFlat}}),
           "how ranks add up gradients: auto is ring, which measured best");
   machine(

@@ -8,11 +8,13 @@
 #include <exception>
 #include <numeric>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "cllm/base/error.h"
 #include "cllm/base/output.h"
 #include "cllm/mpi/checked.h"
+#include "cllm/mpi/probe.h"
 #include "cllm/ranks/agreement.h"
 #include "cllm/ranks/heartbeat.h"
 
@@ -21,6 +23,13 @@ namespace {
 
 /// Elements of one call: MPI counts in int, and a call of this size is long past its latency.
 constexpr std::size_t kMostElements = std::size_t{1} << 22;
+
+template <typename T>
+std::size_t bytes_of(std::span<const ranks::Part> parts) {
+  std::size_t elements = 0;
+  for (const ranks::Part& part : parts) elements += part.size;
+  return elements * sizeof(T);
+}
 
 template <typename T>
 void all_reduce_in_pieces(std::span<T> values, MPI_Datatype type) {
@@ -43,13 +52,17 @@ World::World()
 void World::use(ranks::Allreduce method) {
   using ranks::Allreduce;
   sums_.reset();
+  choice_.reset();
+  sums_text_.clear();
   if (size_ == 1 || method == Allreduce::kMpi) return;
   method_ = {.pattern = method == Allreduce::kHalving ? collectives::Pattern::kHalving
                                                       : collectives::Pattern::kRing,
              .by_hosts = method != Allreduce::kFlat};
   if (method_.by_hosts) {
     try {
-      return ranks::in_agreement(*this, [&] { sums_.emplace(MPI_COMM_WORLD, true); });
+      ranks::in_agreement(*this, [&] { sums_.emplace(MPI_COMM_WORLD, true); });
+      if (method == Allreduce::kAuto) choose();
+      return;
     } catch (const ReplicatedError& error) {
       if (rank_ == 0 && !has_warned_) {
         put(stderr, fmt::format("warning: {}; until then --allreduce is flat, which is slower\n",
@@ -62,13 +75,28 @@ void World::use(ranks::Allreduce method) {
   sums_.emplace(MPI_COMM_WORLD, false);
 }
 
+void World::choose() {
+  const ranks::Exchange exchange("a measurement of messages");
+  const collectives::Hosts& hosts = (*sums_)->hosts();
+  const collectives::Cluster cluster = {
+      .hosts = hosts.count(), .ranks = hosts.most_ranks(), .lanes = (*sums_)->lanes()};
+  const collectives::Costs costs = measure_costs(sums_->transport(), hosts, MPI_COMM_WORLD);
+  choice_ = collectives::choose(cluster, costs);
+  sums_text_ = collectives::text_of(*choice_, cluster, costs);
+}
+
+collectives::Method World::method(std::size_t bytes, bool rounds) const {
+  if (!choice_ || rounds) return method_;
+  return {.pattern = choice_->pattern(bytes), .by_hosts = true};
+}
+
 std::uint64_t World::buffer_bytes() const { return sums_ ? sums_->bytes() : scattered_.size(); }
 
 template <typename T>
 void World::all_reduce_by_method(std::span<T> values, MPI_Datatype type) {
   const ranks::Exchange exchange("a sum");
   if (sums_) {
-    (*sums_)->all_reduce(values, method_);
+    (*sums_)->all_reduce(values, method(values.size_bytes(), std::is_same_v<T, float>));
   } else if (size_ > 1) {
     all_reduce_in_pieces(values, type);
   }
@@ -93,7 +121,10 @@ void World::reduce_scatter_by_method(std::span<T> values, std::span<const ranks:
                                      MPI_Datatype type) {
   const ranks::Exchange exchange("half a sum");
   if (size_ == 1) return;
-  if (sums_) return (*sums_)->reduce_scatter(values, parts, method_);
+  if (sums_) {
+    return (*sums_)->reduce_scatter(values, parts,
+                                    method(bytes_of<T>(parts), std::is_same_v<T, float>));
+  }
   const std::size_t longest = std::ranges::max(parts, {}, &ranks::Part::size).size;
   const std::size_t length =
       std::min(longest, std::max<std::size_t>(kMostElements / parts.size(), 1));
@@ -167,7 +198,7 @@ std::vector<std::string> World::all_gather(const std::string& bytes) {
 void World::all_gather(std::span<float> values, std::span<const ranks::Part> parts) {
   const ranks::Exchange exchange("parts that each rank sends all");
   if (sums_) {
-    (*sums_)->all_gather(values, parts, method_);
+    (*sums_)->all_gather(values, parts, method(bytes_of<float>(parts), false));
   } else if (size_ > 1) {
     all_gather_.run(values, parts);
   }

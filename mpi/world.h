@@ -9,6 +9,7 @@
 
 #include "cllm/base/aligned_buffer.h"
 #include "cllm/collectives/collectives.h"
+#include "cllm/collectives/cost_model.h"
 #include "cllm/mpi/all_gather.h"
 #include "cllm/mpi/peers.h"
 #include "cllm/mpi/sums.h"
@@ -26,6 +27,8 @@ class World final : public ranks::ProcessGroup {
   void use(ranks::Allreduce method) override;
   void watch() override { peers_.emplace(); }
   std::uint64_t buffer_bytes() const override;
+  std::string sums_text() const override { return sums_text_; }
+  std::size_t worthwhile_bytes() const override { return choice_ ? choice_->worthwhile_bytes : 0; }
   void all_reduce(std::span<float> values) override;
   void all_reduce(std::span<std::int32_t> values) override;
   void all_reduce(std::span<std::int64_t> values) override;
@@ -37,6 +40,9 @@ class World final : public ranks::ProcessGroup {
   void gather(const std::string& bytes, const Take& take) override;
 
  private:
+  void choose();
+  /// How an operation on so many bytes goes; `rounds`: it adds floats, so that bits depend on it.
+  collectives::Method method(std::size_t bytes, bool rounds) const;
   template <typename T>
   void all_reduce_by_method(std::span<T> values, MPI_Datatype type);
   template <typename T>
@@ -47,7 +53,9 @@ class World final : public ranks::ProcessGroup {
   int size_;
   AllGather all_gather_;
   collectives::Method method_;
-  std::optional<Sums> sums_;            ///< none where MPI does it
+  std::optional<Sums> sums_;                   ///< none where MPI does it
+  std::optional<collectives::Choice> choice_;  ///< where the method is chosen
+  std::string sums_text_;
   AlignedBuffer<std::byte> scattered_;  ///< what goes through MPI's reduce-scatter
   bool has_warned_ = false;
   std::optional<Peers> peers_;

@@ -1,5 +1,7 @@
 #include "cllm/collectives/cost_model.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -109,6 +111,24 @@ std::size_t worthwhile_bytes(const Cluster& cluster, const Costs& costs, const T
     if (seconds - of_bytes <= kWorthwhile * seconds) break;
   }
   return static_cast<std::size_t>(bytes);
+}
+
+Choice choose(const Cluster& cluster, const Costs& costs, const Tuning& tuning) {
+  return {.halving_below = halving_below(cluster, costs, tuning),
+          .worthwhile_bytes = worthwhile_bytes(cluster, costs, tuning)};
+}
+
+std::string text_of(const Choice& choice, const Cluster& cluster, const Costs& costs) {
+  if (cluster.hosts == 1) return "in the memory of one host";
+  const std::string below = choice.halving_below == 0
+                                ? ""
+                                : fmt::format("; halving and doubling below {:.3g} KiB",
+                                              static_cast<double>(choice.halving_below) / 1024);
+  return fmt::format(
+      "a ring of {} hosts{} (messages take {:.3g} us and {:.3g} Gbit/s each way, additions {:.3g} "
+      "GB/s)",
+      cluster.hosts, below, 1e6 * costs.network.latency, 8e-9 / costs.network.per_byte,
+      1e-9 / costs.per_added_byte);
 }
 
 }  // namespace cllm::collectives

@@ -108,8 +108,8 @@ TEST(OptionValuesTest, TheWatchdogIsAutoOffOrATime) {
 }
 
 TEST(OptionValuesTest, AWordThatIsNoneOfTheFewComesWithThem) {
-  EXPECT_EQ(settings_of({}).allreduce, std::nullopt);
-  EXPECT_EQ(settings_of({"--allreduce=auto"}).allreduce, std::nullopt);
+  EXPECT_EQ(settings_of({}).allreduce, ranks::Allreduce::kAuto);
+  EXPECT_EQ(settings_of({"--allreduce=auto"}).allreduce, ranks::Allreduce::kAuto);
   EXPECT_EQ(settings_of({"--allreduce=mpi"}).allreduce, ranks::Allreduce::kMpi);
   for (const char* text : {"tree", "Ring", "ring "}) {
     EXPECT_THAT(refusal({std::string("--allreduce=") + text}),

@@ -82,7 +82,8 @@ class Sums {
                            [](int rank, std::size_t i) { return integer_addend(rank, i); });
     std::size_t wrong = 0;
     for (std::size_t i = 0; i < elements; ++i) {
-      for (const auto& mine : values) wrong += mine[i] != integer_sum(i);
+      const std::uint32_t sum = integer_sum(i);
+      for (const auto& mine : values) wrong += mine[i] != sum;
     }
     return wrong;
   }

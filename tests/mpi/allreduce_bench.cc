@@ -11,8 +11,12 @@
 //                   process but its compute threads: user and system, the mean of the ranks
 //   compute         the share of a processor that a compute thread had while sums followed each
 //                   other without pause, and while there were none; the mean of all
-//   bound           the time that 2(N-1)/N of the bytes need at --gbit on N hosts, and median and
+//   bound           the time that the model of costs (collectives/cost_model.h) has for N hosts
+//   with
+//                   links of --gbit and --latency-ms, and ranks that need no time; and median and
 //                   least over it
+//
+// With --probe, first what a run measures of messages at its start, and how long that takes.
 #include <fmt/core.h>
 #include <mpi.h>
 #include <sys/resource.h>
@@ -29,6 +33,7 @@
 #include <vector>
 
 #include "cllm/base/stopwatch.h"
+#include "cllm/collectives/cost_model.h"
 #include "cllm/mpi/communicator.h"
 #include "cllm/mpi/environment.h"
 #include "cllm/mpi/sums.h"
@@ -43,7 +48,8 @@ struct Options {
   collectives::Tuning tuning;
   int busy = 0;
   int repeat = 10;
-  double gbit = 0;
+  double gbit = 0, latency_ms = 0;
+  bool probe = false;
 };
 
 double cpu_seconds(int who) {
@@ -174,7 +180,13 @@ void measure(const Options& options, const std::string& method, double mebibytes
       method, hosts, world.size(), options.busy, mebibytes, median, 1e3 * times.front(), thread,
       process, compute, alone);
   if (options.gbit > 0 && hosts > 1) {
-    const double bound = 1e3 * 2.0 * (hosts - 1) / hosts * bytes * 8 / (options.gbit * 1e9);
+    const collectives::Costs link = {.network = {1e-3 * options.latency_ms, 8e-9 / options.gbit}};
+    const double bound =
+        1e3 * collectives::seconds_of(method == "halving" ? Pattern::kHalving : Pattern::kRing,
+                                      {.hosts = sums->hosts().count(),
+                                       .ranks = sums->hosts().most_ranks(),
+                                       .lanes = sums->lanes()},
+                                      static_cast<std::size_t>(bytes), link, options.tuning);
     fmt::print(" bound {:8.2f} ratio {:.3f} {:.3f}", bound, median / bound,
                1e3 * times.front() / bound);
   }
@@ -204,10 +216,19 @@ int main(int argc, char** argv) {
   app.add_option("--busy", options.busy, "compute threads of each rank");
   app.add_option("--repeat", options.repeat, "sums that are timed");
   app.add_option("--gbit", options.gbit, "Gbit/s of a link each way, for the bound");
+  app.add_option("--latency-ms", options.latency_ms, "delay of a link, for the bound");
+  app.add_flag("--probe", options.probe, "measure messages first");
   CLI11_PARSE(app, argc, argv);
   tuning.segment_bytes = segment_kib << 10;
   tuning.piece_bytes = piece_kib << 10;
   cllm::mpi::World world;
+  if (options.probe) {
+    const cllm::Stopwatch watch;
+    world.use(cllm::ranks::Allreduce::kAuto);
+    const double seconds = watch.elapsed();
+    if (world.rank() == 0) fmt::print("probe {:.3f} s: {}\n", seconds, world.sums_text());
+    world.use(cllm::ranks::Allreduce::kMpi);
+  }
   for (const double mebibytes : options.mebibytes) {
     for (const std::string& method : options.methods) {
       cllm::mpi::measure(options, method, mebibytes, world);

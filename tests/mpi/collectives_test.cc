@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "allocations.h"
+#include "cllm/mpi/probe.h"
 #include "cllm/mpi/shared_memory.h"
 #include "cllm/mpi/transport.h"
 #include "support/rank_addends.h"
@@ -251,6 +252,31 @@ TEST_P(CollectivesTest, NothingIsAllocated) {
   EXPECT_EQ(allocations, before);
   integers.assign(2000, 1);  // and this is seen
   EXPECT_GT(allocations, before);
+}
+
+// Each rank on a host of its own: they get the same figures, and there are some.
+TEST(Probe, MeasuresWhatMessagesCost) {
+  const collectives::Tuning tuning;
+  Transport transport(MPI_COMM_WORLD, tuning.in_flight);
+  const collectives::Costs costs =
+      measure_costs(transport, Hosts::alone(transport.size()), MPI_COMM_WORLD);
+  EXPECT_GT(costs.per_added_byte, 1e-13);
+  EXPECT_LT(costs.per_added_byte, 1e-6);
+  if (transport.size() == 1) {
+    EXPECT_EQ(costs.network.latency, 0);
+    return;
+  }
+  EXPECT_GT(costs.network.latency, 1e-7);
+  EXPECT_LT(costs.network.latency, 1);
+  EXPECT_GT(costs.network.per_byte, 1e-12);
+  EXPECT_LT(costs.network.per_byte, 1e-4);
+  double lowest[4] = {costs.per_added_byte, costs.network.latency, costs.network.per_byte,
+                      costs.per_message};
+  MPI_Allreduce(MPI_IN_PLACE, lowest, 4, MPI_DOUBLE, MPI_MIN, MPI_COMM_WORLD);
+  EXPECT_EQ(lowest[0], costs.per_added_byte);
+  EXPECT_EQ(lowest[1], costs.network.latency);
+  EXPECT_EQ(lowest[2], costs.network.per_byte);
+  EXPECT_EQ(lowest[3], costs.per_message);
 }
 
 // On 33 ranks, all numbers from 1 to 33: two groups at a time, which make 33 together.

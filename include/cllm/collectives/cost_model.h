@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 #include "cllm/collectives/costs.h"
 #include "cllm/collectives/schedule.h"
@@ -26,5 +27,19 @@ std::size_t halving_below(const Cluster& cluster, const Costs& costs, const Tuni
 /// Bytes from which on latency is at most a fifth of a sum that goes the better way: what buckets
 /// should have, if they can.
 std::size_t worthwhile_bytes(const Cluster& cluster, const Costs& costs, const Tuning& tuning = {});
+
+/// Which sums go which way, as all ranks decide alike from the same costs.
+struct Choice {
+  std::size_t halving_below = 0;     ///< bytes
+  std::size_t worthwhile_bytes = 0;  ///< as the function of that name
+
+  Pattern pattern(std::size_t bytes) const {
+    return bytes < halving_below ? Pattern::kHalving : Pattern::kRing;
+  }
+};
+Choice choose(const Cluster& cluster, const Costs& costs, const Tuning& tuning = {});
+
+/// A choice and what it follows from, in a line for people.
+std::string text_of(const Choice& choice, const Cluster& cluster, const Costs& costs);
 
 }  // namespace cllm::collectives

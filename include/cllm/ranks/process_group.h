@@ -18,9 +18,11 @@ enum class Allreduce {
   kRing,     ///< in shared memory on each host, and in segmented rings between hosts
   kHalving,  ///< the same, and between hosts by recursive halving and doubling
   kFlat,     ///< a ring over all ranks, wherever they are
+  kAuto,     ///< kRing, or kHalving for short arrays where that takes less, by what messages cost;
+             ///< sums of floats, whose bits depend on it, are kRing always
 };
 
-/// The kinds by the names that users give them.
+/// The kinds by the names that users give them, but for kAuto, which is one or the other.
 struct AllreduceName {
   std::string_view name;
   Allreduce method;
@@ -56,6 +58,12 @@ class ProcessGroup {
 
   /// Bytes that it has allocated for messages.
   virtual std::uint64_t buffer_bytes() const { return 0; }
+
+  /// How sums go, for people, where that was chosen by measuring; else empty.
+  virtual std::string sums_text() const { return {}; }
+  /// Bytes that a sum should have for latency to be a small part of it, by what was measured; 0
+  /// where nothing was.
+  virtual std::size_t worthwhile_bytes() const { return 0; }
 
   /// In place: the sum over all ranks, the same bits on each. Integers wrap modulo their size.
   virtual void all_reduce(std::span<float> values) = 0;

@@ -1,7 +1,6 @@
 #include "cllm/collectives/virtual_network.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "cllm/base/error.h"
@@ -97,9 +96,7 @@ class VirtualNetwork::Endpoint final : public Transport {
       fail("virtual rank {} awaits {} bytes of rank {}, which sent {}", rank_, posted.bytes.size(),
            peer.rank, message.source.size());
     }
-    if (network_.has_content_) {
-      std::memcpy(posted.bytes.data(), message.content.data(), posted.bytes.size());
-    }
+    if (network_.has_content_) std::ranges::copy(message.content, posted.bytes.begin());
     receives_[posted.slot] = Slot::kEnded;
     network_.free_messages_.push_back(number);
   }

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "cllm/collectives/pace.h"
 #include "cllm/mpi/checked.h"
 #include "cllm/mpi/communicator.h"
-#include "cllm/mpi/pace.h"
 #include "cllm/ranks/heartbeat.h"
 
 namespace cllm::mpi {
@@ -15,7 +15,7 @@ constexpr int kShortestSleep = 50, kLongestSleep = 500;
 
 /// Returns once what was begun has ended; sleeps between looks.
 void wait_for(MPI_Request& request) {
-  Pace pace(kShortestSleep, kLongestSleep);
+  collectives::Pace pace(kShortestSleep, kLongestSleep);
   pace.restart();
   while (!has_ended(request)) pace.rest(false);
   ranks::heartbeat().progress();

@@ -2,6 +2,8 @@
 
 #include <mpi.h>
 
+#include <cstddef>
+#include <limits>
 #include <string>
 
 #include "cllm/base/error.h"
@@ -17,6 +19,14 @@ inline void checked(int code, const char* call) {
   MPI_Error_string(code, text, &length);
   fail("{} failed: {}; look at the other ranks' output and the network", call,
        std::string(text, static_cast<std::size_t>(length)));
+}
+
+/// A count as MPI wants it. Throws Error where there are more than it can count.
+inline int checked_count(std::size_t count) {
+  if (count > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
+    fail("a message of {} bytes is more than MPI can count", count);
+  }
+  return static_cast<int>(count);
 }
 
 /// Whether what was begun under this request has ended, or nothing was; doesn't wait.

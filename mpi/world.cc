@@ -6,13 +6,15 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
-#include <limits>
 #include <numeric>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 
 #include "cllm/base/error.h"
 #include "cllm/base/output.h"
 #include "cllm/mpi/checked.h"
+#include "cllm/mpi/probe.h"
 #include "cllm/ranks/agreement.h"
 #include "cllm/ranks/heartbeat.h"
 
@@ -22,11 +24,11 @@ namespace {
 /// Elements of one call: MPI counts in int, and a call of this size is long past its latency.
 constexpr std::size_t kMostElements = std::size_t{1} << 22;
 
-int checked_count(std::size_t count) {
-  if (count > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
-    fail("a message of {} bytes is more than MPI can count", count);
-  }
-  return static_cast<int>(count);
+template <typename T>
+std::size_t bytes_of(std::span<const ranks::Part> parts) {
+  std::size_t elements = 0;
+  for (const ranks::Part& part : parts) elements += part.size;
+  return elements * sizeof(T);
 }
 
 template <typename T>
@@ -48,21 +50,19 @@ World::World()
       all_gather_(MPI_COMM_WORLD) {}
 
 void World::use(ranks::Allreduce method) {
-  ring_.reset();
-  host_ring_.reset();
-  if (size_ == 1) return;
-  if (method == ranks::Allreduce::kRing) use_hosts();
-  if (method == ranks::Allreduce::kFlat) ring_.emplace(MPI_COMM_WORLD);
-}
-
-/// By hosts where a host has several ranks and they can share memory, else by one ring.
-void World::use_hosts() {
-  const Communicator beside = Communicator::of_host(MPI_COMM_WORLD);
-  int here = beside.size(), most = 0;
-  checked(MPI_Allreduce(&here, &most, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD), "MPI_Allreduce");
-  if (most > 1) {
+  using ranks::Allreduce;
+  sums_.reset();
+  choice_.reset();
+  sums_text_.clear();
+  if (size_ == 1 || method == Allreduce::kMpi) return;
+  method_ = {.pattern = method == Allreduce::kHalving ? collectives::Pattern::kHalving
+                                                      : collectives::Pattern::kRing,
+             .by_hosts = method != Allreduce::kFlat};
+  if (method_.by_hosts) {
     try {
-      return ranks::in_agreement(*this, [&] { host_ring_.emplace(MPI_COMM_WORLD, beside.get()); });
+      ranks::in_agreement(*this, [&] { sums_.emplace(MPI_COMM_WORLD, true); });
+      if (method == Allreduce::kAuto) choose();
+      return;
     } catch (const ReplicatedError& error) {
       if (rank_ == 0 && !has_warned_) {
         put(stderr, fmt::format("warning: {}; until then --allreduce is flat, which is slower\n",
@@ -71,21 +71,32 @@ void World::use_hosts() {
       has_warned_ = true;
     }
   }
-  host_ring_.reset();
-  ring_.emplace(MPI_COMM_WORLD);
+  sums_.reset();
+  sums_.emplace(MPI_COMM_WORLD, false);
 }
 
-std::uint64_t World::buffer_bytes() const {
-  return (ring_ ? ring_->bytes() : 0) + (host_ring_ ? host_ring_->bytes() : 0);
+void World::choose() {
+  const ranks::Exchange exchange("a measurement of messages");
+  const collectives::Hosts& hosts = (*sums_)->hosts();
+  const collectives::Cluster cluster = {
+      .hosts = hosts.count(), .ranks = hosts.most_ranks(), .lanes = (*sums_)->lanes()};
+  const collectives::Costs costs = measure_costs(sums_->transport(), hosts, MPI_COMM_WORLD);
+  choice_ = collectives::choose(cluster, costs);
+  sums_text_ = collectives::text_of(*choice_, cluster, costs);
 }
+
+collectives::Method World::method(std::size_t bytes, bool rounds) const {
+  if (!choice_ || rounds) return method_;
+  return {.pattern = choice_->pattern(bytes), .by_hosts = true};
+}
+
+std::uint64_t World::buffer_bytes() const { return sums_ ? sums_->bytes() : scattered_.size(); }
 
 template <typename T>
 void World::all_reduce_by_method(std::span<T> values, MPI_Datatype type) {
   const ranks::Exchange exchange("a sum");
-  if (host_ring_) {
-    host_ring_->all_reduce(values);
-  } else if (ring_) {
-    ring_->all_reduce(values);
+  if (sums_) {
+    (*sums_)->all_reduce(values, method(values.size_bytes(), std::is_same_v<T, float>));
   } else if (size_ > 1) {
     all_reduce_in_pieces(values, type);
   }
@@ -101,6 +112,51 @@ void World::all_reduce(std::span<std::int32_t> values) {
 void World::all_reduce(std::span<std::int64_t> values) {
   const ranks::Exchange exchange("a sum");
   if (size_ > 1) all_reduce_in_pieces(values, MPI_INT64_T);
+}
+
+/// MPI wants the ranks' parts one after the other and of one length: so they go through a buffer,
+/// in pieces, filled up with zeros.
+template <typename T>
+void World::reduce_scatter_by_method(std::span<T> values, std::span<const ranks::Part> parts,
+                                     MPI_Datatype type) {
+  const ranks::Exchange exchange("half a sum");
+  if (size_ == 1) return;
+  if (sums_) {
+    return (*sums_)->reduce_scatter(values, parts,
+                                    method(bytes_of<T>(parts), std::is_same_v<T, float>));
+  }
+  const std::size_t longest = std::ranges::max(parts, {}, &ranks::Part::size).size;
+  const std::size_t length =
+      std::min(longest, std::max<std::size_t>(kMostElements / parts.size(), 1));
+  const std::size_t room = (parts.size() + 1) * length * sizeof(T);
+  if (scattered_.size() < room) scattered_ = AlignedBuffer<std::byte>(room);
+  const std::span<T> addends(reinterpret_cast<T*>(scattered_.data()), parts.size() * length);
+  const std::span<T> sums(addends.data() + addends.size(), length);
+  for (std::size_t first = 0; first < longest; first += length) {
+    const auto piece = [&](const ranks::Part& part) {
+      const std::size_t skipped = std::min(first, part.size);
+      return values.subspan(part.offset + skipped, std::min(length, part.size - skipped));
+    };
+    std::ranges::fill(addends, T{});
+    for (std::size_t rank = 0; rank < parts.size(); ++rank) {
+      std::ranges::copy(piece(parts[rank]),
+                        addends.begin() + static_cast<std::ptrdiff_t>(rank * length));
+    }
+    checked(MPI_Reduce_scatter_block(addends.data(), sums.data(), checked_count(length), type,
+                                     MPI_SUM, MPI_COMM_WORLD),
+            "MPI_Reduce_scatter_block");
+    const std::span<T> mine = piece(parts[static_cast<std::size_t>(rank_)]);
+    std::copy_n(sums.begin(), mine.size(), mine.begin());
+    ranks::heartbeat().progress();
+  }
+}
+
+void World::reduce_scatter(std::span<float> values, std::span<const ranks::Part> parts) {
+  reduce_scatter_by_method(values, parts, MPI_FLOAT);
+}
+
+void World::reduce_scatter(std::span<std::int32_t> values, std::span<const ranks::Part> parts) {
+  reduce_scatter_by_method(values, parts, MPI_UINT32_T);
 }
 
 std::string World::broadcast(std::string bytes) {
@@ -141,7 +197,11 @@ std::vector<std::string> World::all_gather(const std::string& bytes) {
 
 void World::all_gather(std::span<float> values, std::span<const ranks::Part> parts) {
   const ranks::Exchange exchange("parts that each rank sends all");
-  if (size_ > 1) all_gather_.run(values, parts);
+  if (sums_) {
+    (*sums_)->all_gather(values, parts, method(bytes_of<float>(parts), false));
+  } else if (size_ > 1) {
+    all_gather_.run(values, parts);
+  }
 }
 
 void World::gather(const std::string& bytes, const Take& take) {

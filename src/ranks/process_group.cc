@@ -13,6 +13,14 @@ constexpr std::size_t kPieceFloats = std::size_t{1} << 22;
 
 }  // namespace
 
+// Who has nothing better sums it all.
+void ProcessGroup::reduce_scatter(std::span<float> values, std::span<const Part>) {
+  all_reduce(values);
+}
+void ProcessGroup::reduce_scatter(std::span<std::int32_t> values, std::span<const Part>) {
+  all_reduce(values);
+}
+
 void ProcessGroup::gather(const std::string& bytes, const Take& take) {
   const std::vector<std::string> all = all_gather(bytes);
   if (rank() != 0) return;

@@ -11,6 +11,10 @@ namespace {
 /// A bucket of 1 MiB is long past the latency of a message, and small models still have several.
 constexpr std::size_t kBucketFloats = std::size_t{1} << 18;
 
+/// Buckets that there should be at least, however long latency is: while one is under way, backward
+/// computes another.
+constexpr std::size_t kFewestBuckets = 4;
+
 /// The largest integer of a row's sum, mostly: some times its root mean square.
 constexpr double kUsualLargest = 0x1p28;
 
@@ -43,14 +47,18 @@ std::size_t elements_for(const model::Layout& layout, std::size_t batch_tokens) 
 
 }  // namespace
 
-std::vector<Bucket> buckets_of(const model::Layout& layout, const model::Tiling& tiling) {
+std::vector<Bucket> buckets_of(const model::Layout& layout, const model::Tiling& tiling,
+                               std::size_t worthwhile_bytes) {
+  const std::size_t least =
+      std::max(kBucketFloats,
+               std::min(worthwhile_bytes / sizeof(float), layout.trained_size() / kFewestBuckets));
   std::vector<Bucket> buckets;
   for (std::size_t g = 0; g < layout.groups().size(); ++g) {
     const model::Group& group = layout.groups()[g];
     // One that has nothing to train; but for the last, behind which token rows come.
     const bool is_last = g + 1 == layout.groups().size();
     if (group.size == 0 && !(is_last && layout.trains_table())) continue;
-    if (buckets.empty() || buckets.back().size >= kBucketFloats) {
+    if (buckets.empty() || buckets.back().size >= least) {
       buckets.push_back({g, g, group.offset, 0, 0, 0});
     }
     buckets.back().end_group = g + 1;
@@ -71,12 +79,13 @@ std::vector<Bucket> buckets_of(const model::Layout& layout, const model::Tiling&
 }
 
 GradientAccumulator::GradientAccumulator(const model::Model& model, const kernels::Kernels& kernels,
-                                         Reduce reduce, const Shape& shape)
+                                         Reduce reduce, const Shape& shape,
+                                         std::size_t worthwhile_bytes)
     : model_(model),
       kernels_(kernels),
       reduce_(reduce),
       shape_(shape),
-      buckets_(buckets_of(model.layout(), model.tiling())),
+      buckets_(buckets_of(model.layout(), model.tiling(), worthwhile_bytes)),
       contributions_(buckets_.size()),
       left_(buckets_.size()),
       tiles_(model.tiling().tiles().size()),

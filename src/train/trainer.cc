@@ -75,8 +75,11 @@ Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
       micro_batches_(micro_batches_of(options, process_group)),
       pool_(options.threads, options.trace_events),
       spike_detector_(options.spike_factor),
-      sums_(model, kernels, options.reduce,
-            sums_shape(model.layout().config(), options, micro_batches_)),
+      sums_(
+          model, kernels, options.reduce,
+          sums_shape(model.layout().config(), options, micro_batches_),
+          // Of floats, bits depend on how they fall into buckets, and so may not on a measurement.
+          options.reduce == Reduce::kExact ? process_group.worthwhile_bytes() : 0),
       reducer_(sums_, process_group, options.trace_events),
       rows_(model.layout()),
       norm_(rows_, kernels, pool_),

@@ -178,7 +178,9 @@ TEST_F(CheckpointsTest, GoingBackRenamesNothingUntilItCanGoOn) {
 }
 
 TEST_F(CheckpointsTest, KeepLeavesTheNewest) {
-  succeed(tiny("run", 24, {"--checkpoint-every", "4", "--eval-every", "4", "--keep", "2"}));
+  succeed(tiny(
+      "run", 24,
+      {"--checkpoint-every", "4", "--eval-every", "4", "--keep", "2", "--tensorboard", "off"}));
   EXPECT_THAT(files_in("run"), ElementsAre("complete", "config.toml", "latest", "metrics.jsonl",
                                            "step-00000020.h5", "step-00000024.h5"));
   EXPECT_EQ(metrics("run", "checkpoint").size(), 6u);

@@ -108,12 +108,13 @@ TEST(OptionValuesTest, TheWatchdogIsAutoOffOrATime) {
 }
 
 TEST(OptionValuesTest, AWordThatIsNoneOfTheFewComesWithThem) {
-  EXPECT_EQ(settings_of({}).allreduce, std::nullopt);
-  EXPECT_EQ(settings_of({"--allreduce=auto"}).allreduce, std::nullopt);
+  EXPECT_EQ(settings_of({}).allreduce, ranks::Allreduce::kAuto);
+  EXPECT_EQ(settings_of({"--allreduce=auto"}).allreduce, ranks::Allreduce::kAuto);
   EXPECT_EQ(settings_of({"--allreduce=mpi"}).allreduce, ranks::Allreduce::kMpi);
   for (const char* text : {"tree", "Ring", "ring "}) {
     EXPECT_THAT(refusal({std::string("--allreduce=") + text}),
-                HasSubstr(std::string("--allreduce ") + text + ": choose auto, mpi, ring or flat"));
+                HasSubstr(std::string("--allreduce ") + text +
+                          ": choose auto, mpi, ring, halving or flat"));
   }
   EXPECT_EQ(settings_of({"--schedule=wsd"}).decay, train::Decay::kWsd);
   EXPECT_THAT(refusal({"--schedule=cosin"}), HasSubstr("choose cosine, linear, wsd or constant"));

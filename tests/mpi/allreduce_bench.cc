@@ -11,8 +11,12 @@
 //                   process but its compute threads: user and system, the mean of the ranks
 //   compute         the share of a processor that a compute thread had while sums followed each
 //                   other without pause, and while there were none; the mean of all
-//   bound           the time that 2(N-1)/N of the bytes need at --gbit on N hosts, and median and
+//   bound           the time that the model of costs (collectives/cost_model.h) has for N hosts
+//   with
+//                   links of --gbit and --latency-ms, and ranks that need no time; and median and
 //                   least over it
+//
+// With --probe, first what a run measures of messages at its start, and how long that takes.
 #include <fmt/core.h>
 #include <mpi.h>
 #include <sys/resource.h>
@@ -29,10 +33,10 @@
 #include <vector>
 
 #include "cllm/base/stopwatch.h"
+#include "cllm/collectives/cost_model.h"
 #include "cllm/mpi/communicator.h"
 #include "cllm/mpi/environment.h"
-#include "cllm/mpi/host_ring.h"
-#include "cllm/mpi/ring.h"
+#include "cllm/mpi/sums.h"
 #include "cllm/mpi/world.h"
 
 namespace cllm::mpi {
@@ -41,10 +45,11 @@ namespace {
 struct Options {
   std::vector<std::string> methods = {"mpi", "flat", "ring"};
   std::vector<double> mebibytes = {1, 8, 64};
-  HostRingTuning tuning;
+  collectives::Tuning tuning;
   int busy = 0;
   int repeat = 10;
-  double gbit = 0;
+  double gbit = 0, latency_ms = 0;
+  bool probe = false;
 };
 
 double cpu_seconds(int who) {
@@ -128,16 +133,15 @@ struct Usage {
 };
 
 void measure(const Options& options, const std::string& method, double mebibytes, World& world) {
-  const Communicator beside = Communicator::of_host(MPI_COMM_WORLD);
-  HostRing by_hosts(MPI_COMM_WORLD, beside.get(), options.tuning);
-  Ring flat(MPI_COMM_WORLD, options.tuning.ring);
-  const bool are_alone = by_hosts.hosts() == world.size();  // as World has it
+  using collectives::Pattern;
+  Sums sums(MPI_COMM_WORLD, true, options.tuning);
+  const auto hosts = static_cast<int>(sums->hosts().count());
   const double bytes = mebibytes * 1024 * 1024;
   std::vector<float> values(static_cast<std::size_t>(bytes) / sizeof(float), 0.f);
   const auto sum = [&] {
     if (method == "mpi") return world.all_reduce(values);
-    if (method == "flat" || are_alone) return flat.all_reduce(values);
-    by_hosts.all_reduce(values);
+    sums->all_reduce(std::span(values),
+                     {method == "halving" ? Pattern::kHalving : Pattern::kRing, method != "flat"});
   };
   for (int i = 0; i < 2; ++i) sum();
 
@@ -173,11 +177,16 @@ void measure(const Options& options, const std::string& method, double mebibytes
   fmt::print(
       "{:4} hosts {} ranks {} busy {} {:5} MiB: median {:8.2f} least {:8.2f} thread {:8.2f} "
       "process {:8.2f} compute {:.2f}/{:.2f}",
-      method, by_hosts.hosts(), world.size(), options.busy, mebibytes, median, 1e3 * times.front(),
-      thread, process, compute, alone);
-  if (options.gbit > 0 && by_hosts.hosts() > 1) {
+      method, hosts, world.size(), options.busy, mebibytes, median, 1e3 * times.front(), thread,
+      process, compute, alone);
+  if (options.gbit > 0 && hosts > 1) {
+    const collectives::Costs link = {.network = {1e-3 * options.latency_ms, 8e-9 / options.gbit}};
     const double bound =
-        1e3 * 2.0 * (by_hosts.hosts() - 1) / by_hosts.hosts() * bytes * 8 / (options.gbit * 1e9);
+        1e3 * collectives::seconds_of(method == "halving" ? Pattern::kHalving : Pattern::kRing,
+                                      {.hosts = sums->hosts().count(),
+                                       .ranks = sums->hosts().most_ranks(),
+                                       .lanes = sums->lanes()},
+                                      static_cast<std::size_t>(bytes), link, options.tuning);
     fmt::print(" bound {:8.2f} ratio {:.3f} {:.3f}", bound, median / bound,
                1e3 * times.front() / bound);
   }
@@ -192,25 +201,34 @@ int main(int argc, char** argv) {
   cllm::mpi::Environment environment(argc, argv);
   cllm::mpi::Options options;
   CLI::App app("Times sums over all ranks");
-  cllm::mpi::RingTuning& ring = options.tuning.ring;
-  std::size_t segment_kib = ring.segment_bytes >> 10;
-  std::size_t piece_kib = options.tuning.piece_bytes >> 10;
-  app.add_option("--method", options.methods, "mpi, flat, ring, or several");
+  cllm::collectives::Tuning& tuning = options.tuning;
+  std::size_t segment_kib = tuning.segment_bytes >> 10;
+  std::size_t piece_kib = tuning.piece_bytes >> 10;
+  app.add_option("--method", options.methods, "mpi, flat, ring, halving, or several");
   app.add_option("--mib", options.mebibytes, "sizes of the arrays");
   app.add_option("--segment-kib", segment_kib, "length of the ring's messages");
-  app.add_option("--in-flight", ring.in_flight, "messages under way each way");
-  app.add_option("--shortest-us", ring.shortest_sleep_microseconds, "first sleep");
-  app.add_option("--longest-us", ring.longest_sleep_microseconds, "longest sleep");
+  app.add_option("--in-flight", tuning.in_flight, "messages under way each way");
+  app.add_option("--shortest-us", tuning.shortest_sleep_microseconds, "first sleep");
+  app.add_option("--longest-us", tuning.longest_sleep_microseconds, "longest sleep");
   app.add_option("--piece-kib", piece_kib, "length of pieces in shared memory");
-  app.add_option("--slots", options.tuning.slots, "pieces under way in shared memory");
-  app.add_option("--lanes", options.tuning.most_lanes, "the most lanes of the ring by hosts");
+  app.add_option("--slots", tuning.slots, "pieces under way in shared memory");
+  app.add_option("--lanes", tuning.most_lanes, "the most lanes of the ring by hosts");
   app.add_option("--busy", options.busy, "compute threads of each rank");
   app.add_option("--repeat", options.repeat, "sums that are timed");
   app.add_option("--gbit", options.gbit, "Gbit/s of a link each way, for the bound");
+  app.add_option("--latency-ms", options.latency_ms, "delay of a link, for the bound");
+  app.add_flag("--probe", options.probe, "measure messages first");
   CLI11_PARSE(app, argc, argv);
-  ring.segment_bytes = segment_kib << 10;
-  options.tuning.piece_bytes = piece_kib << 10;
+  tuning.segment_bytes = segment_kib << 10;
+  tuning.piece_bytes = piece_kib << 10;
   cllm::mpi::World world;
+  if (options.probe) {
+    const cllm::Stopwatch watch;
+    world.use(cllm::ranks::Allreduce::kAuto);
+    const double seconds = watch.elapsed();
+    if (world.rank() == 0) fmt::print("probe {:.3f} s: {}\n", seconds, world.sums_text());
+    world.use(cllm::ranks::Allreduce::kMpi);
+  }
   for (const double mebibytes : options.mebibytes) {
     for (const std::string& method : options.methods) {
       cllm::mpi::measure(options, method, mebibytes, world);

@@ -53,12 +53,12 @@ std::string name_of(const testing::TestParamInfo<SumTest::ParamType>& test) {
 }
 
 // With up to 5 ranks, the small ones include an element less and one more than there are ranks.
-INSTANTIATE_TEST_SUITE_P(
-    Sizes, SumTest,
-    testing::Combine(testing::Values(ranks::Allreduce::kMpi, ranks::Allreduce::kRing,
-                                     ranks::Allreduce::kFlat),
-                     testing::Values(0, 1, 2, 3, 4, 5, 6, 1023, 65537, most_elements())),
-    name_of);
+INSTANTIATE_TEST_SUITE_P(Sizes, SumTest,
+                         testing::Combine(testing::Values(Allreduce::kMpi, Allreduce::kRing,
+                                                          Allreduce::kHalving, Allreduce::kFlat),
+                                          testing::Values(0, 1, 2, 3, 4, 5, 6, 1023, 65537,
+                                                          most_elements())),
+                         name_of);
 
 TEST_F(WorldTest, RanksAreNumbered) {
   EXPECT_GE(world_.rank(), 0);
@@ -161,9 +161,8 @@ TEST_P(SumTest, RoundedSumsHaveTheSameBitsOnEveryRank) {
 TEST_F(WorldTest, TheMethodMayChangeBetweenSums) {
   std::int32_t expected = 1;
   std::vector<std::int32_t> values(1000, 1);
-  for (const ranks::Allreduce method :
-       {ranks::Allreduce::kRing, ranks::Allreduce::kRing, ranks::Allreduce::kMpi,
-        ranks::Allreduce::kFlat, ranks::Allreduce::kRing}) {
+  for (const ranks::Allreduce method : {Allreduce::kRing, Allreduce::kRing, Allreduce::kMpi,
+                                        Allreduce::kHalving, Allreduce::kFlat, Allreduce::kRing}) {
     world_.use(method);
     world_.all_reduce(values);
     expected *= world_.size();
@@ -235,14 +234,46 @@ std::size_t wrong_after(const World& world, std::size_t most, const Gather& gath
 }
 
 TEST_F(WorldTest, AllGatherGivesEveryRanksPart) {
-  for (const std::size_t most : {std::size_t{35}, std::size_t{1000}, (std::size_t{1} << 22) + 9}) {
-    EXPECT_EQ(wrong_after(world_, most,
-                          [&](auto values, auto parts) { world_.all_gather(values, parts); }),
-              0u);
+  for (const auto& [name, method] : ranks::kAllreduceNames) {
+    world_.use(method);
+    for (const std::size_t most :
+         {std::size_t{35}, std::size_t{1000}, (std::size_t{1} << 20) + 9}) {
+      EXPECT_EQ(wrong_after(world_, most,
+                            [&](auto values, auto parts) { world_.all_gather(values, parts); }),
+                0u)
+          << name;
+    }
   }
   // Nothing to send, and nothing done: told apart.
   EXPECT_EQ(wrong_after(world_, 35, [](auto, auto) {}) > 0,
             world_.size() > 2 || world_.rank() == 1);
+}
+
+// Whole numbers, whose sums are exact; the longest goes through MPI in more than one piece.
+TEST_F(WorldTest, ReduceScatterGivesEachRankTheSumOfItsPart) {
+  for (const auto& [name, method] : ranks::kAllreduceNames) {
+    world_.use(method);
+    for (const std::size_t most :
+         {std::size_t{35}, std::size_t{1000}, (std::size_t{1} << 21) + 9}) {
+      const std::vector<ranks::Part> parts = unlike_parts(world_.size(), most);
+      const ranks::Part mine = parts[static_cast<std::size_t>(world_.rank())];
+      std::vector<float> floats(parts.back().offset + parts.back().size + 2);
+      std::vector<std::int32_t> integers(floats.size());
+      for (std::size_t i = 0; i < floats.size(); ++i) {
+        integers[i] = (world_.rank() + 1) * static_cast<int>(i % 1000 + 1);
+        floats[i] = static_cast<float>(integers[i]);
+      }
+      world_.reduce_scatter(floats, parts);
+      world_.reduce_scatter(integers, parts);
+      std::size_t wrong = 0;
+      for (std::size_t i = mine.offset; i < mine.offset + mine.size; ++i) {
+        const std::int64_t sum = triangle() * static_cast<std::int64_t>(i % 1000 + 1);
+        wrong += floats[i] != static_cast<float>(sum);
+        wrong += integers[i] != sum;
+      }
+      EXPECT_EQ(wrong, 0u) << name << " " << most;
+    }
+  }
 }
 
 // As where parts are long, or lie further apart than MPI counts.

@@ -17,8 +17,12 @@ namespace cllm::support {
 /// Each adds the others' values in the order of ranks.
 class ThreadRanks {
  public:
-  explicit ThreadRanks(int size)
-      : barrier_(size), values_(static_cast<std::size_t>(size)), texts_(values_.size()) {}
+  /// `worthwhile_bytes`: as ranks say that they measured it.
+  explicit ThreadRanks(int size, std::size_t worthwhile_bytes = 0)
+      : worthwhile_bytes_(worthwhile_bytes),
+        barrier_(size),
+        values_(static_cast<std::size_t>(size)),
+        texts_(values_.size()) {}
 
   /// Runs `work` on every rank at once, and returns when all have ended.
   void run(const std::function<void(ranks::ProcessGroup&)>& work) {
@@ -43,6 +47,7 @@ class ThreadRanks {
     int rank() const override { return static_cast<int>(rank_); }
     int size() const override { return static_cast<int>(all_.values_.size()); }
     void use(ranks::Allreduce) override {}
+    std::size_t worthwhile_bytes() const override { return all_.worthwhile_bytes_; }
     void all_reduce(std::span<float> values) override { add<float, float>(values, floats_); }
     void all_reduce(std::span<std::int32_t> values) override {
       add<std::int32_t, std::uint32_t>(values, integers_);
@@ -96,6 +101,7 @@ class ThreadRanks {
     std::vector<std::int64_t> longs_;
   };
 
+  const std::size_t worthwhile_bytes_;
   std::barrier<> barrier_;
   std::vector<const void*> values_;
   std::vector<std::string> texts_;

@@ -188,6 +188,28 @@ TEST(ExactSum, AnOverflowIsTakenAgainOnAllRanksAlike) {
   EXPECT_EQ(run(3, 2), alone);
 }
 
+// How the gradient falls into buckets follows from a measurement, on which bits may not depend.
+TEST(ExactSum, BucketsDontMatter) {
+  const model::ModelConfig config = {
+      .layers = 6, .heads = 2, .channels = 160, .context = 16, .vocabulary = 300};
+  const model::Layout layout(config);
+  const model::Tiling tiling(layout);
+  constexpr std::size_t kLong = std::size_t{1} << 40;
+  ASSERT_LT(buckets_of(layout, tiling, kLong).size(), buckets_of(layout, tiling).size());
+  const auto run = [&](std::size_t worthwhile_bytes) {
+    std::vector<float> result;
+    support::ThreadRanks(2, worthwhile_bytes).run([&](ranks::ProcessGroup& process_group) {
+      support::TrainingBench bench(support::random_tokens(2000, 3, config),
+                                   trainer_options(3, 1, 1), process_group, config);
+      for (int step = 0; step < 3; ++step) bench.trainer.step(bench.state);
+      if (process_group.rank() != 0) return;
+      result.assign(bench.state.parameters.span().begin(), bench.state.parameters.span().end());
+    });
+    return result;
+  };
+  EXPECT_EQ(run(kLong), run(0));
+}
+
 /// A model with two tensors whose tiles have rows, and the exponents of all rows.
 struct Exponents {
   model::Layout layout{{.layers = 1, .heads = 1, .channels = 4, .context = 4, .vocabulary = 9}};

@@ -35,6 +35,23 @@ TEST(Buckets, AreWholeGroupsInOrder) {
   EXPECT_EQ(offset, layout.flat_size());
 }
 
+TEST(Buckets, AreFewerWhereLatencyIsLongButStillSeveral) {
+  const model::Layout layout(
+      {.layers = 20, .heads = 2, .channels = 256, .context = 16, .vocabulary = 5000});
+  const model::Tiling tiling(layout);
+  const std::size_t usual = buckets_of(layout, tiling).size();
+  const std::vector<Bucket> some = buckets_of(layout, tiling, std::size_t{8} << 20);
+  const std::vector<Bucket> few = buckets_of(layout, tiling, std::size_t{1} << 40);
+  EXPECT_EQ(buckets_of(layout, tiling, 1000).size(), usual);
+  EXPECT_LT(some.size(), usual);
+  EXPECT_LT(few.size(), some.size());
+  EXPECT_GE(few.size(), 3u);  // whole groups, of a quarter of all and more
+  for (const auto& buckets : {some, few}) {
+    EXPECT_EQ(buckets.front().offset, 0u);
+    EXPECT_EQ(buckets.back().offset + buckets.back().size, layout.flat_size());
+  }
+}
+
 /// Two ranks of which this process is one; remembers what it was asked to sum.
 class Watched final : public ranks::ProcessGroup {
  public:

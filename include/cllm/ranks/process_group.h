@@ -11,22 +11,25 @@
 
 namespace cllm::ranks {
 
-/// How the gradients of the ranks are summed.
+/// How the gradients of the ranks are summed. All but kMpi sleep while they wait, and leave the
+/// processors to others.
 enum class Allreduce {
-  kMpi,   ///< MPI_Allreduce: blocks, and keeps a processor busy while it waits
-  kRing,  ///< in shared memory on each host, and in segmented rings between hosts; sleeps while it
-          ///< waits, and leaves the processors to others
-  kFlat,  ///< such a ring over all ranks, wherever they are
+  kMpi,      ///< MPI_Allreduce: blocks, and keeps a processor busy while it waits
+  kRing,     ///< in shared memory on each host, and in segmented rings between hosts
+  kHalving,  ///< the same, and between hosts by recursive halving and doubling
+  kFlat,     ///< a ring over all ranks, wherever they are
+  kAuto,     ///< kRing, or kHalving for short arrays where that takes less, by what messages cost;
+             ///< sums of floats, whose bits depend on it, are kRing always
 };
 
-/// The kinds by the names that users give them.
+/// The kinds by the names that users give them, but for kAuto, which is one or the other.
 struct AllreduceName {
   std::string_view name;
   Allreduce method;
 };
-inline constexpr std::array kAllreduceNames = {AllreduceName{"mpi", Allreduce::kMpi},
-                                               AllreduceName{"ring", Allreduce::kRing},
-                                               AllreduceName{"flat", Allreduce::kFlat}};
+inline constexpr std::array kAllreduceNames = {
+    AllreduceName{"mpi", Allreduce::kMpi}, AllreduceName{"ring", Allreduce::kRing},
+    AllreduceName{"halving", Allreduce::kHalving}, AllreduceName{"flat", Allreduce::kFlat}};
 
 /// A contiguous part of an array, in elements.
 struct Part {
@@ -44,9 +47,9 @@ class ProcessGroup {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  /// Of all ranks together, as `sum` is. How `sum` goes about float and int32 from now on; without
-  /// it, by kMpi. May allocate, so that `sum` need not. Where a host's ranks can't share memory,
-  /// rank 0 warns of it and kFlat stands in for kRing.
+  /// Of all ranks together, as sums are. How sums of float and int32, and halves of them, go from
+  /// now on; without it, by kMpi. May allocate, so that they need not. Where a host's ranks can't
+  /// share memory, rank 0 warns of it, and ranks go as if each had a host of its own.
   virtual void use(Allreduce method) = 0;
 
   /// Of all ranks together: from now on they watch each other, and a rank that is gone ends the job
@@ -56,16 +59,27 @@ class ProcessGroup {
   /// Bytes that it has allocated for messages.
   virtual std::uint64_t buffer_bytes() const { return 0; }
 
+  /// How sums go, for people, where that was chosen by measuring; else empty.
+  virtual std::string sums_text() const { return {}; }
+  /// Bytes that a sum should have for latency to be a small part of it, by what was measured; 0
+  /// where nothing was.
+  virtual std::size_t worthwhile_bytes() const { return 0; }
+
   /// In place: the sum over all ranks, the same bits on each. Integers wrap modulo their size.
   virtual void all_reduce(std::span<float> values) = 0;
   virtual void all_reduce(std::span<std::int32_t> values) = 0;
   virtual void all_reduce(std::span<std::int64_t> values) = 0;
+  /// In place, the first half of such a sum: `parts` has a part of `values` for each rank, which
+  /// don't overlap, may be empty and of unlike sizes, and are the same on all ranks; each rank gets
+  /// the sum of its own. What the other elements are after it is undefined.
+  virtual void reduce_scatter(std::span<float> values, std::span<const Part> parts);
+  virtual void reduce_scatter(std::span<std::int32_t> values, std::span<const Part> parts);
   /// Rank 0's bytes.
   virtual std::string broadcast(std::string bytes) = 0;
   /// Every rank's bytes, in the order of ranks. For what is short: all ranks hold all of it.
   virtual std::vector<std::string> all_gather(const std::string& bytes) = 0;
-  /// In place, for what is long: `parts` has a part of `values` for each rank, which don't overlap;
-  /// each rank has written its own, and gets the others'. Parts may be empty and of unlike sizes.
+  /// In place, for what is long, the second half: each rank has written its own part, and gets the
+  /// others'.
   virtual void all_gather(std::span<float> values, std::span<const Part> parts) = 0;
   /// Gives rank 0 every rank's bytes, of any number, in the order of ranks: take(rank, piece) for
   /// pieces of bounded size, which it must not keep. What it throws goes on once all is taken.

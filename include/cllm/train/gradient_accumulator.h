@@ -25,8 +25,10 @@ struct Bucket {
   std::size_t first_row = 0, end_row = 0;  ///< of the tiling
 };
 
-/// Whole groups, joined until a bucket is worth a message.
-std::vector<Bucket> buckets_of(const model::Layout& layout, const model::Tiling& tiling);
+/// Whole groups, joined until a bucket is worth a message: has a MiB, or `worthwhile_bytes` where
+/// that is more, but there should be several buckets.
+std::vector<Bucket> buckets_of(const model::Layout& layout, const model::Tiling& tiling,
+                               std::size_t worthwhile_bytes = 0);
 
 /// The gradient of the global batch as it is added up: micro-batches to the node's sum, nodes to
 /// the cluster's. Integers or floats, as Reduce says.
@@ -50,9 +52,10 @@ class GradientAccumulator {
     std::size_t batch_tokens;      ///< inputs of the global batch
   };
 
-  /// The references must outlive it. Throws std::bad_alloc.
+  /// The references must outlive it. `worthwhile_bytes`: of a sum over ranks, as buckets_of has it.
+  /// Throws std::bad_alloc.
   GradientAccumulator(const model::Model& model, const kernels::Kernels& kernels, Reduce reduce,
-                      const Shape& shape);
+                      const Shape& shape, std::size_t worthwhile_bytes = 0);
 
   /// Forgets all sums. `tokens` (V) is not 0 for those that the global batch has, or 0 for all
   /// where the token embedding isn't trained; `exponents` are those of Note [Exact sums], one for

@@ -65,8 +65,7 @@ void bench_command(const CLI::App& app, BenchSettings& settings, ProcessGroup& p
   });
   const Machine machine = prepare_machine(s.threads, s.products, process_group);
   const int threads = machine.threads;
-  ranks::in_agreement(process_group,
-                      [&] { process_group.use(s.allreduce.value_or(kUsualAllreduce)); });
+  ranks::in_agreement(process_group, [&] { process_group.use(s.allreduce); });
   StepBench bench(s, machine, process_group);
   std::optional<ProductBench> product;
   ranks::in_agreement(process_group, [&] {

@@ -270,6 +270,8 @@ class Examination {
       if (columns[i][rows - 1].seconds < columns[best][rows - 1].seconds) best = i;
     }
     fastest_sum_ = ranks::kAllreduceNames[best].name;
+    in_agreement(process_group_, [&] { process_group_.use(ranks::Allreduce::kAuto); });
+    say("        auto: {}", process_group_.sums_text());
   }
 
   void look_at_directory() {
@@ -331,8 +333,7 @@ class Examination {
 
   void look_at_step() {
     const bool fits = attempt([&] {
-      in_agreement(process_group_,
-                   [&] { process_group_.use(s_.allreduce.value_or(kUsualAllreduce)); });
+      in_agreement(process_group_, [&] { process_group_.use(s_.allreduce); });
       in_agreement(process_group_,
                    [&] { check_memory(budget_of(s_), machine_->sites, process_group_.rank()); });
     });

@@ -143,7 +143,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   const std::vector<ranks::Site>& sites = machine.sites;
   const int threads = machine.threads;
   // Of its own: it may itself be a matter of all ranks.
-  in_agreement(process_group, [&] { process_group.use(s.allreduce.value_or(kUsualAllreduce)); });
+  in_agreement(process_group, [&] { process_group.use(s.allreduce); });
 
   // The data, prepared by rank 0 and opened by all.
   bool is_new = false;
@@ -238,6 +238,8 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
                          model->layout().trained_count(),
                          budget};
     for (const std::string& line : run_summary(facts)) say(line);
+    const std::string sums = process_group.sums_text();
+    if (!sums.empty()) say("sums    " + sums);
     if (!is_locked) {
       say("note    the file system of this directory cannot lock: see that no other job uses it");
     }

@@ -176,11 +176,12 @@ void declare_machine_options(CLI::App& app, TrainSettings& s) {
           "layers whose activations are computed again in backward, which saves their memory: auto "
           "is as few as the hosts' memory allows");
   machine("--allreduce", s.allreduce,
-          one_of<std::optional<ranks::Allreduce>>({{"auto", std::nullopt},
-                                                   {"mpi", ranks::Allreduce::kMpi},
-                                                   {"ring", ranks::Allreduce::kRing},
-                                                   {"flat", ranks::Allreduce::kFlat}}),
-          "how ranks add up gradients: auto is ring, which measured best");
+          one_of<ranks::Allreduce>({{"auto", ranks::Allreduce::kAuto},
+                                    {"mpi", ranks::Allreduce::kMpi},
+                                    {"ring", ranks::Allreduce::kRing},
+                                    {"halving", ranks::Allreduce::kHalving},
+                                    {"flat", ranks::Allreduce::kFlat}}),
+          "how ranks add up gradients: auto is ring or halving, by what messages cost here");
   machine(
       "--products", s.products, products_format(),
       "code that computes matrix products: auto is the fastest of ours, which all give the same "

@@ -43,9 +43,6 @@ struct BandsChoice {
   model::EmbeddingBands bands = {};
 };
 
-/// What `--allreduce auto` means: what measured best everywhere.
-inline constexpr ranks::Allreduce kUsualAllreduce = ranks::Allreduce::kRing;
-
 /// What a training run was asked for: the options as they stand on the command line, in --config,
 /// or in the checkpoint that is resumed.
 struct TrainSettings {
@@ -92,8 +89,8 @@ struct TrainSettings {
   std::size_t token_block = 0;             ///< 0: from batch and micro-batch
   std::optional<std::uint64_t> recompute;  ///< layers; nothing: as few as memory allows
   train::Reduce reduce = train::Reduce::kExact;
-  std::optional<ranks::Allreduce> allreduce;  ///< nothing: kUsualAllreduce
-  std::string products;                       ///< of kernels::all_products; empty: the usual ones
+  ranks::Allreduce allreduce = ranks::Allreduce::kAuto;
+  std::string products;  ///< of kernels::all_products; empty: the usual ones
   StepRange trace;
 
   std::uint64_t evaluate_every = 0;

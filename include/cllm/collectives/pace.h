@@ -4,7 +4,7 @@
 #include <chrono>
 #include <thread>
 
-namespace cllm::mpi {
+namespace cllm::collectives {
 
 /// How long a thread that polls sleeps when it finds nothing to do. Links differ by factors of a
 /// hundred, so what came since the last sleep says how long: long enough that compute threads are
@@ -26,4 +26,4 @@ class Pace {
   int shortest_, longest_, next_;
 };
 
-}  // namespace cllm::mpi
+}  // namespace cllm::collectives

@@ -23,8 +23,9 @@ TEST_F(ProgramTest, TrainsOnTheBuiltInCorpusWhenNothingIsSaid) {
   }
   ASSERT_EQ(runs.size(), 1u);
   EXPECT_THAT(runs[0], testing::MatchesRegex("checkpoints/[0-9]{8}-[0-9]{6}-tiny"));
-  EXPECT_THAT(files_in(runs[0]), ElementsAre("complete", "config.toml", "latest", "metrics.jsonl",
-                                             "step-00000100.h5", "tensorboard", testing::StartsWith("tensorboard/events.out.tfevents.")));
+  EXPECT_THAT(files_in(runs[0]),
+              ElementsAre("complete", "config.toml", "latest", "metrics.jsonl", "step-00000100.h5",
+                          "tensorboard", testing::StartsWith("tensorboard/events.out.tfevents.")));
   EXPECT_EQ(read(runs[0] + "/latest"), "step-00000100.h5\n");
   EXPECT_THAT(result.out, HasSubstr("--checkpoint " + runs[0]));
 

@@ -301,7 +301,8 @@ bool is_first(const AttentionHead& head, const Block& block) {
 }
 
 void attention_forward(const AttentionHead& head, MutableRows out, float* log_sum_exp) {
-  const auto [room, floats] = place_room(head.workspace, head.size, head.positions, kLargestTile);
+  const AttentionRoom room =
+      place_room(head.workspace, head.size, head.positions, kLargestTile).room;
   if (head.positions <= kFewQueries) {
     for (std::size_t query = 0; query < head.positions; ++query) {
       attend(head, query, out.data + query * out.stride, log_sum_exp + query, room.scores);
@@ -345,7 +346,8 @@ void attention_forward(const AttentionHead& head, MutableRows out, float* log_su
 }
 
 void attention_backward(const AttentionHead& head, const AttentionGradients& g) {
-  const auto [room, floats] = place_room(head.workspace, head.size, head.positions, kLargestTile);
+  const AttentionRoom room =
+      place_room(head.workspace, head.size, head.positions, kLargestTile).room;
   const float scale = score_scale(head);
   float* const deltas = room.of_queries;
   row_dots(g.dout.data, g.out.data, deltas, head.positions, head.size, g.dout.stride, g.out.stride);

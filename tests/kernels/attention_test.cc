@@ -32,11 +32,13 @@ struct Shape {
 /// query and the few that go by themselves; documents that begin at the ends of blocks and within.
 std::vector<Shape> shapes() {
   std::vector<Shape> result;
-  for (const std::size_t positions : {1, 2, 4, 5, 13, 14, 63, 64, 65, 100, 127, 128, 129, 200}) {
+  for (const std::size_t positions :
+       {1u, 2u, 4u, 5u, 13u, 14u, 63u, 64u, 65u, 100u, 128u, 129u, 200u, 255u, 256u, 257u}) {
     result.push_back({.size = 16, .positions = positions, .past = 0});
     result.push_back({.size = 32, .positions = positions, .past = positions / 2});
   }
-  for (const std::size_t size : {1, 2, 3, 7, 8, 15, 17, 31, 33, 48, 64, 65, 80, 128, 260}) {
+  for (const std::size_t size :
+       {1u, 2u, 3u, 7u, 8u, 15u, 17u, 31u, 33u, 48u, 64u, 65u, 80u, 128u, 260u}) {
     result.push_back({.size = size, .positions = 70, .past = 0});
     result.push_back({.size = size, .positions = 3, .past = 300});
     result.push_back({.size = size, .positions = 70, .past = 61});
@@ -92,7 +94,7 @@ void with_head(const Shape& shape, const float* q, const float* k, const float* 
 /// What bounds of errors are made of, in double.
 class Attention {
  public:
-  Attention(const Shape& shape, const Inputs& x) : shape_(shape), x_(x) {
+  Attention(const Shape& shape, const Inputs& x) : shape_(shape) {
     for (std::size_t query = 0; query < shape.positions; ++query) {
       Row row;
       double top = -std::numeric_limits<double>::infinity(), largest = 0;
@@ -155,7 +157,6 @@ class Attention {
 
  private:
   const Shape& shape_;
-  const Inputs& x_;
   std::vector<Row> rows_;
 };
 

@@ -8,8 +8,9 @@ Schedule::Schedule(Pattern pattern, int rank, int ranks)
     : pattern_(pattern),
       rank_(rank),
       ranks_(ranks),
-      half_(pattern == Pattern::kRing ? ranks - 1
-                                      : std::bit_width(static_cast<unsigned>(ranks - 1))) {}
+      half_(pattern == Pattern::kRing
+                ? ranks - 1
+                : static_cast<int>(std::bit_width(static_cast<unsigned>(ranks - 1)))) {}
 
 Round Schedule::round(int number) const {
   return pattern_ == Pattern::kRing ? ring(number) : halving(number);

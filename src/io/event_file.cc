@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <charconv>
 #include <chrono>
 #include <cstring>
 
@@ -108,17 +110,26 @@ std::string record(std::string_view data) {
   return bytes;
 }
 
+/// Of a name's ten digits.
+constexpr std::uint64_t kLastSecond = 9'999'999'999;
+
 /// A name that no other start of the run has, and that comes after those of earlier ones.
 std::filesystem::path path_in(const std::filesystem::path& directory) {
   std::error_code code;
   std::filesystem::create_directories(directory, code);
   if (code) fail("cannot create {}: {}", directory.string(), code.message());
-  for (int start = 0;; ++start) {
-    const std::filesystem::path path =
-        directory / fmt::format("events.out.tfevents.{:010.0f}.{}.{}.{}", seconds_now(),
-                                host_name(), ::getpid(), start);
-    if (!std::filesystem::exists(path)) return path;
+  // After all that is there, also where this host's clock is behind that of the one before.
+  const std::string begin = "events.out.tfevents.";
+  auto second = static_cast<std::uint64_t>(seconds_now());
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with(begin)) continue;
+    std::uint64_t other = 0;
+    std::from_chars(name.data() + begin.size(), name.data() + name.size(), other);
+    // A name of somebody else's making may have any number.
+    if (other < kLastSecond) second = std::max(second, other + 1);
   }
+  return directory / fmt::format("{}{:010}.{}.{}", begin, second, host_name(), ::getpid());
 }
 
 }  // namespace

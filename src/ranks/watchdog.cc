@@ -31,6 +31,7 @@ void Watchdog::heard(int rank, const Beat& beat) {
 void Watchdog::update(Rank& rank, const Beat& beat) {
   rank.heard = now_;
   if (beat.progress != rank.beat.progress) rank.progressed = now_;
+  if (beat.leaves != rank.beat.leaves) last_left_ = now_;
   rank.beat = beat;
 }
 
@@ -78,8 +79,9 @@ std::optional<std::string> Watchdog::standstill() const {
   const auto left = std::ranges::find_if(ranks_, has_left);
   // A rank that left won't come, however slow the network is.
   const double limit = left == ranks_.end() ? kStandstill * limit_ : limit_;
+  // What ended long work may just have reached the one that left, and be on its way to others.
   const auto stands = [&](const Rank& rank) {
-    return rank.beat.waits != 0 && now_ - rank.progressed > limit;
+    return rank.beat.waits != 0 && now_ - std::max(rank.progressed, last_left_) > limit;
   };
   const auto waiting = std::ranges::find_if(ranks_, std::not_fn(has_left));
   if (waiting == ranks_.end()) return std::nullopt;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -175,6 +176,15 @@ TEST_F(EventFileTest, EachStartHasAFileOfItsOwn) {
   { EventFile file(directory(), 0); }
   { EventFile file(directory(), 10); }
   EXPECT_EQ(events().size(), 4u);
+  // One of a host whose clock is ahead.
+  write_atomically(directory() / "events.out.tfevents.4000000000.other.1", {});
+  { EventFile file(directory(), 20); }
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(directory())) {
+    names.push_back(entry.path().filename());
+  }
+  EXPECT_EQ(names.size(), 4u);
+  EXPECT_THAT(*std::ranges::max_element(names), HasSubstr("events.out.tfevents.4000000001."));
 }
 
 TEST_F(EventFileTest, TheReaderSeesASpoiledByte) {

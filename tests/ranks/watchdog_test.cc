@@ -185,6 +185,25 @@ TEST_F(WatchdogTest, ARankThatLeftIsNotWaitedFor) {
   EXPECT_EQ(look(1000), "");
 }
 
+// They had waited for what the last rank did, and one of them saw its end first.
+TEST_F(WatchdogTest, ARankThatLeavesFirstDoesNotEndTheJob) {
+  const Beat waits = waiting(-1, 7, 30);
+  mine_ = waits;
+  EXPECT_EQ(look(10 * patience_.seconds,
+                 [&] {
+                   watchdog_.heard(1, waits);
+                   watchdog_.heard(2, at_work("reading data", 7, 30));
+                 }),
+            "");
+  Beat leaves = waits;
+  leaves.waits = 0;
+  leaves.leaves = 1;
+  mine_ = leaves;
+  watchdog_.heard(2, leaves);
+  EXPECT_EQ(look(patience_.seconds - 3, [&] { watchdog_.heard(1, waits); }), "");
+  EXPECT_THAT(look(10, [&] { watchdog_.heard(1, waits); }), HasSubstr("has left, and rank 1"));
+}
+
 TEST_F(WatchdogTest, ARankThatLeftWhileOthersWaitEndsTheJobInWords) {
   Beat leaves = at_work("computing", 7, 40);
   leaves.leaves = 1;

@@ -19,7 +19,7 @@ namespace cllm::ranks {
 // - Standstill. All ranks are in an exchange and in none of them data moved for several times the
 //   limit: the network loses messages between two of them, or the program has a bug. Where some
 //   have left in order and the others are in an exchange, which then never ends, the limit itself
-//   is enough. Rank 0 sees both, also when it is the one that left.
+//   after the last left is enough. Rank 0 sees both, also when it is the one that left.
 //
 // Nothing else ends a job. A rank that lives and is not in an exchange is at work, be it for hours:
 // it prepares data, say, or its disk is slow. While others wait long for it, rank 0 says so.
@@ -73,6 +73,7 @@ class Watchdog {
   std::vector<Rank> ranks_;
   std::optional<double> last_look_;  // by the clock given
   double now_ = 0;                   // by the watchdog's own, which all other times are of
+  double last_left_ = 0;             // when a rank did
   double step_began_ = 0, longest_step_ = 0;
   double limit_ = 0;
   std::uint64_t noted_ = 0;  // this rank's progress when it last was

@@ -82,7 +82,8 @@ TEST(Schedule, AddsEachRanksAddendOnceForAnyNumberOfRanks) {
 
 TEST(Schedule, HalvingTakesAsManyRoundsAsTheLogarithm) {
   for (int ranks = 1; ranks <= 1100; ++ranks) {
-    const int least = std::bit_width(std::bit_ceil(static_cast<unsigned>(ranks))) - 1;
+    const auto least =
+        static_cast<int>(std::bit_width(std::bit_ceil(static_cast<unsigned>(ranks)))) - 1;
     EXPECT_EQ(Schedule(Pattern::kHalving, 0, ranks).half(), least) << ranks;
     EXPECT_EQ(Schedule(Pattern::kRing, 0, ranks).half(), ranks - 1);
   }

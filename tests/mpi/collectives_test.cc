@@ -285,7 +285,7 @@ TEST(ManyRanksTest, DISABLED_OneTo33) {
             all = Communicator::size_of(MPI_COMM_WORLD);
   for (int size = all / 2; size >= 0; --size) {
     const Communicator mine = Communicator::split(MPI_COMM_WORLD, rank < size ? 0 : 1, rank);
-    for (const std::size_t which : {1, 2}) {
+    for (const std::size_t which : {1U, 2U}) {
       Group group(mine.get(), kArrangements[which], {3, 2, 2, 3, 0});
       const auto ranks = static_cast<std::size_t>(group.size());
       for (const Method method : kMethods) {

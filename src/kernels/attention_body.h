@@ -290,8 +290,9 @@ bool is_first(const AttentionHead& head, const Block& block) {
     for_each_pack<4>(head.size, [=](std::size_t i, auto part) {
       using V = typename decltype(part)::Value;
       V weighted = 0;
-      for (std::size_t key = 0; key < keys; ++key)
+      for (std::size_t key = 0; key < keys; ++key) {
         weighted = fma(part.load(v + key * head.v.stride + i), scores[key], weighted);
+      }
       part.store(out + i, adds ? fma(part.load(out + i), factor, weighted) : weighted);
     });
   }
@@ -301,8 +302,7 @@ bool is_first(const AttentionHead& head, const Block& block) {
 }
 
 void attention_forward(const AttentionHead& head, MutableRows out, float* log_sum_exp) {
-  const AttentionRoom room =
-      place_room(head.workspace, head.size, head.positions, kLargestTile).room;
+  const AttentionRoom room = place_room(head.workspace, head.size, head.positions).room;
   if (head.positions <= kFewQueries) {
     for (std::size_t query = 0; query < head.positions; ++query) {
       attend(head, query, out.data + query * out.stride, log_sum_exp + query, room.scores);
@@ -331,9 +331,10 @@ void attention_forward(const AttentionHead& head, MutableRows out, float* log_su
       copy(room.tops, block.queries, tops + block.query);
       copy(room.sums, block.queries, sums + block.query);
       const bool adds = !is_first(head, block);
-      if (adds)
+      if (adds) {
         scale_rows({out.data + block.query * out.stride, out.stride}, block.queries, head.size,
                    room.factors);
+      }
       multiply_queries(block, room.scores, room.values, room.width, head.size, adds ? 1 : 0, out,
                        room.spare);
     });
@@ -346,8 +347,7 @@ void attention_forward(const AttentionHead& head, MutableRows out, float* log_su
 }
 
 void attention_backward(const AttentionHead& head, const AttentionGradients& g) {
-  const AttentionRoom room =
-      place_room(head.workspace, head.size, head.positions, kLargestTile).room;
+  const AttentionRoom room = place_room(head.workspace, head.size, head.positions).room;
   const float scale = score_scale(head);
   float* const deltas = room.of_queries;
   row_dots(g.dout.data, g.out.data, deltas, head.positions, head.size, g.dout.stride, g.out.stride);

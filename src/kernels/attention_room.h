@@ -3,6 +3,7 @@
 #include <cstddef>
 
 #include "cllm/kernels/attention.h"
+#include "products.h"
 
 /// What attention works in, of one thread. An unnamed namespace in a header, on purpose: see Note
 /// [Files of an implementation] in tables.h.
@@ -30,8 +31,7 @@ struct PlacedRoom {
   std::size_t floats;
 };
 
-inline PlacedRoom place_room(float* base, std::size_t size, std::size_t positions,
-                             std::size_t largest_tile) {
+inline PlacedRoom place_room(float* base, std::size_t size, std::size_t positions) {
   const std::size_t width = (size + kPaddedColumns - 1) / kPaddedColumns * kPaddedColumns;
   std::size_t used = 0;
   const auto take = [&](std::size_t floats) {
@@ -59,7 +59,7 @@ inline PlacedRoom place_room(float* base, std::size_t size, std::size_t position
                            .tops = one_of_queries(),
                            .sums = one_of_queries(),
                            .factors = one_of_queries(),
-                           .spare = take(largest_tile),
+                           .spare = take(kLargestTile),
                            .of_queries = take(positions)};
   return {room, used};
 }

@@ -8,7 +8,6 @@
 #include "cllm/base/error.h"
 #include "cllm/kernels/blas.h"
 #include "cllm/kernels/implementations.h"
-#include "products.h"
 #include "tables.h"
 
 namespace cllm::kernels {
@@ -83,7 +82,7 @@ std::vector<const Kernels*> runnable_kernels() {
 const Kernels& find_kernels(std::string_view name) { return find(name, ""); }
 
 std::size_t attention_workspace(std::size_t size, std::size_t positions) {
-  return place_room(nullptr, size, positions, kLargestTile).floats;
+  return place_room(nullptr, size, positions).floats;
 }
 
 const Kernels& select_kernels() {

@@ -64,7 +64,7 @@ Workspace::Workspace(const Network& network, const MicroBatchShape& shape, Purpo
     : shape_(shape),
       purpose_(purpose),
       head_rows_(rows_of_logits(shape, network.layout.config().vocabulary, purpose)),
-      recompute_end_(recomputed == 0 ? 0 : network.first_back + recomputed) {
+      recompute_end_(network.first_back + recomputed) {
   buffer_ = AlignedBuffer<float>(place(network, nullptr));
   place(network, buffer_.data());
   if (purpose == Purpose::kTraining) order_ = AlignedBuffer<std::uint64_t>(shape.rows());
@@ -92,7 +92,7 @@ std::size_t Workspace::bytes_for(const Network& network, const MicroBatchShape& 
   Workspace sketch;
   sketch.shape_ = shape;
   sketch.purpose_ = purpose;
-  sketch.recompute_end_ = recomputed == 0 ? 0 : network.first_back + recomputed;
+  sketch.recompute_end_ = network.first_back + recomputed;
   sketch.head_rows_ = rows_of_logits(shape, network.layout.config().vocabulary, purpose);
   const std::size_t order =
       purpose == Purpose::kTraining ? shape.rows() * sizeof(std::uint64_t) : 0;

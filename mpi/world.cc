@@ -14,6 +14,7 @@
 #include "cllm/base/error.h"
 #include "cllm/base/output.h"
 #include "cllm/mpi/checked.h"
+#include "cllm/mpi/courier.h"
 #include "cllm/mpi/probe.h"
 #include "cllm/ranks/agreement.h"
 #include "cllm/ranks/heartbeat.h"
@@ -202,6 +203,11 @@ void World::all_gather(std::span<float> values, std::span<const ranks::Part> par
   } else if (size_ > 1) {
     all_gather_.run(values, parts);
   }
+}
+
+std::unique_ptr<ranks::Courier> World::courier() {
+  if (size_ == 1) return nullptr;
+  return std::make_unique<Courier>(MPI_COMM_WORLD);
 }
 
 void World::gather(const std::string& bytes, const Take& take) {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -37,6 +38,7 @@ class World final : public ranks::ProcessGroup {
   std::string broadcast(std::string bytes) override;
   std::vector<std::string> all_gather(const std::string& bytes) override;
   void all_gather(std::span<float> values, std::span<const ranks::Part> parts) override;
+  std::unique_ptr<ranks::Courier> courier() override;
   void gather(const std::string& bytes, const Take& take) override;
 
  private:

@@ -29,22 +29,32 @@ void check_size(std::string_view group, std::size_t size, std::size_t expected) 
 
 // --- Writing ------------------------------------------------------------------------------------
 
-void write_group(Hdf5Writer& file, const model::Layout& layout,
-                 const StateGroup<const float>& group) {
+StateSource source_of(const StateGroup<const float>& group, const model::Layout& layout) {
   check_size(group.name, group.values.size(), group.places.size());
+  return {group.name,
+          [places = &group.places](std::size_t tensor) { return (*places)[tensor].has_value(); },
+          [&layout, group](std::size_t tensor, const TakeFloats& take) {
+            take(0, group.values.subspan(*group.places[tensor], layout[tensor].size()));
+          }};
+}
+
+void write_group(Hdf5Writer& file, const model::Layout& layout, const StateSource& group) {
   file.create_group(group.name);
   for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
-    if (!group.places[i]) continue;
-    file.write_floats(tensor_path(group.name, layout[i]), shape_of(layout[i]),
-                      group.values.subspan(*group.places[i], layout[i].size()));
+    if (!group.has(i)) continue;
+    const auto give = [&](const Hdf5Writer::Put& put) {
+      group.give(i,
+                 [&](std::size_t, std::span<const float> values) { put(std::as_bytes(values)); });
+    };
+    file.write_floats(tensor_path(group.name, layout[i]), shape_of(layout[i]), give);
   }
 }
 
 /// Writes groups that lie in groups of the root.
 void write_state(Hdf5Writer& file, const model::Layout& layout,
-                 std::span<const StateGroup<const float>> state) {
+                 std::span<const StateSource> state) {
   std::set<std::string> outer;
-  for (const StateGroup<const float>& group : state) {
+  for (const StateSource& group : state) {
     const std::string around = group.name.substr(0, group.name.rfind('/'));
     if (outer.insert(around).second) file.create_group(around);
     write_group(file, layout, group);
@@ -155,15 +165,27 @@ void check_contents(const Hdf5Reader& file, const model::ModelConfig& model) {
   check_contents(file, groups);
 }
 
+StateTarget target_of(const StateGroup<float>& group) {
+  check_size(group.name, group.values.size(), group.places.size());
+  return {group.name,
+          [places = &group.places](std::size_t tensor) { return (*places)[tensor].has_value(); },
+          [group](std::size_t tensor, std::size_t first, std::span<const float> values) {
+            std::ranges::copy(values, group.values.data() + *group.places[tensor] + first);
+          }};
+}
+
 /// Reads the tensors of the group that are in its buffer and, by `is_there`, in the file.
 template <typename IsThere>
-void read_group(const Hdf5Reader& file, const model::Layout& layout, const StateGroup<float>& group,
+void read_group(const Hdf5Reader& file, const model::Layout& layout, const StateTarget& group,
                 const IsThere& is_there) {
-  check_size(group.name, group.values.size(), group.places.size());
   for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
-    if (!group.places[i] || !is_there(i)) continue;
+    if (!group.has(i) || !is_there(i)) continue;
+    std::size_t first = 0;
     file.read_floats(tensor_path(group.name, layout[i]), shape_of(layout[i]),
-                     group.values.subspan(*group.places[i], layout[i].size()));
+                     [&](std::span<const float> values) {
+                       group.take(i, first, values);
+                       first += values.size();
+                     });
   }
 }
 
@@ -213,6 +235,14 @@ model::Layout layout_of(const RunState& run) {
 double write_checkpoint(const std::filesystem::path& path, const RunState& run,
                         const model::Layout& layout, std::span<const float> parameters,
                         std::span<const StateGroup<const float>> state) {
+  std::vector<StateSource> sources;
+  for (const StateGroup<const float>& group : state) sources.push_back(source_of(group, layout));
+  return write_checkpoint(path, run, layout, parameters, sources);
+}
+
+double write_checkpoint(const std::filesystem::path& path, const RunState& run,
+                        const model::Layout& layout, std::span<const float> parameters,
+                        std::span<const StateSource> state) {
   if (run.model != layout.config() || run.freeze != layout.freeze().text()) {
     fail(
         "{} is not written: its run has a model of {}, its layout one of {}; give the run's "
@@ -234,7 +264,7 @@ double write_checkpoint(const std::filesystem::path& path, const RunState& run,
       write_lattice(file, lattice_group(run.model, band), lattice);
     }
     const model::Places all(layout);
-    write_group(file, layout, {kParameters, all, parameters});
+    write_group(file, layout, source_of({kParameters, all, parameters}, layout));
     write_state(file, layout, state);
     file.close();
   }
@@ -263,12 +293,20 @@ void read_parameters(const std::filesystem::path& path, const model::Layout& lay
     return read_compressed_parameters(file, layout, parameters);
   }
   require_known(file, kParameters, expected_tensors({}, kParameters, layout));
-  read_group(file, layout, {kParameters, all, parameters}, [](std::size_t) { return true; });
+  read_group(file, layout, target_of({kParameters, all, parameters}),
+             [](std::size_t) { return true; });
   check_contents(file, layout.config());
 }
 
 void read_state(const std::filesystem::path& path, const model::Layout& layout,
                 std::span<const StateGroup<float>> state) {
+  std::vector<StateTarget> targets;
+  for (const StateGroup<float>& group : state) targets.push_back(target_of(group));
+  read_state(path, layout, targets);
+}
+
+void read_state(const std::filesystem::path& path, const model::Layout& layout,
+                std::span<const StateTarget> state) {
   const Hdf5Reader file(path);
   const model::Layout written = layout_of(require_same_model(file, layout));
   if (is_compressed(file)) {
@@ -277,11 +315,11 @@ void read_state(const std::filesystem::path& path, const model::Layout& layout,
         "checkpoint that it was made of, or begin a new run with --init-from",
         path.string());
   }
-  for (const StateGroup<float>& group : state) {
+  for (const StateTarget& group : state) {
     std::vector<const model::Tensor*> expected;
     for (std::size_t i = 0; i < layout.tensors().size(); ++i) {
       // A tensor that isn't trained now may have been, and be there.
-      const bool may_be = group.places[i] || !layout[i].is_trained;
+      const bool may_be = group.has(i) || !layout[i].is_trained;
       if (may_be && written[i].is_trained) expected.push_back(&layout[i]);
     }
     require_known(file, group.name, expected);

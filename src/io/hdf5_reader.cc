@@ -241,22 +241,30 @@ void Hdf5Reader::check_digest(const Handle& opened, const std::string& dataset,
   }
 }
 
+template <typename Room, typename Taken>
 void Hdf5Reader::read_values(const Handle& opened, const std::string& dataset, std::size_t size,
-                             std::byte* target, bool floats) const {
+                             const Room& room, const Taken& taken, bool floats) const {
   const std::uint64_t offset = place_of(opened, dataset, size);
-  std::vector<std::byte> buffer(target == nullptr ? std::min(size, kBlockBytes) : 0);
   BlockCheck passed(floats);
   for (std::size_t done = 0; done < size; done += kBlockBytes) {
-    const std::span block(target == nullptr ? buffer.data() : target + done,
-                          std::min(kBlockBytes, size - done));
+    const std::span<std::byte> block = room(done, std::min(kBlockBytes, size - done));
     read_bytes_at(offset + done, block, dataset);
     passed.update(block);
+    taken(block);
   }
   check_digest(opened, dataset, passed.digest());
   if (!passed.is_finite()) {
     fail("{}: {} holds values that are not finite; use an earlier checkpoint", path_.string(),
          dataset);
   }
+}
+
+void Hdf5Reader::read_values(const Handle& opened, const std::string& dataset,
+                             std::span<std::byte> target, bool floats) const {
+  read_values(
+      opened, dataset, target.size(),
+      [&](std::size_t done, std::size_t bytes) { return target.subspan(done, bytes); },
+      [](std::span<const std::byte>) {}, floats);
 }
 
 Handle Hdf5Reader::open_values(const std::string& dataset, std::int64_t type, const char* name,
@@ -277,24 +285,36 @@ Handle Hdf5Reader::open_values(const std::string& dataset, std::int64_t type, co
 
 void Hdf5Reader::read_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
                              std::span<float> values) const {
-  const auto bytes = std::as_writable_bytes(values);
   const Handle opened = open_values(dataset, H5T_IEEE_F32LE, "float32", shape);
-  read_values(opened, dataset, bytes.size(), bytes.data(), true);
+  read_values(opened, dataset, std::as_writable_bytes(values), true);
+}
+
+void Hdf5Reader::read_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
+                             const std::function<void(std::span<const float>)>& take) const {
+  const std::size_t size =
+      std::accumulate(shape.begin(), shape.end(), std::size_t{1}, std::multiplies<>());
+  const Handle opened = open_values(dataset, H5T_IEEE_F32LE, "float32", shape);
+  std::vector<float> buffer(std::min(size, kBlockBytes / sizeof(float)));
+  read_values(
+      opened, dataset, size * sizeof(float),
+      [&](std::size_t, std::size_t bytes) {
+        return std::as_writable_bytes(std::span(buffer)).first(bytes);
+      },
+      [&](std::span<const std::byte> block) {
+        take(std::span<const float>(buffer).first(block.size() / sizeof(float)));
+      },
+      true);
 }
 
 void Hdf5Reader::check_floats(const std::string& dataset,
                               std::span<const std::uint64_t> shape) const {
-  const std::size_t size =
-      std::accumulate(shape.begin(), shape.end(), sizeof(float), std::multiplies<>());
-  const Handle opened = open_values(dataset, H5T_IEEE_F32LE, "float32", shape);
-  read_values(opened, dataset, size, nullptr, true);
+  read_floats(dataset, shape, [](std::span<const float>) {});
 }
 
 void Hdf5Reader::read_integers(const std::string& dataset, std::span<const std::uint64_t> shape,
                                std::span<std::int64_t> values) const {
-  const auto bytes = std::as_writable_bytes(values);
   const Handle opened = open_values(dataset, H5T_STD_I64LE, "int64", shape);
-  read_values(opened, dataset, bytes.size(), bytes.data(), false);
+  read_values(opened, dataset, std::as_writable_bytes(values), false);
 }
 
 std::string Hdf5Reader::read_text(const std::string& dataset) const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <numeric>
 
 #include "cllm/base/error.h"
 #include "cllm/io/hdf5.h"
@@ -121,7 +122,8 @@ void Hdf5Writer::write_attribute(const std::string& object, const std::string& n
 }
 
 bool Hdf5Writer::write_dataset(const std::string& dataset, std::int64_t type, const Handle& space,
-                               std::span<const std::byte> data, bool floats) {
+                               std::size_t size, const std::function<void(const Put&)>& give,
+                               bool floats) {
   const Handle creation = without_times(H5P_DATASET_CREATE);
   // Its place in the file is needed before any data are in it.
   H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY);
@@ -131,13 +133,17 @@ bool Hdf5Writer::write_dataset(const std::string& dataset, std::int64_t type, co
                  H5Dclose);
   check(created.is_valid());
   const std::uint64_t offset = H5Dget_offset(created.get());
-  check(data.empty() || offset != HADDR_UNDEF);
+  check(size == 0 || offset != HADDR_UNDEF);
   BlockCheck passed(floats);
-  for (std::size_t done = 0; done < data.size(); done += kBlockBytes) {
-    const auto block = data.subspan(done, std::min(kBlockBytes, data.size() - done));
-    passed.update(block);
-    output_->write(offset + done, block);
-  }
+  std::size_t written = 0;
+  give([&](std::span<const std::byte> data) {
+    for (std::size_t done = 0; done < data.size(); done += kBlockBytes) {
+      const auto block = data.subspan(done, std::min(kBlockBytes, data.size() - done));
+      passed.update(block);
+      output_->write(offset + written, block);
+      written += block.size();
+    }
+  });
   const Handle stored(H5Dget_type(created.get()), H5Tclose);
   manifest_->add(dataset, {shape_of(created), type_name(stored), passed.digest()});
   check(created.close());
@@ -145,9 +151,21 @@ bool Hdf5Writer::write_dataset(const std::string& dataset, std::int64_t type, co
   return passed.is_finite();
 }
 
+void Hdf5Writer::write_dataset(const std::string& dataset, std::int64_t type, const Handle& space,
+                               std::span<const std::byte> data) {
+  write_dataset(dataset, type, space, data.size(), [&](const Put& put) { put(data); });
+}
+
 void Hdf5Writer::write_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
                               std::span<const float> values) {
-  if (!write_dataset(dataset, H5T_IEEE_F32LE, space_of(shape), std::as_bytes(values), true)) {
+  write_floats(dataset, shape, [&](const Put& put) { put(std::as_bytes(values)); });
+}
+
+void Hdf5Writer::write_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
+                              const std::function<void(const Put& put)>& give) {
+  const std::size_t size =
+      std::accumulate(shape.begin(), shape.end(), sizeof(float), std::multiplies<>());
+  if (!write_dataset(dataset, H5T_IEEE_F32LE, space_of(shape), size, give, true)) {
     fail(
         "{} is not written: {} holds values that are not finite; resume from an earlier "
         "checkpoint with a lower --lr",

@@ -6,12 +6,6 @@
 #include <utility>
 
 namespace cllm::model {
-namespace {
-
-/// Floats in a cache line: tensors begin on one.
-constexpr std::size_t kAlign = 16;
-
-}  // namespace
 
 Layout::Layout(const ModelConfig& config, const Freeze& freeze)
     : config_(with_usual_sizes(config)), freeze_(freeze) {
@@ -186,7 +180,7 @@ void Layout::begin_group(std::string name) { groups_.push_back({std::move(name),
 
 void Layout::place(std::size_t tensor) {
   tensors_[tensor].offset = flat_size_;
-  flat_size_ += (tensors_[tensor].size() + kAlign - 1) / kAlign * kAlign;
+  flat_size_ += aligned(tensors_[tensor].size());
   if (tensors_[tensor].is_trained && !groups_.empty()) {
     groups_.back().size = flat_size_ - groups_.back().offset;
   }

@@ -25,11 +25,11 @@ double Model::loss(const float* parameters, const MicroBatch& micro_batch, Works
 
 double Model::loss_and_gradient(const float* parameters, const MicroBatch& micro_batch, float scale,
                                 Workspace& workspace, Scratch& scratch, GradientSink& sink,
-                                const Member& member) const {
+                                const Member& member, Arrivals* arrivals) const {
   assert(micro_batch.rows() <= workspace.rows());
   assert(workspace.purpose() == Purpose::kTraining);
-  const Context context{layout_,     tiling_,   *kernels_, parameters,
-                        micro_batch, workspace, scratch,   member};
+  const Context context{layout_,   tiling_, *kernels_, parameters, micro_batch,
+                        workspace, scratch, member,    nullptr,    arrivals};
   const Pass pass(network_, context);
   pass.forward();
   {

@@ -56,9 +56,19 @@ class Pass::Pending {
 
 void Pass::forward() const {
   const Span span(x_.member.recorder, Activity::kForward);
+  std::size_t group = x_.layout.groups().size();  // that comes, from the last to the first
+  wait_for(--group);
   x_.for_own_rows([&](const Rows& rows) { n_.embedding->forward(x_, rows); });
-  for (const Block& layer : n_.layers) forward_through(layer, &Part::forward);
+  for (const Block& layer : n_.layers) {
+    wait_for(--group);
+    forward_through(layer, &Part::forward);
+  }
+  wait_for(--group);
   forward_through(n_.last, &Part::forward);
+}
+
+void Pass::wait_for(std::size_t group) const {
+  if (x_.arrivals != nullptr) x_.arrivals->wait_for(group, x_.member.recorder);
 }
 
 void Pass::forward_through(const Block& block, Forward way) const {

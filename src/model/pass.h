@@ -22,6 +22,9 @@ class Pass {
   /// Stages that are through backward, but not yet known to be for all members.
   class Pending;
 
+  /// Returns once the group's parameters are there.
+  void wait_for(std::size_t group) const;
+
   using Forward = void (Part::*)(const Context& context, const Rows& rows) const;
   void forward_through(const Block& block, Forward way) const;
   void backward_through(const Block& block, Pending& pending) const;

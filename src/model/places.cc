@@ -6,25 +6,31 @@
 namespace cllm::model {
 
 Places::Places(const Layout& layout) {
-  place(layout, [](const Tensor&) { return true; });
+  place(layout, [&](std::size_t tensor) { return layout[tensor].size(); });
 }
 
 Places::Places(const Layout& layout, bool (*has)(Role)) {
-  place(layout, [&](const Tensor& tensor) { return tensor.is_trained && has(tensor.role); });
+  place(layout, [&](std::size_t tensor) {
+    const Tensor& t = layout[tensor];
+    return t.is_trained && has(t.role) ? t.size() : 0;
+  });
 }
 
-template <typename Has>
-void Places::place(const Layout& layout, const Has& has) {
+Places::Places(const Layout& layout, std::span<const std::size_t> sizes) {
+  place(layout, [&](std::size_t tensor) { return sizes[tensor]; });
+}
+
+template <typename Size>
+void Places::place(const Layout& layout, const Size& size) {
   places_.resize(layout.tensors().size());
   std::vector<std::size_t> order(places_.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::ranges::sort(order, {}, [&](std::size_t tensor) { return layout[tensor].offset; });
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    if (!has(layout[order[i]])) continue;
-    places_[order[i]] = size_;
-    const std::size_t next =
-        i + 1 < order.size() ? layout[order[i + 1]].offset : layout.flat_size();
-    size_ += next - layout[order[i]].offset;
+  for (const std::size_t tensor : order) {
+    const std::size_t elements = size(tensor);
+    if (elements == 0) continue;
+    places_[tensor] = size_;
+    size_ += Layout::aligned(elements);
   }
 }
 

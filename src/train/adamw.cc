@@ -46,14 +46,12 @@ void AdamWPass::update(const SummedGradient& gradient, double learning_rate, dou
     if (tensor.role != model::Role::kVector) {
       step.weight_decay = static_cast<float>(options_.weight_decay);
     }
-    float* const means = m.of(chunk.tensor);
-    float* const squares = v.of(chunk.tensor);
     for (std::size_t row = chunk.first_row; row < chunk.end_row; ++row) {
       const SumRow& place = parts_.rows.rows[row];
       visit_row(gradient, place, scale,
                 [&](std::size_t first, const auto* values, std::size_t count, float factor) {
                   step.gradient_scale = factor;
-                  const std::size_t at = place.at + first, within = at - tensor.offset;
+                  const std::size_t at = place.at + first;
                   const auto kernel = [&] {
                     if constexpr (std::is_same_v<decltype(values), const float*>) {
                       return parts_.kernels.adamw;
@@ -61,8 +59,8 @@ void AdamWPass::update(const SummedGradient& gradient, double learning_rate, dou
                       return parts_.kernels.adamw_integers;
                     }
                   }();
-                  kernel(state.parameters.data() + at, means + within, squares + within, values,
-                         count, step);
+                  kernel(state.parameters.data() + at, m.at(chunk.tensor, at),
+                         v.at(chunk.tensor, at), values, count, step);
                 });
     }
   });

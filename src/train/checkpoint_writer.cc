@@ -19,8 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kCopyFloats = std::size_t{1} << 18;
-
 /// Bytes a second that a checkpoint is guessed to take before one was written.
 constexpr double kGuessedSpeed = 100e6;
 
@@ -29,14 +27,7 @@ constexpr double kNoLoss = std::numeric_limits<double>::infinity();
 void copy(const State& from, State& to, ThreadPool& pool) {
   const std::vector<std::span<const float>> sources = from.floats();
   const std::vector<std::span<float>> targets = to.floats();
-  for (std::size_t b = 0; b < sources.size(); ++b) {
-    const std::span<const float> source = sources[b];
-    pool.share((source.size() + kCopyFloats - 1) / kCopyFloats, [&](std::size_t i, Recorder&) {
-      const std::size_t first = i * kCopyFloats;
-      const std::size_t count = std::min(kCopyFloats, source.size() - first);
-      std::ranges::copy(source.subspan(first, count), targets[b].data() + first);
-    });
-  }
+  for (std::size_t b = 0; b < sources.size(); ++b) train::copy(sources[b], targets[b], pool);
   static_cast<StateValues&>(to) = from;
 }
 
@@ -63,17 +54,29 @@ CheckpointWriter::CheckpointWriter(const CheckpointOptions& options, const model
       run_(run),
       facts_(run.state),
       before_(std::move(before)),
-      expected_seconds_(static_cast<double>(bytes_for(layout, buffers, true)) / kGuessedSpeed) {
-  if (options.background) copy_.emplace(layout, buffers);
+      expected_seconds_(static_cast<double>(checkpoint_bytes(layout, buffers)) / kGuessedSpeed) {
+  const StateGathering* const gathering = options.gathering;
+  if (options.background) {
+    copy_.emplace(layout, buffers, 1,
+                  gathering != nullptr ? gathering->ownership() : Ownership(layout));
+  }
   if (options.keep == 0) return;
   for (const fs::path& path : io::list_checkpoints(options.directory)) {
     losses_[*io::step_in_name(path)] = loss_of(path);
   }
 }
 
-std::uint64_t CheckpointWriter::bytes_for(const model::Layout& layout,
-                                          std::span<const BufferSpec> buffers, bool background) {
-  return background ? layout.flat_size() * sizeof(float) + bytes_of(layout, buffers) : 0;
+std::uint64_t CheckpointWriter::copy_bytes(const model::Layout& layout,
+                                           std::span<const BufferSpec> buffers,
+                                           const Ownership& ownership, int rank) {
+  const bool writes = rank == 0;
+  return (writes ? layout.flat_size() * sizeof(float) : 0) +
+         (writes || ownership.is_sharded() ? bytes_of(layout, buffers, ownership) : 0);
+}
+
+std::uint64_t CheckpointWriter::checkpoint_bytes(const model::Layout& layout,
+                                                 std::span<const BufferSpec> buffers) {
+  return copy_bytes(layout, buffers, Ownership(layout), 0);
 }
 
 void CheckpointWriter::save(const State& state) {
@@ -116,12 +119,9 @@ SavedCheckpoint CheckpointWriter::write(const State& state) {
     run_.step = state.step;
     run_.tokens_seen = state.tokens_seen;
     run_.state = state_to_json(state, facts_);
-    std::vector<io::StateGroup<const float>> groups;
-    for (const StateBuffer& buffer : state.buffers) {
-      groups.push_back({buffer.name, buffer.places, buffer.values.span()});
-    }
+    const std::vector<io::StateSource> sources = sources_of(state.buffers);
     const double checked =
-        io::write_checkpoint(saved.path, run_, layout_, state.parameters.span(), groups);
+        io::write_checkpoint(saved.path, run_, layout_, state.parameters.span(), sources);
     saved.write_seconds = clock.elapsed() - checked;
     saved.bytes = fs::file_size(saved.path);
     losses_[state.step] = state.validation ? state.validation->loss : kNoLoss;
@@ -130,8 +130,23 @@ SavedCheckpoint CheckpointWriter::write(const State& state) {
   } catch (const std::exception& error) {
     saved.problem = error.what();
   }
+  if (options_.gathering != nullptr) options_.gathering->end();
   saved.seconds = clock.elapsed();
   return saved;
+}
+
+/// Of this rank, or of all where it has but its own.
+std::vector<io::StateSource> CheckpointWriter::sources_of(std::span<const StateBuffer> buffers) {
+  std::vector<io::StateSource> sources;
+  for (std::size_t i = 0; i < buffers.size(); ++i) {
+    const StateBuffer& buffer = buffers[i];
+    sources.push_back({buffer.name(), [&buffer](std::size_t tensor) { return buffer.has(tensor); },
+                       [this, buffers, i](std::size_t tensor, const io::TakeFloats& take) {
+                         if (options_.gathering == nullptr) return take(0, buffers[i].of(tensor));
+                         options_.gathering->give(buffers, i, tensor, take);
+                       }});
+  }
+  return sources;
 }
 
 /// What is left to do when a checkpoint is saved. Should that fail, it is saved all the same.

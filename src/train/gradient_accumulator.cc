@@ -1,19 +1,14 @@
 #include "cllm/train/gradient_accumulator.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <utility>
 
 namespace cllm::train {
 namespace {
-
-/// A bucket of 1 MiB is long past the latency of a message, and small models still have several.
-constexpr std::size_t kBucketFloats = std::size_t{1} << 18;
-
-/// Buckets that there should be at least, however long latency is: while one is under way, backward
-/// computes another.
-constexpr std::size_t kFewestBuckets = 4;
 
 /// The largest integer of a row's sum, mostly: some times its root mean square.
 constexpr double kUsualLargest = 0x1p28;
@@ -47,51 +42,39 @@ std::size_t elements_for(const model::Layout& layout, std::size_t batch_tokens) 
 
 }  // namespace
 
-std::vector<Bucket> buckets_of(const model::Layout& layout, const model::Tiling& tiling,
-                               std::size_t worthwhile_bytes) {
-  const std::size_t least =
-      std::max(kBucketFloats,
-               std::min(worthwhile_bytes / sizeof(float), layout.trained_size() / kFewestBuckets));
-  std::vector<Bucket> buckets;
-  for (std::size_t g = 0; g < layout.groups().size(); ++g) {
-    const model::Group& group = layout.groups()[g];
-    // One that has nothing to train; but for the last, behind which token rows come.
-    const bool is_last = g + 1 == layout.groups().size();
-    if (group.size == 0 && !(is_last && layout.trains_table())) continue;
-    if (buckets.empty() || buckets.back().size >= least) {
-      buckets.push_back({g, g, group.offset, 0, 0, 0});
-    }
-    buckets.back().end_group = g + 1;
-    buckets.back().size += group.size;
+/// The rows of the token embedding that a rank owns.
+GradientAccumulator::Tokens GradientAccumulator::tokens_of(const model::Layout& layout,
+                                                           const Ownership& ownership,
+                                                           std::size_t rank) {
+  Tokens tokens{};
+  for (const model::TableBand& band : layout.embedding()) {
+    const model::Tensor& table = layout[band.tensor];
+    const ranks::Part part = ownership.of(rank, band.tensor);
+    if (part.size == 0) continue;
+    const std::size_t first = band.first_row + (part.offset - table.offset) / table.columns;
+    if (tokens.end == 0) tokens.first = static_cast<std::uint32_t>(first);
+    tokens.end = static_cast<std::uint32_t>(first + part.size / table.columns);
   }
-  for (Bucket& bucket : buckets) {
-    const auto before = [&](std::size_t at) {
-      std::size_t rows = 0;
-      for (const model::Tile& tile : tiling.tiles()) {
-        if (layout[tile.tensor].offset < at) rows += tile.rows;
-      }
-      return rows;
-    };
-    bucket.first_row = before(bucket.offset);
-    bucket.end_row = before(bucket.offset + bucket.size);
-  }
-  return buckets;
+  return tokens;
 }
 
 GradientAccumulator::GradientAccumulator(const model::Model& model, const kernels::Kernels& kernels,
                                          Reduce reduce, const Shape& shape,
-                                         std::size_t worthwhile_bytes)
+                                         std::vector<Bucket> buckets, const Ownership& ownership)
     : model_(model),
       kernels_(kernels),
       reduce_(reduce),
       shape_(shape),
-      buckets_(buckets_of(model.layout(), model.tiling(), worthwhile_bytes)),
+      buckets_(std::move(buckets)),
       contributions_(buckets_.size()),
       left_(buckets_.size()),
       tiles_(model.tiling().tiles().size()),
       ranges_(model::kTokenRanges),
       sizes_(tiles_.size()),
       is_head_(model.layout().tensors().size()),
+      ownership_(ownership),
+      parts_(buckets_.size()),
+      token_parts_(ownership.ranks()),
       token_row_(model.layout().config().vocabulary),
       rows_(rows_of(model.layout(), model.tiling())) {
   const model::Layout& layout = model.layout();
@@ -112,6 +95,15 @@ GradientAccumulator::GradientAccumulator(const model::Model& model, const kernel
   }
   if (layout.trains_table()) {
     contributions_.back() += micro_batches * static_cast<std::int64_t>(model::kTokenRanges);
+  }
+  for (std::size_t b = 0; b < buckets_.size() && ownership.is_sharded(); ++b) {
+    for (ranks::Part part : ownership.bucket(b)) {
+      part.offset -= buckets_[b].offset;
+      parts_[b].push_back(part);
+    }
+  }
+  for (std::size_t rank = 0; rank < ownership.ranks(); ++rank) {
+    own_tokens_.push_back(tokens_of(layout, ownership, rank));
   }
   const TokenRowSizes most = most_token_rows(layout, shape.batch_tokens);
   tokens_.reserve(most.tokens);
@@ -159,6 +151,7 @@ void GradientAccumulator::begin(std::span<const std::int32_t> tokens,
   }
   buckets_.back().size = end - buckets_.back().offset;
   buckets_.back().end_row = rows_.size();
+  deal_token_rows();
 
   // The first contribution to a tile is stored, not added; token rows may get none.
   zero(shape_.local_micro_batches == 0 ? 0 : trained, end);
@@ -166,6 +159,25 @@ void GradientAccumulator::begin(std::span<const std::int32_t> tokens,
   for (Turnstile& range : ranges_) range.passed.store(0, std::memory_order_relaxed);
   for (std::atomic<std::int64_t>& size : sizes_) size.store(0, std::memory_order_relaxed);
   for (std::size_t b = 0; b < buckets_.size(); ++b) left_[b].store(contributions_[b]);
+}
+
+void GradientAccumulator::deal_token_rows() {
+  folded_ = {0, static_cast<std::uint32_t>(tokens_.size())};
+  if (!ownership_.is_sharded()) return;
+  const std::size_t trained = model_.layout().trained_size();
+  const std::size_t all = buckets_.back().offset + buckets_.back().size - trained;
+  const auto element_of = [&](std::size_t place) {
+    return place < tokens_.size() ? rows_[token_row_[tokens_[place]]].at - trained : all;
+  };
+  for (std::size_t rank = 0; rank < own_tokens_.size(); ++rank) {
+    const auto place_of = [&](std::uint32_t token) {
+      return static_cast<std::uint32_t>(std::ranges::lower_bound(tokens_, token) - tokens_.begin());
+    };
+    const Tokens places = {place_of(own_tokens_[rank].first), place_of(own_tokens_[rank].end)};
+    const std::size_t begin = element_of(places.first);
+    token_parts_[rank] = {begin, element_of(places.end) - begin};
+    if (rank == ownership_.rank()) folded_ = places;
+  }
 }
 
 bool GradientAccumulator::is_rows_alone(std::size_t tensor) const {
@@ -284,16 +296,25 @@ void GradientAccumulator::wait_complete(std::size_t bucket) {
 
 void GradientAccumulator::reduce(std::size_t bucket, ranks::ProcessGroup& process_group) {
   const Bucket& b = buckets_[bucket];
-  if (reduce_ == Reduce::kExact) {
-    integers_.reduce(std::span(rows_).subspan(b.first_row, b.end_row - b.first_row), b.offset,
-                     b.size, process_group);
+  std::array<SumRange, 2> both{};
+  if (ownership_.is_sharded()) {
+    const std::size_t trained = model_.layout().trained_size(), end = b.offset + b.size;
+    both[0] = {b.offset, std::min(end, trained) - b.offset, parts_[bucket]};
+    if (end > trained) both[1] = {trained, end - trained, token_parts_};
   } else {
-    process_group.all_reduce(floats_.span().subspan(b.offset, b.size));
+    both[0] = {b.offset, b.size};
+  }
+  const std::span<const SumRange> ranges = std::span(both).first(both[1].size > 0 ? 2 : 1);
+  if (reduce_ == Reduce::kExact) {
+    integers_.reduce(std::span(rows_).subspan(b.first_row, b.end_row - b.first_row), ranges,
+                     process_group);
+  } else {
+    for (const SumRange& range : ranges) train::reduce(floats_.span(), range, process_group);
   }
 }
 
 void GradientAccumulator::fold_tokens(int index, int threads) {
-  for (auto i = static_cast<std::size_t>(index); i < tokens_.size();
+  for (std::size_t i = folded_.first + static_cast<std::size_t>(index); i < folded_.end;
        i += static_cast<std::size_t>(threads)) {
     const std::uint32_t token = tokens_[i];
     const std::size_t in_table = token - model_.layout().band_of(token).first_row;

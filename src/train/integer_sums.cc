@@ -180,7 +180,7 @@ std::uint64_t IntegerSums::largest(const SumRow& row) const {
   return largest;
 }
 
-void IntegerSums::reduce(std::span<const SumRow> rows, std::size_t at, std::size_t size,
+void IntegerSums::reduce(std::span<const SumRow> rows, std::span<const SumRange> ranges,
                          ranks::ProcessGroup& process_group) {
   const std::span<std::int32_t> bounds = std::span(common_bounds_).first(rows.size());
   // A sum of contributions grows like a random walk, their bound by each of them: where it could
@@ -196,7 +196,7 @@ void IntegerSums::reduce(std::span<const SumRow> rows, std::size_t at, std::size
   }
   process_group.all_reduce(bounds);
   reduce_wide(rows, bounds, process_group);
-  process_group.all_reduce(low_.span().subspan(at, size));
+  for (const SumRange& range : ranges) train::reduce(low_.span(), range, process_group);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     bounds_[rows[i].index] =
         bounds[i] < kCommonWide ? std::uint64_t(bounds[i]) << kCommonUnitBits : kMostBound;

@@ -8,11 +8,6 @@
 namespace cllm::train {
 namespace {
 
-/// Floats in a cache line: matrices begin on one.
-constexpr std::size_t kAlign = 16;
-
-std::size_t aligned(std::size_t floats) { return (floats + kAlign - 1) / kAlign * kAlign; }
-
 double cost_of(const HiddenMatrix& matrix) {
   return Orthogonaliser::flops(matrix.rows, matrix.columns);
 }
@@ -75,7 +70,7 @@ MatrixDeal::MatrixDeal(std::span<const HiddenMatrix> matrices, int ranks, std::s
       share.part.offset = size;
       for (const std::size_t matrix : share.matrices) {
         places[matrix] = {rank, wave, size};
-        size += aligned(matrices[matrix].size());
+        size += model::Layout::aligned(matrices[matrix].size());
       }
       share.part.size = size - share.part.offset;
     }

@@ -35,16 +35,18 @@ MemoryBudget memory_budget(const model::Layout& layout, const TrainerOptions& op
   const model::Network network(layout);
   const OptimizerKind& optimizer = find_optimizer(options.optimizer.name);
   const std::span<const BufferSpec> buffers = optimizer.buffers;
+  const Ownership ownership = Trainer::ownership_of(layout, options, process_group);
   return {.parameters = layout.flat_size() * sizeof(float),
-          .optimizer = bytes_of(layout, buffers) +
-                       optimizer.work_bytes(layout, options.threads, process_group),
+          .optimizer = bytes_of(layout, buffers, ownership) +
+                       optimizer.work_bytes(layout, options.threads, ownership, process_group),
           .sums = Trainer::sums_bytes(layout, options, process_group),
           .threads = Trainer::thread_bytes(network, options, process_group) +
                      kBlasBytes * static_cast<std::uint64_t>(options.threads),
           .evaluation = Evaluator::bytes_for(network, options.threads),
           .communication = process_group.buffer_bytes(),
-          .checkpoint =
-              CheckpointWriter::bytes_for(layout, buffers, background && process_group.rank() == 0),
+          .checkpoint = background ? CheckpointWriter::copy_bytes(layout, buffers, ownership,
+                                                                  process_group.rank())
+                                   : 0,
           .statistics = statistics,
           .program = resident_memory()};
 }

@@ -17,6 +17,15 @@ MatrixDeal deal_of(std::span<const HiddenMatrix> matrices,
   return {matrices, process_group.size(), process_group.size() == 1 ? 1 : kWaves};
 }
 
+/// Those that this rank owns.
+std::vector<HiddenMatrix> own_matrices(const model::Layout& layout, const Ownership& ownership) {
+  std::vector<HiddenMatrix> matrices = hidden_matrices(layout);
+  std::erase_if(matrices, [&](const HiddenMatrix& matrix) {
+    return !ownership.owns(matrix.tensor, matrix.begin);
+  });
+  return matrices;
+}
+
 /// This rank's matrices, by waves.
 std::vector<std::vector<MatrixView>> views_of(std::span<const HiddenMatrix> matrices,
                                               const MatrixDeal& deal, int rank, float* updates) {
@@ -56,21 +65,24 @@ Muon::Muon(const OptimizerParts& parts, const OptimizerOptions& options)
     : parts_(parts),
       options_(options),
       others_(parts, options, is_other),
-      matrices_(hidden_matrices(parts.layout)),
-      deal_(deal_of(matrices_, parts.process_group)),
-      chunks_(parts.rows.of(parts.layout, is_hidden)),
+      sharers_(parts.ownership.is_sharded() ? alone_ : parts.process_group),
+      matrices_(own_matrices(parts.layout, parts.ownership)),
+      deal_(deal_of(matrices_, sharers_)),
+      chunks_(parts.rows.of(parts.layout, is_hidden, parts.ownership)),
       first_of_tensor_(first_of_tensors(matrices_, parts.layout.tensors().size())),
       updates_(deal_.size),
-      orthogonaliser_(views_of(matrices_, deal_, parts.process_group.rank(), updates_.data()),
+      orthogonaliser_(views_of(matrices_, deal_, sharers_.rank(), updates_.data()),
                       {.iteration = options.muon_iteration}, parts.kernels, parts.pool),
-      sender_(parts.process_group, updates_.span(), parts_of(deal_)) {}
+      sender_(sharers_, updates_.span(), parts_of(deal_)) {}
 
-std::uint64_t Muon::work_bytes(const model::Layout& layout, int threads,
+std::uint64_t Muon::work_bytes(const model::Layout& layout, int threads, const Ownership& ownership,
                                const ranks::ProcessGroup& process_group) {
-  const std::vector<HiddenMatrix> matrices = hidden_matrices(layout);
-  const MatrixDeal deal = deal_of(matrices, process_group);
+  const ranks::SingleProcess alone;
+  const ranks::ProcessGroup& sharers = ownership.is_sharded() ? alone : process_group;
+  const std::vector<HiddenMatrix> matrices = own_matrices(layout, ownership);
+  const MatrixDeal deal = deal_of(matrices, sharers);
   return deal.size * sizeof(float) +
-         Orthogonaliser::bytes_for(views_of(matrices, deal, process_group.rank(), nullptr),
+         Orthogonaliser::bytes_for(views_of(matrices, deal, sharers.rank(), nullptr),
                                    Orthogonaliser::Sharing::kAuto, threads);
 }
 
@@ -112,8 +124,6 @@ void Muon::find_directions(const SummedGradient& gradient, float momentum, doubl
   StateBuffer& buffer = state.buffers[0];
   parts_.pool.share(chunks_.size(), [&](std::size_t c, Recorder& recorder) {
     const Span span(recorder, Activity::kUpdate);
-    const model::Tensor& tensor = parts_.layout[chunks_[c].tensor];
-    float* const m = buffer.of(chunks_[c].tensor);
     for_each_row(chunks_[c], [&](const SumRow& place, const HiddenMatrix&, std::size_t update) {
       visit_row(gradient, place, scale,
                 [&](std::size_t first, const auto* values, std::size_t count, float factor) {
@@ -124,7 +134,7 @@ void Muon::find_directions(const SummedGradient& gradient, float momentum, doubl
                       return parts_.kernels.momentum_integers;
                     }
                   }();
-                  kernel(m + (place.at - tensor.offset) + first, values,
+                  kernel(buffer.at(chunks_[c].tensor, place.at + first), values,
                          updates_.data() + update + first, momentum, factor, kNesterov, count);
                 });
     });

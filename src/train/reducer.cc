@@ -6,8 +6,9 @@
 
 namespace cllm::train {
 
-Reducer::Reducer(GradientAccumulator& sums, ranks::ProcessGroup& process_group, std::size_t events)
-    : sums_(sums), process_group_(process_group), recorder_(events) {
+Reducer::Reducer(GradientAccumulator& sums, ParameterExchange& exchange,
+                 ranks::ProcessGroup& process_group, std::size_t events)
+    : sums_(sums), exchange_(exchange), process_group_(process_group), recorder_(events) {
   if (process_group.size() > 1) thread_ = std::thread([this] { run(); });
 }
 
@@ -58,6 +59,10 @@ void Reducer::run() {
 }
 
 void Reducer::reduce_all() {
+  if (exchange_.is_pending()) {
+    const Span span(recorder_, Activity::kAllGather);
+    exchange_.run();
+  }
   for (std::size_t bucket = 0; bucket < sums_.buckets().size(); ++bucket) {
     {
       const Span span(recorder_, Activity::kWait);

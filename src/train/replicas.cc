@@ -49,7 +49,7 @@ std::string others_text(const std::vector<std::string>& digests, const std::stri
 std::string digest_of(const State& state, ThreadPool& pool) {
   Digest all;
   all.update(values_of(state));
-  for (const std::span<const float> floats : state.floats()) {
+  for (const std::span<const float> floats : state.replicated()) {
     std::vector<std::string> parts((floats.size() + kChunkFloats - 1) / kChunkFloats);
     pool.share(parts.size(), [&](std::size_t i, Recorder&) {
       const std::size_t first = i * kChunkFloats;

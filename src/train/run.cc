@@ -150,6 +150,7 @@ class Runner {
 
   void evaluate() {
     const ranks::Doing doing("evaluating");
+    parts_.trainer.complete();
     Evaluation evaluation;
     try {
       evaluation = parts_.evaluator.evaluate(state_.parameters.data());
@@ -171,6 +172,7 @@ class Runner {
   }
 
   void check_replicas() {
+    parts_.trainer.complete();
     const std::string found = train::check_replicas(state_, parts_.layout, schedule_.on_mismatch,
                                                     parts_.trainer.pool(), parts_.process_group);
     if (found.empty() || outputs_ == nullptr) return;
@@ -184,8 +186,10 @@ class Runner {
     if (schedule_.replicas_every > 0) check_replicas();
     saved_step_ = state_.step;
     since_save_.lap();
-    if (outputs_ == nullptr) return;
+    parts_.trainer.complete();
     const ranks::Doing doing("saving a checkpoint");
+    if (parts_.sender != nullptr) parts_.sender->save(state_);
+    if (outputs_ == nullptr) return;
     outputs_->metrics.write_waiting();  // a run that resumes from here writes no lines of before
     outputs_->checkpoints.save(state_);
     report_checkpoints();
@@ -211,8 +215,9 @@ class Runner {
   /// Waits for what is being written. Throws where the newest state, or a line, is on no disk.
   void finish() {
     ranks::in_agreement(parts_.process_group, [&] {
-      if (outputs_ == nullptr) return;
       const ranks::Doing doing("writing the last checkpoint");
+      if (parts_.sender != nullptr) parts_.sender->wait();
+      if (outputs_ == nullptr) return;
       outputs_->checkpoints.wait();
       report_checkpoints();
       if (!save_problem_.empty()) fail("{}", save_problem_);

@@ -1,6 +1,7 @@
 #include "cllm/train/saved_state.h"
 
 #include <algorithm>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -24,6 +25,82 @@ std::optional<Score> score_of(const nlohmann::json& object, const char* key) {
 bool trains_the_same(const model::Layout& a, const model::Layout& b) {
   return std::ranges::equal(a.tensors(), b.tensors(), {}, &model::Tensor::is_trained,
                             &model::Tensor::is_trained);
+}
+
+/// Rank 0's, of what is no float.
+void broadcast_values(ranks::ProcessGroup& process_group, const model::Layout& layout,
+                      State& state) {
+  if (process_group.size() == 1) return;
+  const nlohmann::json counts = {{"step", state.step}, {"seen", state.tokens_seen}};
+  const std::string values = process_group.broadcast(state_to_json(state, counts.dump()));
+  const nlohmann::json object = nlohmann::json::parse(values);
+  state.step = object.at("step");
+  state.tokens_seen = object.at("seen");
+  state_from_json(values, "rank 0", layout, state);
+}
+
+/// Where a piece of what an optimizer keeps belongs.
+struct Place {
+  std::uint64_t buffer, tensor, first;
+};
+
+/// Keeps what this rank owns of a piece.
+void keep(const Place& place, std::span<const float> piece, const model::Layout& layout,
+          State& state) {
+  StateBuffer& buffer = state.buffers[place.buffer];
+  const ranks::Part own = buffer.own(place.tensor);
+  const std::size_t at = layout[place.tensor].offset + place.first;
+  const std::size_t begin = std::max(own.offset, at);
+  const std::size_t end = std::min(own.offset + own.size, at + piece.size());
+  if (begin >= end) return;
+  std::ranges::copy(piece.subspan(begin - at, end - begin), buffer.at(place.tensor, begin));
+}
+
+/// Reads what the optimizer keeps, on rank 0 and in pieces, so that no rank has more of it at once
+/// than it owns.
+void deal_buffers(const std::filesystem::path& checkpoint, const model::Layout& layout,
+                  State& state, ranks::ProcessGroup& process_group) {
+  const auto pass_on = [&](const Place& place, std::span<const float> piece) {
+    if (process_group.size() == 1) return;
+    std::string bytes(sizeof(Place) + piece.size_bytes(), '\0');
+    std::memcpy(bytes.data(), &place, sizeof(Place));
+    std::memcpy(bytes.data() + sizeof(Place), piece.data(), piece.size_bytes());
+    process_group.broadcast(std::move(bytes));
+  };
+  const auto read = [&] {
+    std::vector<io::StateTarget> targets;
+    for (std::size_t i = 0; i < state.buffers.size(); ++i) {
+      targets.push_back(
+          {state.buffers[i].name(),
+           [&state, i](std::size_t tensor) { return state.buffers[i].has(tensor); },
+           [&, i](std::size_t tensor, std::size_t first, std::span<const float> piece) {
+             const Place place{i, tensor, first};
+             pass_on(place, piece);
+             keep(place, piece, layout, state);
+           }});
+    }
+    io::read_state(checkpoint, layout, targets);
+  };
+  ranks::in_agreement(process_group, [&] {
+    if (process_group.rank() != 0) {
+      // What ends without a byte, because there is no more or because it can't be read.
+      for (std::string bytes; !(bytes = process_group.broadcast({})).empty();) {
+        Place place{};
+        std::memcpy(&place, bytes.data(), sizeof(Place));
+        std::vector<float> piece((bytes.size() - sizeof(Place)) / sizeof(float));
+        std::memcpy(piece.data(), bytes.data() + sizeof(Place), piece.size() * sizeof(float));
+        keep(place, piece, layout, state);
+      }
+      return;
+    }
+    try {
+      read();
+    } catch (...) {
+      process_group.broadcast({});
+      throw;
+    }
+    process_group.broadcast({});
+  });
 }
 
 }  // namespace
@@ -72,13 +149,8 @@ void state_from_json(const std::string& text, const std::string& from, const mod
 void broadcast_state(ranks::ProcessGroup& process_group, const model::Layout& layout,
                      State& state) {
   if (process_group.size() == 1) return;
-  for (const std::span<float> floats : state.floats()) ranks::broadcast(process_group, floats);
-  const nlohmann::json counts = {{"step", state.step}, {"seen", state.tokens_seen}};
-  const std::string values = process_group.broadcast(state_to_json(state, counts.dump()));
-  const nlohmann::json object = nlohmann::json::parse(values);
-  state.step = object.at("step");
-  state.tokens_seen = object.at("seen");
-  state_from_json(values, "rank 0", layout, state);
+  for (const std::span<float> floats : state.replicated()) ranks::broadcast(process_group, floats);
+  broadcast_values(process_group, layout, state);
 }
 
 void restore(const std::filesystem::path& checkpoint, const model::Layout& layout, State& state,
@@ -88,11 +160,6 @@ void restore(const std::filesystem::path& checkpoint, const model::Layout& layou
     const io::RunState run = io::read_run_state(checkpoint);
     const model::Layout written = io::layout_of(run);
     io::read_parameters(checkpoint, layout, state.parameters.span());
-    std::vector<io::StateGroup<float>> groups;
-    for (StateBuffer& buffer : state.buffers) {
-      groups.push_back({buffer.name, buffer.places, buffer.values.span()});
-    }
-    io::read_state(checkpoint, layout, groups);
     state.step = run.step;
     state.tokens_seen = run.tokens_seen;
     state_from_json(run.state, checkpoint.string(), written, state);
@@ -101,7 +168,9 @@ void restore(const std::filesystem::path& checkpoint, const model::Layout& layou
     state.scale_exponents.clear();
     state.gradient_norms.clear();
   });
-  broadcast_state(process_group, layout, state);
+  ranks::broadcast(process_group, state.parameters.span());
+  deal_buffers(checkpoint, layout, state, process_group);
+  broadcast_values(process_group, layout, state);
 }
 
 void read_parameters(const std::filesystem::path& checkpoint, const model::Layout& layout,

@@ -54,6 +54,21 @@ GradientAccumulator::Shape sums_shape(const model::ModelConfig& config,
           .batch_tokens = options.batch * config.context};
 }
 
+std::vector<Bucket> buckets_for(const model::Layout& layout, const model::Tiling& tiling,
+                                const TrainerOptions& options,
+                                const ranks::ProcessGroup& process_group) {
+  // Of floats, bits depend on how they fall into buckets, and so may not on a measurement.
+  const bool measured = options.reduce == Reduce::kExact;
+  return buckets_of(layout, tiling, measured ? process_group.worthwhile_bytes() : 0);
+}
+
+Ownership shares_of(const model::Layout& layout, std::span<const Bucket> buckets,
+                    const TrainerOptions& options, const ranks::ProcessGroup& process_group) {
+  if (!options.shard || process_group.size() == 1) return Ownership(layout);
+  return {layout, buckets, find_optimizer(options.optimizer.name).keeps_whole, process_group.size(),
+          process_group.rank()};
+}
+
 }  // namespace
 
 Trainer::TeamData::TeamData(int size, const model::Network& network, const TrainerOptions& options,
@@ -75,17 +90,17 @@ Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
       micro_batches_(micro_batches_of(options, process_group)),
       pool_(options.threads, options.trace_events),
       spike_detector_(options.spike_factor),
-      sums_(
-          model, kernels, options.reduce,
-          sums_shape(model.layout().config(), options, micro_batches_),
-          // Of floats, bits depend on how they fall into buckets, and so may not on a measurement.
-          options.reduce == Reduce::kExact ? process_group.worthwhile_bytes() : 0),
-      reducer_(sums_, process_group, options.trace_events),
+      buckets_(buckets_for(model.layout(), model.tiling(), options, process_group)),
+      ownership_(shares_of(model.layout(), buckets_, options, process_group)),
+      sums_(model, kernels, options.reduce,
+            sums_shape(model.layout().config(), options, micro_batches_), buckets_, ownership_),
+      exchange_(model.layout(), buckets_, ownership_, process_group),
+      reducer_(sums_, exchange_, process_group, options.trace_events),
       rows_(model.layout()),
-      norm_(rows_, kernels, pool_),
-      optimizer_(
-          find_optimizer(options.optimizer.name)
-              .make({model.layout(), rows_, kernels, pool_, process_group}, options.optimizer)),
+      norm_(rows_, kernels, pool_, ownership_, model.layout(), process_group),
+      optimizer_(find_optimizer(options.optimizer.name)
+                     .make({model.layout(), rows_, kernels, pool_, process_group, ownership_},
+                           options.optimizer)),
       counts_all_(sequences.counts_all()),
       batch_tokens_(model.layout().config().vocabulary + 1),
       totals_(LossSum().values().size() + model.tiling().tiles().size()) {
@@ -143,6 +158,7 @@ StepReport Trainer::step(State& state) {
     if (options_.reduce == Reduce::kExact) {
       adapt_exponents(model_.tiling(), norm_.bits(), down_after(state.step), state.scale_exponents);
     }
+    exchange_.begin(state.parameters.span());
     state.updates += 1;
     const Optimizer::Communication sent = optimizer_->communication();
     report.communication_seconds += sent.exposed;
@@ -210,11 +226,12 @@ bool Trainer::sum_gradient(State& state, StepReport& report) {
     sums_.begin(batch_tokens(), state.scale_exponents);
     reducer_.start();
     forward_backward(state);
-    report.compute_seconds += clock.lap();
+    const double waited = exchange_.take_waited_seconds() / pool_.size();
+    report.compute_seconds += clock.lap() - waited;
     reducer_.wait();
     LossSum loss;
     const std::span<const std::int64_t> sizes = gather_totals(loss);
-    const double exposed = clock.lap();
+    const double exposed = clock.lap() + waited;
     report.communication_seconds += exposed;
     report.hidden_communication_seconds += std::max(0.0, reducer_.seconds() - exposed);
 
@@ -292,8 +309,9 @@ void Trainer::take_micro_batches(TeamData& team, Seat& seat, Recorder& recorder,
                                         0,
                                         team.begins.data()};
     GradientAccumulator::MicroBatchSink sink(sums_, team.micro_batch);
-    const double loss = model_.loss_and_gradient(state.parameters.data(), micro_batch, scale,
-                                                 team.workspace, seat.scratch, sink, me);
+    const double loss =
+        model_.loss_and_gradient(state.parameters.data(), micro_batch, scale, team.workspace,
+                                 seat.scratch, sink, me, &exchange_);
     if (me.index == 0)
       team.loss.add(loss, counts_all_ ? micro_batch.rows() : micro_batch.counted());
   }
@@ -363,6 +381,13 @@ std::uint64_t Trainer::sums_bytes(const model::Layout& layout, const TrainerOpti
   return GradientAccumulator::bytes_for(layout, options.reduce,
                                         sums_shape(layout.config(), options, micro_batches),
                                         count_micro_batches(options.batch, options.micro_batch));
+}
+
+Ownership Trainer::ownership_of(const model::Layout& layout, const TrainerOptions& options,
+                                const ranks::ProcessGroup& process_group) {
+  const model::Tiling tiling(layout);
+  return shares_of(layout, buckets_for(layout, tiling, options, process_group), options,
+                   process_group);
 }
 
 std::string Trainer::bucket_name(std::size_t bucket) const {

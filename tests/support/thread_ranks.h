@@ -1,8 +1,14 @@
 #pragma once
 
+#include <algorithm>
 #include <barrier>
+#include <condition_variable>
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <thread>
@@ -22,7 +28,8 @@ class ThreadRanks {
       : worthwhile_bytes_(worthwhile_bytes),
         barrier_(size),
         values_(static_cast<std::size_t>(size)),
-        texts_(values_.size()) {}
+        texts_(values_.size()),
+        letters_(values_.size() * values_.size()) {}
 
   /// Runs `work` on every rank at once, and returns when all have ended.
   void run(const std::function<void(ranks::ProcessGroup&)>& work) {
@@ -38,6 +45,40 @@ class ThreadRanks {
   }
 
  private:
+  /// What one rank has sent another, and that has not received yet.
+  struct Letters {
+    std::mutex mutex;
+    std::condition_variable arrived;
+    std::deque<std::byte> bytes;
+  };
+
+  class Courier final : public ranks::Courier {
+   public:
+    Courier(ThreadRanks& all, std::size_t rank) : all_(all), rank_(rank) {}
+    void send(int to, std::span<const std::byte> bytes) override {
+      Letters& letters = between(rank_, static_cast<std::size_t>(to));
+      const std::lock_guard lock(letters.mutex);
+      letters.bytes.insert(letters.bytes.end(), bytes.begin(), bytes.end());
+      letters.arrived.notify_all();
+    }
+    void receive(int from, std::span<std::byte> bytes) override {
+      Letters& letters = between(static_cast<std::size_t>(from), rank_);
+      std::unique_lock lock(letters.mutex);
+      letters.arrived.wait(lock, [&] { return letters.bytes.size() >= bytes.size(); });
+      const auto end = letters.bytes.begin() + static_cast<std::ptrdiff_t>(bytes.size());
+      std::copy(letters.bytes.begin(), end, bytes.begin());
+      letters.bytes.erase(letters.bytes.begin(), end);
+    }
+
+   private:
+    Letters& between(std::size_t from, std::size_t to) {
+      return all_.letters_[from * all_.values_.size() + to];
+    }
+
+    ThreadRanks& all_;
+    std::size_t rank_;
+  };
+
   class Rank final : public ranks::ProcessGroup {
    public:
     Rank(ThreadRanks& all, std::size_t rank) : all_(all), rank_(rank) {
@@ -56,6 +97,9 @@ class ThreadRanks {
       add<std::int64_t, std::uint64_t>(values, longs_);
     }
     std::string broadcast(std::string bytes) override { return all_gather(bytes)[0]; }
+    std::unique_ptr<ranks::Courier> courier() override {
+      return std::make_unique<Courier>(all_, rank_);
+    }
     std::vector<std::string> all_gather(const std::string& bytes) override {
       all_.texts_[rank_] = bytes;
       all_.barrier_.arrive_and_wait();
@@ -105,6 +149,7 @@ class ThreadRanks {
   std::barrier<> barrier_;
   std::vector<const void*> values_;
   std::vector<std::string> texts_;
+  std::vector<Letters> letters_;  // of each pair
 };
 
 }  // namespace cllm::support

@@ -51,8 +51,9 @@ struct TrainingBench {
         view(std::span<const std::uint32_t>(tokens)),
         sequences(view, data::WindowSampler(1, tokens.size(), config.context)),
         model(config, kernels::select_kernels(), freeze),
-        state(model.layout(), train::find_optimizer(options.optimizer.name).buffers),
-        trainer(model, kernels::select_kernels(), options, sequences, process_group) {
+        trainer(model, kernels::select_kernels(), options, sequences, process_group),
+        state(model.layout(), train::find_optimizer(options.optimizer.name).buffers, 1,
+              trainer.ownership()) {
     kernels::prepare_blas(options.threads);
     model::initialize(model.layout(), 1, state.parameters.span(), 2);
   }
@@ -60,16 +61,21 @@ struct TrainingBench {
   data::TokenView view;
   data::Sequences sequences;
   model::Model model;
-  train::State state;
   train::Trainer trainer;
+  train::State state;
 };
 
-/// Everything that some steps left behind on rank 0: parameters, what the optimizer keeps, and each
-/// step's loss and norm.
+/// Everything that some steps left behind: rank 0's parameters, what the optimizer keeps, of
+/// whichever rank, and each step's loss and norm.
 inline std::vector<double> trained(int ranks, const train::TrainerOptions& options, int steps,
                                    const model::ModelConfig& config = kSmallModel,
                                    const model::Freeze& freeze = {}) {
   std::vector<double> result;
+  const model::Layout layout(config, freeze);
+  // What the optimizer keeps, buffer by buffer, where the layout has its tensors.
+  std::vector<std::vector<double>> kept(
+      train::find_optimizer(options.optimizer.name).buffers.size(),
+      std::vector<double>(layout.flat_size()));
   ThreadRanks(ranks).run([&](ranks::ProcessGroup& process_group) {
     TrainingBench bench(random_tokens(2000, 3, config), options, process_group, config, freeze);
     std::vector<double> reports;
@@ -78,12 +84,22 @@ inline std::vector<double> trained(int ranks, const train::TrainerOptions& optio
       reports.push_back(report.loss);
       reports.push_back(report.gradient_norm);
     }
-    if (process_group.rank() != 0) return;
-    result = std::move(reports);
-    for (const std::span<float> floats : bench.state.floats()) {
-      result.insert(result.end(), floats.begin(), floats.end());
+    bench.trainer.complete();
+    const bool is_first = process_group.rank() == 0;
+    for (std::size_t b = 0; b < kept.size() && (is_first || options.shard); ++b) {
+      for (std::size_t tensor = 0; tensor < layout.tensors().size(); ++tensor) {
+        std::ranges::copy(bench.state.buffers[b].of(tensor),
+                          kept[b].data() + bench.state.buffers[b].own(tensor).offset);
+      }
     }
+    if (!is_first) return;
+    result = std::move(reports);
+    const std::span<const float> parameters = bench.state.parameters.span();
+    result.insert(result.end(), parameters.begin(), parameters.end());
   });
+  for (const std::vector<double>& values : kept) {
+    result.insert(result.end(), values.begin(), values.end());
+  }
   return result;
 }
 

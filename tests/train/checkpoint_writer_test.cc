@@ -96,7 +96,7 @@ TEST_P(CheckpointWriterTest, WritesTheStateAsItWas) {
 TEST_P(CheckpointWriterTest, AllRanksRestoreWhatRank0Reads) {
   CheckpointWriter checkpoints = writer(0);
   state_.gradient_norms = {0.5, 1.0 / 3};
-  state_.buffers[1].values[3] = 0.5f;
+  state_.buffers[1].values()[3] = 0.5f;
   save(checkpoints, 5, 2.25);
   checkpoints.wait();
   const fs::path path = checkpoints.take_reports()[0].path;
@@ -159,7 +159,7 @@ TEST_P(CheckpointWriterTest, KeepsTheNewestBase) {
 TEST_P(CheckpointWriterTest, RemovesNothingWhenTheNewOneFails) {
   CheckpointWriter checkpoints = writer(1);
   save(checkpoints, 10);
-  state_.buffers[1].values[layout_.tensors()[0].offset] = std::numeric_limits<float>::infinity();
+  state_.buffers[1].values()[layout_.tensors()[0].offset] = std::numeric_limits<float>::infinity();
   save(checkpoints, 20);
   checkpoints.wait();
   const auto reports = checkpoints.take_reports();
@@ -167,7 +167,7 @@ TEST_P(CheckpointWriterTest, RemovesNothingWhenTheNewOneFails) {
   EXPECT_THAT(reports[1].problem, HasSubstr("step-00000020.h5 is not written"));
   EXPECT_THAT(files(), ElementsAre("latest", "step-00000010.h5"));
   EXPECT_EQ(read_file(scratch_.path() / io::kLatestName), "step-00000010.h5\n");
-  state_.buffers[1].values[layout_.tensors()[0].offset] = 1;
+  state_.buffers[1].values()[layout_.tensors()[0].offset] = 1;
   save(checkpoints, 30);
   checkpoints.wait();
   EXPECT_THAT(files(), ElementsAre("latest", "step-00000030.h5"));

@@ -162,7 +162,7 @@ class FrozenCheckpoint : public testing::Test {
 
   static float first_m(State& state, const model::Layout& layout, std::size_t tensor) {
     EXPECT_TRUE(layout[tensor].is_trained);
-    return *state.buffers[0].of(tensor);
+    return state.buffers[0].of(tensor)[0];
   }
 
   TrainerOptions options_ = trainer_options(6, 3, 1);

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -130,7 +131,7 @@ Step take_step(Table& table, const Contribution& contribution, std::size_t n,
         floats[c] += row[c];
       }
     }
-    sums.reduce({&place, 1}, place.at, place.size, alone);
+    sums.reduce({&place, 1}, std::array{SumRange{place.at, place.size}}, alone);
     bits[place.index] = bits_of_row(sums.settle(place), place.size);
     Row integers(Table::kColumns);
     sums.to_floats(place, 0, integers);
@@ -220,7 +221,8 @@ std::vector<double> summed(int ranks, int exponent, const std::vector<Row>& cont
       touched[k] = true;
     }
     const std::size_t at = table.rows.front().at;
-    sums.reduce(table.rows, at, Table::kRows * Table::kColumns, process_group);
+    sums.reduce(table.rows, std::array{SumRange{at, Table::kRows * Table::kColumns}},
+                process_group);
     // Once more onto itself, as compact rows are.
     sums.fold(table.rows[0], table.rows[1]);
     std::vector<std::int64_t> total = {size};
@@ -295,7 +297,7 @@ TEST(IntegerSums, ContributionsThatAreTooLargeAreSeen) {
   for (int i = 0; i < 2; ++i) size += sums.add(table.rows[0], row.data(), 40, i == 0);
   EXPECT_GE(size, IntegerSums::kMostSize);
   ranks::SingleProcess alone;
-  sums.reduce({&table.rows[0], 1}, table.rows[0].at, Table::kColumns, alone);
+  sums.reduce({&table.rows[0], 1}, std::array{SumRange{table.rows[0].at, Table::kColumns}}, alone);
   EXPECT_EQ(sums.settle(table.rows[0]), 0x1p120);
   row[5] = 0x1.fffffep18f;
   size = 0;

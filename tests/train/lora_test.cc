@@ -75,7 +75,7 @@ TEST_P(AdapterTraining, LearnsOneBatchAndLeavesTheBase) {
   for (int step = 1; step < 100; ++step) report = bench.trainer.step(bench.state);
   EXPECT_LT(report.loss, 0.9 * first);
   EXPECT_TRUE(std::ranges::equal(before, base));
-  EXPECT_EQ(bench.state.buffers[0].values.size(), layout.trained_size());
+  EXPECT_EQ(bench.state.buffers[0].values().size(), layout.trained_size());
 }
 
 }  // namespace

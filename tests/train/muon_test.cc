@@ -36,8 +36,11 @@ ranks::SingleProcess alone;
 template <typename Kind>
 struct StepTaker {
   StepTaker(const model::Layout& layout, const OptimizerOptions& options, ThreadPool& pool)
-      : rows(layout), optimizer({layout, rows, kernels::select_kernels(), pool, alone}, options) {}
+      : rows(layout),
+        ownership(layout),
+        optimizer({layout, rows, kernels::select_kernels(), pool, alone, ownership}, options) {}
   RowChunks rows;
+  Ownership ownership;
   Kind optimizer;
 };
 
@@ -233,9 +236,11 @@ TEST(Muon, TellsWhatItAllocates) {
   const model::Layout layout(pieces_model());
   std::size_t updates = 0;
   for (const HiddenMatrix& matrix : hidden_matrices(layout)) updates += matrix.size();
-  EXPECT_GT(Muon::work_bytes(layout, 1, alone), updates * sizeof(float));
-  EXPECT_LT(Muon::work_bytes(layout, 1, alone), 2 * updates * sizeof(float));
-  EXPECT_GE(Muon::work_bytes(layout, 4, alone), Muon::work_bytes(layout, 1, alone));
+  const Ownership all(layout);
+  const auto bytes = [&](int threads) { return Muon::work_bytes(layout, threads, all, alone); };
+  EXPECT_GT(bytes(1), updates * sizeof(float));
+  EXPECT_LT(bytes(1), 2 * updates * sizeof(float));
+  EXPECT_GE(bytes(4), bytes(1));
 }
 
 // Note [Width]: at an eighth of the usual channels the rates of matrices are 8 times as large, and

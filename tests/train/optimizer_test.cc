@@ -28,9 +28,11 @@ ranks::SingleProcess alone;
 struct StepTaker {
   StepTaker(const model::Layout& layout, const OptimizerOptions& options, ThreadPool& pool)
       : rows(layout),
-        norm(rows, kernels::select_kernels(), pool),
-        optimizer({layout, rows, kernels::select_kernels(), pool, alone}, options) {}
+        ownership(layout),
+        norm(rows, kernels::select_kernels(), pool, ownership, layout, alone),
+        optimizer({layout, rows, kernels::select_kernels(), pool, alone, ownership}, options) {}
   RowChunks rows;
+  Ownership ownership;
   GradientNorm norm;
   AdamW optimizer;
 };
@@ -136,8 +138,7 @@ TEST(Optimizer, GivesTheSameBitsForAnyNumberOfThreads) {
     const double norm = steps.norm.of(summed);
     steps.optimizer.update(summed, 1e-3, clip_scale(norm, 1.0), state);
     std::vector<double> result(state.parameters.span().begin(), state.parameters.span().end());
-    result.insert(result.end(), state.buffers[1].values.span().begin(),
-                  state.buffers[1].values.span().end());
+    result.insert(result.end(), state.buffers[1].values().begin(), state.buffers[1].values().end());
     result.push_back(norm);
     return result;
   };

@@ -93,11 +93,18 @@ void give_micro_batch(const model::Model& model, GradientAccumulator& sums) {
 struct Parts {
   model::Model model{{.layers = 3, .heads = 2, .channels = 256, .context = 16, .vocabulary = 2000},
                      kernels::select_kernels()};
+  Ownership ownership{model.layout()};
+  std::vector<Bucket> buckets = buckets_of(model.layout(), model.tiling());
   GradientAccumulator sums{
       model,
       kernels::select_kernels(),
       Reduce::kExact,
-      {.local_micro_batches = 1, .head_passes = 1, .last_head_passes = 1, .batch_tokens = 16}};
+      {.local_micro_batches = 1, .head_passes = 1, .last_head_passes = 1, .batch_tokens = 16},
+      buckets,
+      ownership};
+  ParameterExchange exchange(ranks::ProcessGroup& process_group) const {
+    return ParameterExchange(model.layout(), buckets, ownership, process_group);
+  }
   std::vector<std::int32_t> exponents = initial_exponents(model.tiling().rows());
   std::vector<std::int32_t> tokens = std::vector<std::int32_t>(2000);
 };
@@ -105,7 +112,8 @@ struct Parts {
 TEST(Reducer, SumsEveryBucketOnAThreadOfItsOwn) {
   Parts parts;
   Watched process_group;
-  Reducer reducer(parts.sums, process_group, 0);
+  ParameterExchange exchange = parts.exchange(process_group);
+  Reducer reducer(parts.sums, exchange, process_group, 0);
   for (int step = 0; step < 3; ++step) {
     process_group.summed.clear();
     parts.sums.begin(parts.tokens, parts.exponents);
@@ -129,7 +137,8 @@ TEST(Reducer, SumsAsItsMakerDoesWithDenormals) {
       if (flushing) flush_denormals();
       Parts parts;
       Watched process_group;
-      Reducer reducer(parts.sums, process_group, 0);
+      ParameterExchange exchange = parts.exchange(process_group);
+      Reducer reducer(parts.sums, exchange, process_group, 0);
       parts.sums.begin(parts.tokens, parts.exponents);
       reducer.start();
       give_micro_batch(parts.model, parts.sums);
@@ -143,7 +152,8 @@ TEST(Reducer, SumsAsItsMakerDoesWithDenormals) {
 TEST(Reducer, DoesNotSumABucketThatIsNotComplete) {
   Parts parts;
   Watched process_group;
-  Reducer reducer(parts.sums, process_group, 0);
+  ParameterExchange exchange = parts.exchange(process_group);
+  Reducer reducer(parts.sums, exchange, process_group, 0);
   parts.sums.begin(parts.tokens, parts.exponents);
   reducer.start();
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -157,7 +167,8 @@ TEST(Reducer, AFailureOfTheNetworkReachesWhoeverWaits) {
   Parts parts;
   Watched process_group;
   process_group.fails = true;
-  Reducer reducer(parts.sums, process_group, 0);
+  ParameterExchange exchange = parts.exchange(process_group);
+  Reducer reducer(parts.sums, exchange, process_group, 0);
   parts.sums.begin(parts.tokens, parts.exponents);
   reducer.start();
   give_micro_batch(parts.model, parts.sums);

@@ -78,7 +78,7 @@ TEST(Replicas, EqualStatesPass) {
 
 TEST(Replicas, OneFlippedBitNamesTheRank) {
   const auto spoil_2 = [](int rank, State& state) {
-    if (rank == 2) flip_bit(state.buffers[1].values[77]);
+    if (rank == 2) flip_bit(state.buffers[1].values()[77]);
   };
   for (const Found& found : compare(4, OnMismatch::kStop, spoil_2)) {
     EXPECT_TRUE(found.thrown);
@@ -90,7 +90,7 @@ TEST(Replicas, OneFlippedBitNamesTheRank) {
 TEST(Replicas, EveryPartOfTheStateCounts) {
   const std::vector<void (*)(State&)> changes = {
       [](State& state) { flip_bit(state.parameters[3]); },
-      [](State& state) { flip_bit(state.buffers[0].values[3]); },
+      [](State& state) { flip_bit(state.buffers[0].values()[3]); },
       [](State& state) { state.scale_exponents.back() += 1; },
       [](State& state) { state.gradient_norms.back() += 1e-15; },
       [](State& state) { state.tokens_seen += 1; },
@@ -107,7 +107,7 @@ TEST(Replicas, RestoreTakesRank0sWhereMostAgreeWithIt) {
   const auto spoil_1 = [](int rank, State& state) {
     if (rank != 1) return;
     flip_bit(state.parameters[5]);
-    state.buffers[0].values[6] = -0.0f;
+    state.buffers[0].values()[6] = -0.0f;
     state.gradient_norms.clear();
     state.step = 11;
   };

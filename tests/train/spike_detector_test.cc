@@ -119,7 +119,7 @@ TEST_F(SpikeTest, ClippingIsAStepWithAGradientOfUsualSize) {
   EXPECT_NE(clipped.parameters(), before);
   // The moment that is a tenth of the gradient holds the scaled one: it is not larger than usual.
   double squares = 0;
-  for (const float m : clipped.bench.state.buffers[0].values.span())
+  for (const float m : clipped.bench.state.buffers[0].values())
     squares += static_cast<double>(m) * m;
   EXPECT_LT(std::sqrt(squares), 2 * SpikeDetector::median(clipped.bench.state.gradient_norms));
   EXPECT_EQ(clipped.bench.state.updates, SpikeDetector::kFewest + 1);

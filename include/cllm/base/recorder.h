@@ -15,9 +15,10 @@ enum class Activity : std::uint8_t {
   kLmHead,
   kBackward,
   kAttention,
-  kMatrix,   ///< a matrix product outside of attention and head
-  kNodeSum,  ///< adding a gradient to the node's
-  kAllreduce,
+  kMatrix,     ///< a matrix product outside of attention and head
+  kNodeSum,    ///< adding a gradient to the node's
+  kAllreduce,  ///< or its first half, where each rank gets a part
+  kAllGather,  ///< parameters that ranks send each other
   kUpdate,
   kOrthogonalise,  ///< of Muon's updates
   kWait,           ///< for other threads or ranks

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -84,10 +85,33 @@ struct StateGroup {
   std::span<Float> values;
 };
 
+/// The values of a tensor from its element `first` on.
+using TakeFloats = std::function<void(std::size_t first, std::span<const float> values)>;
+
+/// Such a buffer for a writer that never sees all of it at once.
+struct StateSource {
+  std::string name;
+  std::function<bool(std::size_t tensor)> has;  ///< by the tensor's index in the layout
+  /// Gives all values of a tensor, in their order, in pieces.
+  std::function<void(std::size_t tensor, const TakeFloats& take)> give;
+};
+
+/// Such a buffer for a reader that never holds all of it at once.
+struct StateTarget {
+  std::string name;
+  std::function<bool(std::size_t tensor)> has;
+  /// Takes all values of a tensor, in their order, in pieces of bounded size.
+  std::function<void(std::size_t tensor, std::size_t first, std::span<const float> values)> take;
+};
+
 /// Writes a checkpoint as an AtomicFile, and reads it again before it takes its name. `parameters`
 /// is a flat buffer of `layout`, which is that of the run; what lies between tensors is not
 /// stored. Returns the seconds that reading it again took. Throws Error, and leaves what was at
 /// `path`, also when a value is not finite: such a checkpoint could not be resumed.
+double write_checkpoint(const std::filesystem::path& path, const RunState& run,
+                        const model::Layout& layout, std::span<const float> parameters,
+                        std::span<const StateSource> state);
+/// The same of what this process has.
 double write_checkpoint(const std::filesystem::path& path, const RunState& run,
                         const model::Layout& layout, std::span<const float> parameters,
                         std::span<const StateGroup<const float>> state);
@@ -107,7 +131,10 @@ void read_parameters(const std::filesystem::path& path, const model::Layout& lay
 
 /// The same for what an optimizer keeps; of tensors that the run which wrote the checkpoint didn't
 /// train it keeps nothing, and values stay as they are. Throws Error also where a group isn't
-/// there.
+/// there. Values are given before their digest is checked.
+void read_state(const std::filesystem::path& path, const model::Layout& layout,
+                std::span<const StateTarget> state);
+/// The same into this process' buffers.
 void read_state(const std::filesystem::path& path, const model::Layout& layout,
                 std::span<const StateGroup<float>> state);
 

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -67,6 +68,10 @@ class Hdf5Writer {
   /// value is not finite.
   void write_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
                     std::span<const float> values);
+  /// The same of values that come in pieces of any size: give(put) puts one after the other.
+  using Put = std::function<void(std::span<const std::byte>)>;
+  void write_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
+                    const std::function<void(const Put& put)>& give);
   /// Two's complement int64, row by row.
   void write_integers(const std::string& dataset, std::span<const std::uint64_t> shape,
                       std::span<const std::int64_t> values);
@@ -80,9 +85,13 @@ class Hdf5Writer {
   void close();
 
  private:
-  /// Returns whether all values are finite, where they are floats.
+  /// `size`: bytes that are given in all. Returns whether all values are finite, where they are
+  /// floats.
   bool write_dataset(const std::string& dataset, std::int64_t type, const Handle& space,
-                     std::span<const std::byte> data, bool floats = false);
+                     std::size_t size, const std::function<void(const Put&)>& give,
+                     bool floats = false);
+  void write_dataset(const std::string& dataset, std::int64_t type, const Handle& space,
+                     std::span<const std::byte> data);
   void store_attribute(const std::string& object, const std::string& name, std::int64_t type,
                        const void* value);
   void store_text(const std::string& object, const std::string& name, std::string_view text);
@@ -129,6 +138,9 @@ class Hdf5Reader {
   /// the size of `values`.
   void read_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
                    std::span<float> values) const;
+  /// The same in pieces of bounded size, which are given before all is checked.
+  void read_floats(const std::string& dataset, std::span<const std::uint64_t> shape,
+                   const std::function<void(std::span<const float>)>& take) const;
   /// The same checks without keeping the values, in a small constant memory.
   void check_floats(const std::string& dataset, std::span<const std::uint64_t> shape) const;
   /// The same of an int64 dataset.
@@ -161,10 +173,14 @@ class Hdf5Reader {
                          std::uint64_t size) const;
   void check_digest(const Handle& opened, const std::string& dataset,
                     const std::string& found) const;
-  /// Reads and checks the `size` bytes of a dataset. They go to `target`, or nowhere when it is
-  /// null.
+  /// Reads and checks the `size` bytes of a dataset, block by block: to where room(done, bytes)
+  /// says after `done` of them, and calls taken(block) when a block is there.
+  template <typename Room, typename Taken>
   void read_values(const Handle& opened, const std::string& dataset, std::size_t size,
-                   std::byte* target, bool floats) const;
+                   const Room& room, const Taken& taken, bool floats) const;
+  /// All of them to `target`.
+  void read_values(const Handle& opened, const std::string& dataset, std::span<std::byte> target,
+                   bool floats) const;
   /// Reads from the file itself, past HDF5.
   void read_bytes_at(std::uint64_t offset, std::span<std::byte> bytes,
                      const std::string& dataset) const;

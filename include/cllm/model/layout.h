@@ -141,6 +141,11 @@ class Layout {
   /// group may have none.
   std::span<const Group> groups() const { return groups_; }
 
+  /// The floats that a tensor of so many elements takes in a flat buffer: whole cache lines.
+  static constexpr std::size_t aligned(std::size_t elements) {
+    constexpr std::size_t kLine = 16;
+    return (elements + kLine - 1) / kLine * kLine;
+  }
   /// Floats of a flat buffer; a little more than parameter_count(), because tensors are aligned.
   std::size_t flat_size() const { return flat_size_; }
   std::size_t parameter_count() const { return parameter_count_; }

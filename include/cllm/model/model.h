@@ -5,6 +5,7 @@
 #include "cllm/base/team.h"
 #include "cllm/base/thread_pool.h"
 #include "cllm/kernels/kernels.h"
+#include "cllm/model/arrivals.h"
 #include "cllm/model/gradient.h"
 #include "cllm/model/layout.h"
 #include "cllm/model/network.h"
@@ -33,9 +34,10 @@ class Model {
   /// Every member of a team calls it, with the team's workspace and sink and a scratch of its own,
   /// and all return the sum once the whole gradient was given. The same bits for any size of the
   /// team. Before the micro-batch or the workspace is used for anything else the team must wait.
+  /// `arrivals`: of parameters that are not there yet, if there are any.
   double loss_and_gradient(const float* parameters, const MicroBatch& micro_batch, float scale,
                            Workspace& workspace, Scratch& scratch, GradientSink& sink,
-                           const Member& member) const;
+                           const Member& member, Arrivals* arrivals = nullptr) const;
 
   /// The logits (V) of what follows the micro-batch's last position, in the workspace; of tokens
   /// after its past. On this thread, and for products on those of `helpers`, where there are any;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "cllm/model/layout.h"
@@ -16,6 +17,8 @@ class Places {
   explicit Places(const Layout& layout);
   /// Of the tensors that are trained, of some roles. `has`: whether the buffer has those of a role.
   Places(const Layout& layout, bool (*has)(Role));
+  /// Of so many elements of each tensor; it lacks those with none.
+  Places(const Layout& layout, std::span<const std::size_t> sizes);
 
   /// The first element of a tensor, by its index in the layout; nothing where the buffer lacks it.
   std::optional<std::size_t> operator[](std::size_t tensor) const { return places_[tensor]; }
@@ -23,8 +26,9 @@ class Places {
   std::size_t size() const { return size_; }
 
  private:
-  template <typename Has>
-  void place(const Layout& layout, const Has& has);
+  /// size(tensor): of its elements, or 0.
+  template <typename Size>
+  void place(const Layout& layout, const Size& size);
 
   std::vector<std::optional<std::size_t>> places_;
   std::size_t size_ = 0;

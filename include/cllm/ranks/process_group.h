@@ -4,10 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "cllm/ranks/courier.h"
 
 namespace cllm::ranks {
 
@@ -81,6 +84,8 @@ class ProcessGroup {
   /// In place, for what is long, the second half: each rank has written its own part, and gets the
   /// others'.
   virtual void all_gather(std::span<float> values, std::span<const Part> parts) = 0;
+  /// Of all ranks together: a way for messages beside all this; null for a rank that is alone.
+  virtual std::unique_ptr<Courier> courier() { return nullptr; }
   /// Gives rank 0 every rank's bytes, of any number, in the order of ranks: take(rank, piece) for
   /// pieces of bounded size, which it must not keep. What it throws goes on once all is taken.
   using Take = std::function<void(int rank, std::string_view piece)>;

@@ -15,7 +15,9 @@ class AdamWPass {
  public:
   /// `has`: whether it is for the tensors of a role. The references in `parts` must outlive it.
   AdamWPass(const OptimizerParts& parts, const OptimizerOptions& options, bool (*has)(model::Role))
-      : parts_(parts), options_(options), chunks_(parts.rows.of(parts.layout, has)) {}
+      : parts_(parts),
+        options_(options),
+        chunks_(parts.rows.of(parts.layout, has, parts.ownership)) {}
 
   /// As Optimizer::update. m and v: the means of gradients and of their squares, of the same roles.
   void update(const SummedGradient& gradient, double learning_rate, double scale, State& state,
@@ -51,9 +53,9 @@ class AdamW : public Optimizer {
 inline constexpr OptimizerKind AdamW::kKind = {
     .name = "adamw",
     .buffers = kBuffers,
-    .work_bytes = [](const model::Layout&, int, const ranks::ProcessGroup&) -> std::uint64_t {
-      return 0;
-    },
+    .keeps_whole = [](model::Role) { return false; },
+    .work_bytes = [](const model::Layout&, int, const Ownership&,
+                     const ranks::ProcessGroup&) -> std::uint64_t { return 0; },
     .make = [](const OptimizerParts& parts, const OptimizerOptions& options)
         -> std::unique_ptr<Optimizer> { return std::make_unique<AdamW>(parts, options); }};
 

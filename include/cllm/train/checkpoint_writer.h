@@ -14,6 +14,7 @@
 #include "cllm/io/checkpoint.h"
 #include "cllm/model/layout.h"
 #include "cllm/train/state.h"
+#include "cllm/train/state_gathering.h"
 
 namespace cllm::train {
 
@@ -24,6 +25,8 @@ struct CheckpointOptions {
   std::uint64_t base_steps = 0;
   /// Whether training goes on while a copy of the state is written. The copy takes memory.
   bool background = true;
+  /// With shards, what the other ranks hand over; it must outlive the writer.
+  StateGathering* gathering = nullptr;
 };
 
 /// What came of a checkpoint.
@@ -59,9 +62,12 @@ class CheckpointWriter {
   /// Waits.
   ~CheckpointWriter() = default;
 
-  /// Bytes for the copy of a state.
-  static std::uint64_t bytes_for(const model::Layout& layout, std::span<const BufferSpec> buffers,
-                                 bool background);
+  /// Bytes of the copy of a state that a rank makes, to hand it over or to write it.
+  static std::uint64_t copy_bytes(const model::Layout& layout, std::span<const BufferSpec> buffers,
+                                  const Ownership& ownership, int rank);
+  /// Bytes of a checkpoint, nearly.
+  static std::uint64_t checkpoint_bytes(const model::Layout& layout,
+                                        std::span<const BufferSpec> buffers);
 
   /// Writes the state as it is now. In the background, returns once it is copied; waits before for
   /// the last one to be written.
@@ -82,6 +88,7 @@ class CheckpointWriter {
 
  private:
   SavedCheckpoint write(const State& state);
+  std::vector<io::StateSource> sources_of(std::span<const StateBuffer> buffers);
   void finish(SavedCheckpoint& saved);
   void retire_old(SavedCheckpoint& saved);
 

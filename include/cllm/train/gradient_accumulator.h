@@ -11,24 +11,13 @@
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/model.h"
 #include "cllm/ranks/process_group.h"
+#include "cllm/train/buckets.h"
 #include "cllm/train/gradient_norm.h"
 #include "cllm/train/integer_sums.h"
+#include "cllm/train/ownership.h"
 #include "cllm/train/scales.h"
 
 namespace cllm::train {
-
-/// A contiguous range of the sums that is reduced over ranks in one piece: one or more whole groups
-/// of the layout, in the order in which backward completes them, which is the same on all ranks.
-struct Bucket {
-  std::size_t first_group, end_group;
-  std::size_t offset, size;                ///< in elements of a flat buffer
-  std::size_t first_row = 0, end_row = 0;  ///< of the tiling
-};
-
-/// Whole groups, joined until a bucket is worth a message: has a MiB, or `worthwhile_bytes` where
-/// that is more, but there should be several buckets.
-std::vector<Bucket> buckets_of(const model::Layout& layout, const model::Tiling& tiling,
-                               std::size_t worthwhile_bytes = 0);
 
 /// The gradient of the global batch as it is added up: micro-batches to the node's sum, nodes to
 /// the cluster's. Integers or floats, as Reduce says.
@@ -52,10 +41,10 @@ class GradientAccumulator {
     std::size_t batch_tokens;      ///< inputs of the global batch
   };
 
-  /// The references must outlive it. `worthwhile_bytes`: of a sum over ranks, as buckets_of has it.
+  /// The references must outlive it. `buckets`: of buckets_of. `ownership`: of the same buckets.
   /// Throws std::bad_alloc.
   GradientAccumulator(const model::Model& model, const kernels::Kernels& kernels, Reduce reduce,
-                      const Shape& shape, std::size_t worthwhile_bytes = 0);
+                      const Shape& shape, std::vector<Bucket> buckets, const Ownership& ownership);
 
   /// Forgets all sums. `tokens` (V) is not 0 for those that the global batch has, or 0 for all
   /// where the token embedding isn't trained; `exponents` are those of Note [Exact sums], one for
@@ -81,11 +70,12 @@ class GradientAccumulator {
   std::span<const Bucket> buckets() const { return buckets_; }
   /// Returns once this rank's micro-batches have all been added to the bucket.
   void wait_complete(std::size_t bucket);
-  /// Adds the other ranks' bucket. All ranks take the buckets in order.
+  /// Adds the other ranks' bucket, with shards to what this rank owns of it. All ranks take the
+  /// buckets in order.
   void reduce(std::size_t bucket, ranks::ProcessGroup& process_group);
 
-  /// Adds the token rows to the table's, after the last bucket was reduced. Thread `index` of
-  /// `threads`, each its part.
+  /// Adds the token rows to the table's, after the last bucket was reduced; with shards, to those
+  /// of rows that this rank owns. Thread `index` of `threads`, each its part.
   void fold_tokens(int index, int threads);
 
   /// The sum of this rank's contributions' sizes to each tile, see IntegerSums::kMostSize.
@@ -105,6 +95,13 @@ class GradientAccumulator {
     std::atomic<std::uint32_t> passed{0};  // contributions that were added
   };
 
+  /// Tokens from `first` to before `end`.
+  struct Tokens {
+    std::uint32_t first, end;
+  };
+
+  static Tokens tokens_of(const model::Layout& layout, const Ownership& ownership,
+                          std::size_t rank);
   /// Lets the contribution with number `turn` in: with floats, in the order of micro-batches; with
   /// integers, whoever comes.
   void enter(Turnstile& part, std::size_t turn, Recorder& recorder);
@@ -115,6 +112,8 @@ class GradientAccumulator {
   void zero(std::size_t begin, std::size_t end);
   /// The rows of the table that the last step's token rows were added to.
   void zero_folded_rows();
+  /// Deals the token rows of this step to the owners of their table rows.
+  void deal_token_rows();
   /// The tiles of the table that have the token's row, side by side.
   std::span<const model::Tile> tiles_of(std::uint32_t token) const;
   /// Adds to what is kept at `place` of a row of the tiling. Returns the contribution's size.
@@ -133,8 +132,16 @@ class GradientAccumulator {
   std::vector<std::atomic<std::int64_t>> sizes_;  // per tile
   std::vector<bool> is_head_;                     // per tensor: a table of the head
 
+  const Ownership& ownership_;
+  /// Of each bucket but for token rows, the parts by ranks from its first element on; none without
+  /// shards.
+  std::vector<std::vector<ranks::Part>> parts_;
+  std::vector<ranks::Part> token_parts_;  // the same of the token rows
+  std::vector<Tokens> own_tokens_;        // by ranks
+
   std::span<const std::int32_t> exponents_;
   std::vector<std::uint32_t> tokens_;     // of the global batch, in the order of rows
+  Tokens folded_;                         // places in it of those that this rank folds
   std::vector<std::uint32_t> token_row_;  // (V): the first of a token's rows in rows_
 
   // Of the tiling; behind them those of compact rows, each as many as its table is wide.

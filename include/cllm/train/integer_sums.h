@@ -19,6 +19,25 @@ struct SumRow {
   std::size_t size;
 };
 
+/// Elements that are added up over ranks in one piece.
+struct SumRange {
+  std::size_t at, size;
+  /// Of each rank, within the range, counted from its first element: it gets the sum of that alone.
+  /// None: each rank gets all.
+  std::span<const ranks::Part> parts = {};
+};
+
+/// Adds the values of all ranks, of one range. T is float or std::int32_t.
+template <typename T>
+void reduce(std::span<T> values, const SumRange& range, ranks::ProcessGroup& process_group) {
+  const std::span<T> some = values.subspan(range.at, range.size);
+  if (range.parts.empty()) {
+    process_group.all_reduce(some);
+  } else {
+    process_group.reduce_scatter(some, range.parts);
+  }
+}
+
 /// Throws Error where ranks are more than their common bounds can be added for.
 void check_ranks(int ranks);
 
@@ -67,9 +86,10 @@ class IntegerSums {
   /// independent: distinct ones may be added to at once. Nothing is added to a row after what
   /// follows here.
   std::int64_t add(const SumRow& row, const float* values, std::int32_t exponent, bool first);
-  /// Adds the other ranks' sums to the rows, which make up the elements from `at` to `at + size`,
-  /// and sizes of rows alike. All ranks call it alike.
-  void reduce(std::span<const SumRow> rows, std::size_t at, std::size_t size,
+  /// Adds the other ranks' sums to the rows, which make up the elements of the ranges, and sizes of
+  /// rows alike; where a range has parts by ranks, to this rank's part alone, and the elements of
+  /// the others are undefined after it. All ranks call it alike.
+  void reduce(std::span<const SumRow> rows, std::span<const SumRange> ranges,
               ranks::ProcessGroup& process_group);
   /// to += from.
   void fold(const SumRow& from, const SumRow& to);

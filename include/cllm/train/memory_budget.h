@@ -17,7 +17,7 @@ struct MemoryBudget {
   std::uint64_t threads;        ///< activations and scratch of all teams, and BLAS' buffers
   std::uint64_t evaluation;     ///< the same while there is an evaluation
   std::uint64_t communication;  ///< buffers for messages
-  std::uint64_t checkpoint;     ///< the copy of the state that is written; on rank 0
+  std::uint64_t checkpoint;     ///< the copy of the state that is written; on those who have it
   std::uint64_t statistics;     ///< of the corpus, before the first step and so before any copy
   std::uint64_t program;        ///< what was resident before: code, libraries, MPI
 

@@ -33,10 +33,11 @@ namespace cllm::train {
 /// it is. The gradient's scale (clipping) changes m alone: of a gradient by itself, O doesn't
 /// depend on its size.
 ///
-/// Every rank keeps all m, and computes them alike. What is costly, the products, is shared: a
-/// matrix has an owner (MatrixDeal), which orthogonalises it and sends the result to all, in a few
-/// waves, while it goes on with the next. Shares say who computes what, and no sum: results are the
-/// same bits on any number of ranks and threads.
+/// Without shards every rank keeps all m, and computes them alike. What is costly, the products, is
+/// shared: a matrix has one rank (MatrixDeal) that orthogonalises it and sends the result to all,
+/// in a few waves, while it goes on with the next. With shards (Note [Sharded state]) a matrix has
+/// one owner for all of it. Who computes what changes no sum: results are the same bits on any
+/// number of ranks and threads.
 class Muon : public Optimizer {
  public:
   static constexpr bool is_hidden(model::Role role) { return role == model::Role::kHidden; }
@@ -63,6 +64,7 @@ class Muon : public Optimizer {
 
   /// What it allocates on this rank.
   static std::uint64_t work_bytes(const model::Layout& layout, int threads,
+                                  const Ownership& ownership,
                                   const ranks::ProcessGroup& process_group);
 
  private:
@@ -74,7 +76,9 @@ class Muon : public Optimizer {
   OptimizerParts parts_;
   OptimizerOptions options_;
   AdamWPass others_;
-  std::vector<HiddenMatrix> matrices_;
+  ranks::SingleProcess alone_;
+  ranks::ProcessGroup& sharers_;        // of the products: all ranks, or with shards nobody
+  std::vector<HiddenMatrix> matrices_;  // with shards, this rank's
   MatrixDeal deal_;
   std::vector<RowChunks::Chunk> chunks_;      // of matrices
   std::vector<std::size_t> first_of_tensor_;  // in matrices_; of tensors that are none, anything
@@ -86,6 +90,7 @@ class Muon : public Optimizer {
 inline constexpr OptimizerKind Muon::kKind = {
     .name = "muon",
     .buffers = kBuffers,
+    .keeps_whole = Muon::is_hidden,
     .work_bytes = Muon::work_bytes,
     .make = [](const OptimizerParts& parts, const OptimizerOptions& options)
         -> std::unique_ptr<Optimizer> { return std::make_unique<Muon>(parts, options); }};

@@ -12,6 +12,7 @@
 #include "cllm/ranks/process_group.h"
 #include "cllm/train/gradient_norm.h"
 #include "cllm/train/orthogonalise.h"
+#include "cllm/train/ownership.h"
 #include "cllm/train/state.h"
 
 namespace cllm::train {
@@ -41,6 +42,7 @@ struct OptimizerParts {
   const kernels::Kernels& kernels;
   ThreadPool& pool;
   ranks::ProcessGroup& process_group;
+  const Ownership& ownership;
 };
 
 /// Takes the steps, on all ranks alike: it alone knows what the buffers are that it declares.
@@ -50,9 +52,9 @@ class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
-  /// One step with `learning_rate` and the gradient times `scale`; integers were settled by
-  /// GradientNorm. `state` has the buffers of this optimizer; `state.updates` is the number of
-  /// steps that were taken before.
+  /// One step with `learning_rate` and the gradient times `scale`, of what this rank owns; integers
+  /// were settled by GradientNorm. `state` has the buffers of this optimizer; `state.updates` is
+  /// the number of steps that were taken before.
   virtual void update(const SummedGradient& gradient, double learning_rate, double scale,
                       State& state) = 0;
 
@@ -68,8 +70,10 @@ class Optimizer {
 struct OptimizerKind {
   std::string_view name;
   std::span<const BufferSpec> buffers;
+  /// Whether it takes the matrices between activations of a role whole: see Ownership.
+  bool (*keeps_whole)(model::Role);
   /// Bytes that it allocates to work in, beside the buffers, with so many threads of this rank.
-  std::uint64_t (*work_bytes)(const model::Layout& layout, int threads,
+  std::uint64_t (*work_bytes)(const model::Layout& layout, int threads, const Ownership& ownership,
                               const ranks::ProcessGroup& process_group);
   /// The references in the parts must outlive what is made.
   std::unique_ptr<Optimizer> (*make)(const OptimizerParts& parts, const OptimizerOptions& options);

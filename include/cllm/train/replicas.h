@@ -15,7 +15,8 @@ enum class OnMismatch {
   kRestore,  ///< take rank 0's, where more than half of the ranks hold the same as it does
 };
 
-/// The digest of everything in a state, the same for any number of threads.
+/// The digest of everything in a state that is alike on all ranks, the same for any number of
+/// threads.
 std::string digest_of(const State& state, ThreadPool& pool);
 
 /// Compares the states of all ranks, which call it alike. Returns an empty text where they are the

@@ -13,6 +13,7 @@
 #include "cllm/train/progress.h"
 #include "cllm/train/replicas.h"
 #include "cllm/train/state.h"
+#include "cllm/train/state_gathering.h"
 #include "cllm/train/trace.h"
 #include "cllm/train/trainer.h"
 
@@ -48,6 +49,7 @@ struct RunParts {
   Trace& trace;
   const StopSignals& signals;
   RunOutputs* outputs;  ///< null but on rank 0
+  StateSender* sender;  ///< null but with shards, on the other ranks
   ranks::ProcessGroup& process_group;
 };
 

@@ -8,8 +8,11 @@
 #include <vector>
 
 #include "cllm/base/aligned_buffer.h"
+#include "cllm/base/thread_pool.h"
 #include "cllm/model/layout.h"
 #include "cllm/model/places.h"
+#include "cllm/ranks/process_group.h"
+#include "cllm/train/ownership.h"
 
 namespace cllm::train {
 
@@ -46,35 +49,66 @@ struct BufferSpec {
   bool (*has)(model::Role);  ///< whether the trained tensors of a role are in it
 };
 
-/// Such a buffer.
-struct StateBuffer {
-  StateBuffer(const model::Layout& layout, const BufferSpec& spec)
-      : name(spec.name), places(layout, spec.has), values(places.size()) {}
+/// Such a buffer: what a rank owns of the tensors that are in it.
+class StateBuffer {
+ public:
+  StateBuffer(const model::Layout& layout, const BufferSpec& spec, const Ownership& ownership);
 
-  /// The first element of a tensor that is in it, by the tensor's index in the layout.
-  float* of(std::size_t tensor) { return values.data() + places[tensor].value(); }
+  const std::string& name() const { return name_; }
+  std::span<float> values() { return values_.span(); }
+  std::span<const float> values() const { return values_.span(); }
+  /// Whether the tensor is in it, of whichever rank.
+  bool has(std::size_t tensor) const { return has_[tensor]; }
+  /// What goes with an element that this rank owns, by its place in a flat buffer.
+  float* at(std::size_t tensor, std::size_t element) {
+    return values_.data() + places_[tensor].value() + (element - own_[tensor].offset);
+  }
+  /// What this rank owns of a tensor, in a flat buffer; nothing where it isn't in it.
+  ranks::Part own(std::size_t tensor) const {
+    return {own_[tensor].offset, places_[tensor] ? own_[tensor].size : 0};
+  }
+  /// The values that go with that.
+  std::span<float> of(std::size_t tensor) {
+    return values_.span().subspan(places_[tensor].value_or(0), own(tensor).size);
+  }
+  std::span<const float> of(std::size_t tensor) const {
+    return values_.span().subspan(places_[tensor].value_or(0), own(tensor).size);
+  }
 
-  std::string name;
-  model::Places places;
-  AlignedBuffer<float> values;
+ private:
+  std::string name_;
+  std::vector<bool> has_;
+  std::vector<ranks::Part> own_;
+  model::Places places_;
+  AlignedBuffer<float> values_;
 };
 
-/// Everything that training changes: the parameters, a flat buffer, and what the optimizer keeps,
-/// replicated on all ranks, and what goes with them.
+/// Everything that training changes: the parameters, a flat buffer that all ranks have, what the
+/// optimizer keeps, of which each rank has what it owns, and what goes with them.
 struct State : StateValues {
   /// All zero. `buffers`: what the optimizer declares. Each of `threads` touches the part of each
   /// buffer that it will update, so that these lie near the processors that use them.
   State(const model::Layout& layout, std::span<const BufferSpec> buffers, int threads = 1);
+  State(const model::Layout& layout, std::span<const BufferSpec> buffers, int threads,
+        const Ownership& ownership);
 
   /// The parameters and all buffers, for what is done to each of them alike.
   std::vector<std::span<float>> floats();
   std::vector<std::span<const float>> floats() const;
+  /// Those that are alike on all ranks.
+  std::vector<std::span<float>> replicated();
+  std::vector<std::span<const float>> replicated() const;
 
   AlignedBuffer<float> parameters;
   std::vector<StateBuffer> buffers;  ///< in the order in which the optimizer declares them
+  bool is_sharded;
 };
 
-/// Bytes of the buffers that an optimizer declares.
-std::uint64_t bytes_of(const model::Layout& layout, std::span<const BufferSpec> buffers);
+/// to = from, which are as long.
+void copy(std::span<const float> from, std::span<float> to, ThreadPool& pool);
+
+/// Bytes of the buffers that an optimizer declares, on this rank.
+std::uint64_t bytes_of(const model::Layout& layout, std::span<const BufferSpec> buffers,
+                       const Ownership& ownership);
 
 }  // namespace cllm::train

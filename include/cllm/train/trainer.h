@@ -19,6 +19,8 @@
 #include "cllm/train/gradient_accumulator.h"
 #include "cllm/train/loss_sum.h"
 #include "cllm/train/optimizer.h"
+#include "cllm/train/ownership.h"
+#include "cllm/train/parameter_exchange.h"
 #include "cllm/train/reducer.h"
 #include "cllm/train/scales.h"
 #include "cllm/train/schedule.h"
@@ -36,6 +38,7 @@ struct TrainerOptions {
   std::size_t token_block =
       128;  ///< positions of a micro-batch that one thread of a team takes at a time
   std::size_t recompute = 0;  ///< layers whose activations are computed again in backward
+  bool shard = false;         ///< between ranks, where there are several: Note [Sharded state]
   Reduce reduce = Reduce::kExact;
   OnSpike on_spike = OnSpike::kClip;
   double spike_factor = 10;      ///< see SpikeDetector
@@ -82,8 +85,17 @@ class Trainer {
   Trainer(const model::Model& model, const kernels::Kernels& kernels, const TrainerOptions& options,
           const data::Sequences& sequences, ranks::ProcessGroup& process_group);
 
-  /// One step on all ranks.
+  /// One step on all ranks. With shards, parameters of other ranks may be on their way when it
+  /// returns: the next step waits for them, and anything else must `complete` them first.
   StepReport step(State& state);
+
+  /// Waits for parameters that are on their way; all ranks call it alike.
+  void complete() { exchange_.run(); }
+
+  /// What each rank owns with such options, before there is a trainer.
+  static Ownership ownership_of(const model::Layout& layout, const TrainerOptions& options,
+                                const ranks::ProcessGroup& process_group);
+  const Ownership& ownership() const { return ownership_; }
 
   /// Bytes of the workspaces of this rank's teams and the scratches of its threads.
   static std::uint64_t thread_bytes(const model::Network& network, const TrainerOptions& options,
@@ -155,7 +167,10 @@ class Trainer {
   std::atomic<std::size_t> next_micro_batch_{0};
   SpikeDetector spike_detector_;
   std::vector<std::int32_t> scales_before_;  // the step
+  std::vector<Bucket> buckets_;
+  Ownership ownership_;
   GradientAccumulator sums_;
+  ParameterExchange exchange_;
   Reducer reducer_;
   RowChunks rows_;
   GradientNorm norm_;

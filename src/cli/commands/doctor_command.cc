@@ -306,8 +306,8 @@ class Examination {
   }
 
   std::uint64_t checkpoint_bytes() const {
-    return train::CheckpointWriter::bytes_for(
-        model::Layout(s_.shape), train::find_optimizer(s_.optimizer.name).buffers, true);
+    return train::CheckpointWriter::checkpoint_bytes(
+        model::Layout(s_.shape), train::find_optimizer(s_.optimizer.name).buffers);
   }
 
   /// The memory budget of a run with these settings.

@@ -216,8 +216,8 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     model.emplace(s.shape, machine.kernels, s.freeze);
     if (speaks) check_agrees(start, s, prepared.sources.front());
     buffers = train::find_optimizer(options.optimizer.name).buffers;
-    state.emplace(model->layout(), buffers, threads);
     trainer.emplace(*model, machine.kernels, options, training->sequences, process_group);
+    state.emplace(model->layout(), buffers, threads, trainer->ownership());
     evaluator.emplace(*model, training->validation, s.evaluation_sequences, threads, process_group);
   });
 
@@ -240,6 +240,11 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     for (const std::string& line : run_summary(facts)) say(line);
     const std::string sums = process_group.sums_text();
     if (!sums.empty()) say("sums    " + sums);
+    if (trainer->ownership().is_sharded()) {
+      say(fmt::format(
+          "shards  each of {} ranks keeps and updates its part of the optimizer's state",
+          process_group.size()));
+    }
     if (!is_locked) {
       say("note    the file system of this directory cannot lock: see that no other job uses it");
     }
@@ -281,7 +286,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     if (!speaks) return;
     const std::string warning = room_warning(
         directory,
-        {.bytes = train::CheckpointWriter::bytes_for(model->layout(), buffers, true),
+        {.bytes = train::CheckpointWriter::checkpoint_bytes(model->layout(), buffers),
          .at_once = most_checkpoints(s.steps - state->step, s.checkpoint_every.steps, s.keep),
          .are_there = s.keep > 0 ? io::list_checkpoints(directory).size() : 0},
         s.stop_when_saving_fails);
@@ -309,8 +314,19 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   std::optional<train::Progress> progress;
   std::optional<train::CheckpointWriter> checkpoints;
   std::optional<train::RunOutputs> outputs;
+  std::optional<train::StateGathering> gathering;
+  std::optional<train::StateSender> sender;
+  if (trainer->ownership().is_sharded()) {
+    gathering.emplace(model->layout(), trainer->ownership(), process_group);
+  }
   in_agreement(process_group, [&] {
-    if (!speaks) return;
+    if (!speaks) {
+      if (gathering) {
+        sender.emplace(*gathering, model->layout(), buffers, trainer->pool(),
+                       s.saves_in_background);
+      }
+      return;
+    }
     for (const std::string& line : set_newer_aside(directory, first_step)) say(line);
     unmark_complete(directory);
     remove_unfinished(directory);
@@ -339,7 +355,8 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
             .directory = directory,
             .keep = s.keep,
             .base_steps = s.on_spike == train::OnSpike::kRollback ? s.checkpoint_every.steps : 0,
-            .background = s.saves_in_background},
+            .background = s.saves_in_background,
+            .gathering = gathering ? &*gathering : nullptr},
         model->layout(), buffers, trainer->pool(), run_state, [&] { metrics->sync(); });
     outputs.emplace(train::RunOutputs{*metrics, *progress, *checkpoints});
   });
@@ -363,7 +380,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
                   .seconds = std::min(s.max_time - since_start.elapsed(),
                                       speaks ? job.seconds() - kAfterwards : kNoLimit)},
                  {model->layout(), *trainer, *evaluator, trace, signals,
-                  outputs ? &*outputs : nullptr, process_group},
+                  outputs ? &*outputs : nullptr, sender ? &*sender : nullptr, process_group},
                  start.resumes() ? start.checkpoint : "", *state);
 
   const double seconds = clock.elapsed();

@@ -103,12 +103,13 @@ StepBench::StepBench(const TrainSettings& s, const Machine& machine,
       token = static_cast<std::uint32_t>(random.below(s.shape.vocabulary));
     }
     model_.emplace(s.shape, machine.kernels);
-    state_.emplace(model_->layout(), train::find_optimizer(s.optimizer.name).buffers);
-    model::initialize(model_->layout(), 1, state_->parameters.span(), machine.threads);
     sequences_.emplace(data::TokenView(std::span<const std::uint32_t>(text_)),
                        data::WindowSampler(1, text_.size(), s.shape.context));
     trainer_.emplace(*model_, machine.kernels, trainer_options(s, machine.threads), *sequences_,
                      process_group);
+    state_.emplace(model_->layout(), train::find_optimizer(s.optimizer.name).buffers,
+                   machine.threads, trainer_->ownership());
+    model::initialize(model_->layout(), 1, state_->parameters.span(), machine.threads);
   });
 }
 

@@ -183,6 +183,11 @@ void declare_machine_options(CLI::App& app, TrainSettings& s) {
                                     {"flat", ranks::Allreduce::kFlat}}),
           "how ranks add up gradients: auto is ring or halving, by what messages cost here");
   machine(
+      "--shard", s.shard,
+      one_of<std::optional<bool>>({{"auto", std::nullopt}, {"off", false}, {"on", true}}),
+      "each rank keeps and updates its own part of the optimizer's state: auto does where there "
+      "are several ranks and --reduce is exact");
+  machine(
       "--products", s.products, products_format(),
       "code that computes matrix products: auto is the fastest of ours, which all give the same "
       "bits");
@@ -411,6 +416,7 @@ train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
           .micro_batch = s.micro_batch,
           .token_block = std::min(s.token_block, s.micro_batch * s.shape.context),
           .recompute = s.recompute.value_or(0),
+          .shard = s.shard.value_or(s.reduce == train::Reduce::kExact),
           .reduce = s.reduce,
           .on_spike = s.on_spike,
           .spike_factor = s.spike_factor,

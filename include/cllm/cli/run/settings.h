@@ -90,6 +90,8 @@ struct TrainSettings {
   std::optional<std::uint64_t> recompute;  ///< layers; nothing: as few as memory allows
   train::Reduce reduce = train::Reduce::kExact;
   ranks::Allreduce allreduce = ranks::Allreduce::kAuto;
+  std::optional<bool>
+      shard;             ///< the optimizer's state between ranks; nothing: where sums are exact
   std::string products;  ///< of kernels::all_products; empty: the usual ones
   StepRange trace;
 

@@ -10,6 +10,7 @@
 #include "cllm/kernels/kernels.h"
 #include "cllm/kernels/product.h"
 #include "cllm/model/activations.h"
+#include "cllm/model/arrivals.h"
 #include "cllm/model/gradient.h"
 #include "cllm/model/layout.h"
 #include "cllm/model/micro_batch.h"
@@ -30,6 +31,8 @@ struct Context {
   const Member& member;
   /// Threads that share this member's products, of few rows; null: it has them to itself.
   ThreadPool* helpers = nullptr;
+  /// Of parameters that are still on their way; null: all are there.
+  Arrivals* arrivals = nullptr;
 
   const float* parameter(std::size_t tensor) const { return parameters + layout[tensor].offset; }
   bool trains(std::size_t tensor) const { return layout[tensor].is_trained; }

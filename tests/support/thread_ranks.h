@@ -84,6 +84,7 @@ class ThreadRanks {
     Rank(ThreadRanks& all, std::size_t rank) : all_(all), rank_(rank) {
       floats_.reserve(kRoom);
       integers_.reserve(kRoom);
+      longs_.reserve(kRoom);
     }
     int rank() const override { return static_cast<int>(rank_); }
     int size() const override { return static_cast<int>(all_.values_.size()); }

@@ -112,6 +112,19 @@ TEST(Allocation, NoneInAStepAfterTheSecond) {
   }
 }
 
+TEST(Allocation, NoneInAStepWithShards) {
+  const model::ModelConfig qwen3 = support::of_family(support::kSmallModel, "qwen3");
+  for (const char* optimizer : {"adamw", "muon"}) {
+    TrainerOptions options = support::trainer_options(12, 3, 2);
+    options.optimizer.name = optimizer;
+    options.shard = true;
+    for (const model::ModelConfig& config : {support::kSmallModel, qwen3}) {
+      EXPECT_EQ(allocations_of(2, options, Reduce::kExact, config), 0) << optimizer;
+      EXPECT_EQ(allocations_of(3, options, Reduce::kFp32, config), 0) << optimizer;
+    }
+  }
+}
+
 TEST(Allocation, NoneInAStepWithFrozenTensorsOrAdapters) {
   const model::ModelConfig llama = support::of_family(support::kSmallModel, "llama");
   for (const char* optimizer : {"adamw", "muon"}) {

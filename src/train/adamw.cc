@@ -61,8 +61,11 @@ void AdamWPass::update(const SummedGradient& gradient, double learning_rate, dou
                       return parts_.kernels.adamw_integers;
                     }
                   }();
-                  kernel(state.parameters.data() + at, means + within, squares + within, values,
-                         count, step);
+                  float* const parameters = state.parameters.data() + at;
+                  parts_.change(chunk, parameters, count, [&](std::size_t from, std::size_t size) {
+                    kernel(parameters + from, means + within + from, squares + within + from,
+                           values + from, size, step);
+                  });
                 });
     }
   });

@@ -22,7 +22,7 @@ RowChunks::RowChunks(const model::Layout& layout) {
     const std::size_t at_once = std::max(kChunk / tile.columns, std::size_t{1});
     for (std::size_t first = 0; first < tile.rows; first += at_once) {
       const std::size_t end = std::min(first + at_once, tile.rows);
-      chunks.push_back({tile.tensor, tile.first_row + first, tile.first_row + end});
+      chunks.push_back({tile.tensor, tile.first_row + first, tile.first_row + end, chunks.size()});
     }
   }
 }

@@ -83,9 +83,10 @@ Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
       reducer_(sums_, process_group, options.trace_events),
       rows_(model.layout()),
       norm_(rows_, kernels, pool_),
-      optimizer_(
-          find_optimizer(options.optimizer.name)
-              .make({model.layout(), rows_, kernels, pool_, process_group}, options.optimizer)),
+      group_norms_(model.layout(), rows_, kernels),
+      optimizer_(find_optimizer(options.optimizer.name)
+                     .make({model.layout(), rows_, kernels, pool_, process_group, &group_norms_},
+                           options.optimizer)),
       counts_all_(sequences.counts_all()),
       batch_tokens_(model.layout().config().vocabulary + 1),
       totals_(LossSum().values().size() + model.tiling().tiles().size()) {
@@ -139,7 +140,10 @@ StepReport Trainer::step(State& state) {
   report.learning_rate = options_.schedule.at(state.step);
   report.outcome = outcome_of(report, state);
   if (report.outcome == Outcome::kUpdated || report.outcome == Outcome::kClipped) {
+    group_norms_.begin(options_.norms_every > 0 && (state.step + 1) % options_.norms_every == 0);
     optimizer_->update(sums_.gradient(), report.learning_rate, scale_of(report, state), state);
+    group_norms_.end(norm_.parts());
+    if (group_norms_.measures()) report.norms = &group_norms_;
     if (options_.reduce == Reduce::kExact) {
       adapt_exponents(model_.tiling(), norm_.bits(), down_after(state.step), state.scale_exponents);
     }

@@ -77,6 +77,7 @@ long allocations_of(int ranks, TrainerOptions options, Reduce reduce,
                     const model::ModelConfig& config = support::kSmallModel,
                     const model::Freeze& freeze = {}) {
   options.reduce = reduce;
+  options.norms_every = 3;
   allocations = 0;
   support::ThreadRanks(ranks).run([&](ranks::ProcessGroup& process_group) {
     support::TrainingBench bench(support::random_tokens(2000, 3), options, process_group, config,

@@ -49,6 +49,7 @@ void visit_row(const SummedGradient& gradient, const SumRow& row, double scale,
 struct RowChunks {
   struct Chunk {
     std::size_t tensor, first_row, end_row;
+    std::size_t index;  ///< among all chunks
   };
 
   explicit RowChunks(const model::Layout& layout);
@@ -74,6 +75,8 @@ class GradientNorm {
   double of(const SummedGradient& gradient);
   /// The bits of each row's integers, as the last `of` found them; see bits_of_row.
   std::span<const int> bits() const { return bits_; }
+  /// Of each chunk of rows, the sum of squares that the last `of` found.
+  std::span<const double> parts() const { return parts_; }
 
  private:
   const RowChunks& rows_;

@@ -17,6 +17,7 @@
 #include "cllm/ranks/process_group.h"
 #include "cllm/train/batch.h"
 #include "cllm/train/gradient_accumulator.h"
+#include "cllm/train/group_norms.h"
 #include "cllm/train/loss_sum.h"
 #include "cllm/train/optimizer.h"
 #include "cllm/train/reducer.h"
@@ -38,10 +39,11 @@ struct TrainerOptions {
   std::size_t recompute = 0;  ///< layers whose activations are computed again in backward
   Reduce reduce = Reduce::kExact;
   OnSpike on_spike = OnSpike::kClip;
-  double spike_factor = 10;      ///< see SpikeDetector
-  int threads = 1;               ///< of this rank
-  int team = 0;                  ///< threads that share a micro-batch; 0 for what ends soonest
-  std::size_t trace_events = 0;  ///< room of each thread's recorder
+  double spike_factor = 10;       ///< see SpikeDetector
+  int threads = 1;                ///< of this rank
+  int team = 0;                   ///< threads that share a micro-batch; 0 for what ends soonest
+  std::size_t trace_events = 0;   ///< room of each thread's recorder
+  std::uint64_t norms_every = 0;  ///< steps between measurements of GroupNorms; 0 for none
 };
 
 /// What came of a step.
@@ -69,6 +71,8 @@ struct StepReport {
   std::vector<std::string> overflowed = {};
   /// Targets that counted, where not all did.
   std::optional<std::uint64_t> targets = {};
+  /// Where they were measured, and parameters changed; until the next step.
+  const GroupNorms* norms = nullptr;
 
   double seconds() const { return compute_seconds + communication_seconds + update_seconds; }
 };
@@ -159,6 +163,7 @@ class Trainer {
   Reducer reducer_;
   RowChunks rows_;
   GradientNorm norm_;
+  GroupNorms group_norms_;
   std::unique_ptr<Optimizer> optimizer_;
   bool counts_all_;                           // every target of every sequence
   std::uint64_t targets_ = 0;                 // of the global batch, that count

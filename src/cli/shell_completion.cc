@@ -161,15 +161,17 @@ std::string zsh_completion(const CLI::App& program) {
   return fmt::format(R"(#compdef cllm-dist
 # Completes cllm-dist in zsh. Made by `cllm-dist completion zsh`.
 _cllm_dist() {{
+  local command=''
   local -a commands options
   commands=(
 {}  )
-  case $words[2] in
-{}  *) options=(
+  if (( CURRENT > 2 )); then command=$words[2]; fi
+  case $command in
+{}  *) command='' options=(
 {}    '1: :{{_describe command commands}}') ;;
   esac
-  if (( $commands[(I)$words[2]:*] && CURRENT > 2 )); then
-    words=($words[1] $words[3,-1])
+  if [[ -n $command ]]; then
+    shift words
     (( CURRENT-- ))
   fi
   _arguments $options

@@ -186,9 +186,5 @@ TEST_F(ProgressTest, RefusesWhatMakesNoSense) {
   expect_one_sentence(program({"--verbose"}), "--verbose goes with --version");
 }
 
-TEST_F(ProgressTest, TheMemoryOfSamplesIsInTheBudget) {
-  expect_right_budget({"--sample-every", "1", "--checkpoint-write", "blocking"});
-}
-
 }  // namespace
 }  // namespace cllm::cli

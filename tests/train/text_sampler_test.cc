@@ -75,7 +75,7 @@ TEST_F(TextSamplerTest, ADocumentBeginsBehindTheEndOfTheOneBefore) {
   std::string text;
   for (int i = 0; i < 300; ++i)
     text += "the river carries stone number " + std::to_string(i) + "\n";
-  const auto pieces = data::build_tokenizer(data::parse_tokenizer_spec("bpe:270"), text);
+  const auto pieces = data::build_tokenizer(data::parse_tokenizer_spec("bpe:290"), text);
   EXPECT_EQ(beginning_of_document(*pieces), std::vector{pieces->end_of_text().value()});
   EXPECT_EQ(beginning_of_document(*tokenizer), tokenizer->encode("\n"));
 }

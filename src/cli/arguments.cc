@@ -29,7 +29,7 @@ CLI::App& chosen(CLI::App& app) {
          option_advice(bare, option_names(chosen(app)), "--"));
   }
   std::vector<std::string> commands;
-  for (const CLI::App* command : app.get_subcommands({})) commands.push_back(command->get_name());
+  for (const CLI::App* command : commands_of(app)) commands.push_back(command->get_name());
   fail("unexpected argument {}{} (--help lists all)", argument, command_advice(argument, commands));
 }
 
@@ -95,6 +95,10 @@ CLI::Option* add_texts_option(CLI::App& app, const std::string& name,
 
 bool is_list(const CLI::Option& option) {
   return option.get_multi_option_policy() == CLI::MultiOptionPolicy::TakeAll;
+}
+
+std::vector<const CLI::App*> commands_of(const CLI::App& program) {
+  return program.get_subcommands([](const CLI::App*) { return true; });
 }
 
 std::vector<std::string> option_names(const CLI::App& app) {

@@ -24,6 +24,9 @@ namespace {
 
 constexpr int kFailure = 1;
 
+constexpr const char* kLostOutput =
+    "cannot write to standard output; what was to be printed is lost";
+
 void say(const char* what) { cllm::put(stderr, fmt::format("cllm-dist: {}\n", what)); }
 
 /// The same of what this rank alone has met.
@@ -77,8 +80,16 @@ int main(int argc, char** argv) {
     static cllm::StopSignals& signals = *new cllm::StopSignals;
     // A file that outgrows a limit is then an error like others.
     ::signal(SIGXFSZ, SIG_IGN);
-    cllm::fail_point("mpi.starts");
+    const cllm::cli::Arguments arguments(argv + 1, argv + argc);
     const cllm::cli::Launch launch = cllm::cli::read_launch();
+    if (cllm::cli::describes_program(arguments)) {
+      if (launch.rank != 0) return EXIT_SUCCESS;
+      cllm::ranks::SingleProcess alone;
+      const int exit_code = cllm::cli::run_program(arguments, alone, signals, {});
+      if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
+      cllm::fail("{}", kLostOutput);
+    }
+    cllm::fail_point("mpi.starts");
     // Asked before MPI starts, by the one that will know, and for no command but training, which
     // has no name.
     const bool asks = launch.rank == 0 && (argc < 2 || argv[1][0] == '-');
@@ -90,10 +101,10 @@ int main(int argc, char** argv) {
     std::set_terminate(end_at_exception);
     if (slow_blas && world.rank() == 0) say(slow_blas->c_str());
     try {
-      const int exit_code = cllm::cli::run_program({argv + 1, argv + argc}, world, signals, job);
+      const int exit_code = cllm::cli::run_program(arguments, world, signals, job);
       cllm::fail_point("mpi.ends");
       if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
-      say_alone(world, "cannot write to standard output; what was to be printed is lost");
+      say_alone(world, kLostOutput);
     } catch (const cllm::ReplicatedError& error) {
       if (world.rank() == 0) say(error.what());
       return kFailure;

@@ -10,6 +10,7 @@
 #include "cllm/base/output.h"
 #include "cllm/cli/commands/commands.h"
 #include "cllm/cli/help.h"
+#include "cllm/cli/machine/build_report.h"
 #include "cllm/cli/machine/launch.h"
 
 namespace cllm::cli {
@@ -34,6 +35,14 @@ void require_utf8(Arguments arguments) {
 
 std::string_view version() { return CLLM_VERSION; }
 
+bool describes_program(const Arguments& arguments) {
+  if (arguments.empty()) return false;
+  for (const char* word : {"man", "completion", "--version", "--verbose"}) {
+    if (arguments.front() == word) return true;
+  }
+  return false;
+}
+
 int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
                 StopSignals& signals, const TimeLeft& job) {
   require_same_start(arguments, program_digest(), process_group);
@@ -45,7 +54,12 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
       "  mpirun -np N cllm-dist [options]   the same on N ranks\n"
       "  cllm-dist COMMAND --help           explains a command",
       "cllm-dist");
-  app.set_version_flag("--version", std::string(version()));
+  bool is_verbose = false;
+  app.add_flag("--verbose", is_verbose,
+               "with --version: all that a report of an error should say of this build");
+  app.set_version_flag(
+      "--version", [&] { return is_verbose ? build_report() : std::string(version()); },
+      "print the version");
   app.allow_extras(false);
   app.require_subcommand(0, 1);
   app.formatter(help_layout());
@@ -63,6 +77,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   ExportSettings exported;
   BenchSettings bench;
   TrainSettings doctor;
+  ManualSettings manual;
+  Shell shell = Shell::kBash;
   declare_train_options(app, train);
   CLI::App* sample_app = app.add_subcommand("sample", "continue a text with a trained model");
   CLI::App* chat_app = app.add_subcommand("chat", "speak with a trained model");
@@ -82,6 +98,12 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   CLI::App* bench_app = app.add_subcommand("bench", "measure training steps on this machine");
   CLI::App* doctor_app =
       app.add_subcommand("doctor", "check this machine before a run, and say what to fix");
+  CLI::App* manual_app =
+      app.add_subcommand("man", "print the manual page of the program, or of a command");
+  CLI::App* completion_app =
+      app.add_subcommand("completion", "print a script that completes command lines in a shell");
+  declare_manual_options(*manual_app, manual);
+  declare_completion_options(*completion_app, shell);
   declare_sample_options(*sample_app, sample);
   declare_chat_options(*chat_app, chat);
   declare_eval_options(*eval_app, eval);
@@ -113,6 +135,9 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
       export_app->parsed()) {
     outlive_readers();
   }
+  if (trains && is_verbose) {
+    throw ReplicatedError("--verbose goes with --version; leave it out");
+  }
   if (trains) return train_command(arguments, process_group, signals, job);
   signals.give_up();
   if (doctor_app->parsed()) return doctor_command(*doctor_app, doctor, process_group);
@@ -136,6 +161,10 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
     compress_command(compress, process_group);
   } else if (export_app->parsed()) {
     export_command(exported, process_group);
+  } else if (manual_app->parsed()) {
+    manual_command(app, manual, process_group);
+  } else if (completion_app->parsed()) {
+    completion_command(app, shell, process_group);
   } else {
     bench_command(*bench_app, bench, process_group);
   }

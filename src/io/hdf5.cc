@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "cllm/base/error.h"
 #include "hdf5_internal.h"
 
 namespace cllm::io {
@@ -28,6 +29,12 @@ Handle& Handle::operator=(Handle&& other) noexcept {
 }
 
 bool Handle::close() { return !is_valid() || close_(std::exchange(id_, -1)) >= 0; }
+
+std::string hdf5_version() {
+  unsigned major = 0, minor = 0, release = 0;
+  if (H5get_libversion(&major, &minor, &release) < 0) fail("HDF5 doesn't say its version");
+  return fmt::format("{}.{}.{}", major, minor, release);
+}
 
 std::string shape_text(std::span<const std::uint64_t> shape) {
   return fmt::format("({})", fmt::join(shape, ", "));

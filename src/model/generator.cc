@@ -59,6 +59,14 @@ std::uint32_t sample_token(std::span<const float> logits, const SamplingOptions&
   return order[weights.size() - 1];  // rounding may leave the point at the very end
 }
 
+namespace {
+
+MicroBatchShape whole_context(const ModelConfig& config) {
+  return {.sequences = 1, .positions = config.context, .token_block = config.context};
+}
+
+}  // namespace
+
 Generator::Generator(const Model& model, std::span<const float> parameters, ThreadPool* helpers,
                      std::span<const std::uint32_t> token_rows)
     : model_(model),
@@ -66,12 +74,14 @@ Generator::Generator(const Model& model, std::span<const float> parameters, Thre
       helpers_(helpers),
       token_rows_(token_rows),
       logits_(token_rows.size()),
-      workspace_(model.network(),
-                 {.sequences = 1,
-                  .positions = model.layout().config().context,
-                  .token_block = model.layout().config().context},
-                 Purpose::kGeneration),
+      workspace_(model.network(), whole_context(model.layout().config()), Purpose::kGeneration),
       scratch_(model.layout().config(), 0) {}
+
+std::uint64_t Generator::bytes_for(const Network& network) {
+  const ModelConfig& config = network.layout.config();
+  return Workspace::bytes_for(network, whole_context(config), Purpose::kGeneration) +
+         Scratch::bytes_for(config, 0) + config.vocabulary * sizeof(float);
+}
 
 std::span<const float> Generator::advance(std::span<const std::uint32_t> tokens) {
   const std::size_t context = model_.layout().config().context;
@@ -109,6 +119,23 @@ std::span<const float> Generator::advance_within_context(std::span<const std::ui
     logits_[token] = logits[token_rows_[token]];
   }
   return logits_;
+}
+
+Continuation continue_text(Generator& generator, std::span<const std::uint32_t> prompt,
+                           const ContinuationOptions& options, RandomStream& random,
+                           const std::function<void(std::uint32_t)>& take) {
+  Continuation continuation;
+  generator.clear();
+  std::span<const float> logits = generator.advance(prompt);
+  while (continuation.tokens.size() < options.tokens) {
+    const std::uint32_t token = sample_token(logits.first(options.known), options.sampling, random);
+    continuation.is_ended = token == options.end;
+    if (continuation.is_ended) break;
+    continuation.tokens.push_back(token);
+    take(token);
+    if (continuation.tokens.size() < options.tokens) logits = generator.advance({&token, 1});
+  }
+  return continuation;
 }
 
 }  // namespace cllm::model

@@ -59,8 +59,13 @@ void AdamWPass::update(const SummedGradient& gradient, double learning_rate, dou
                       return parts_.kernels.adamw_integers;
                     }
                   }();
-                  kernel(state.parameters.data() + at, m.at(chunk.tensor, at),
-                         v.at(chunk.tensor, at), values, count, step);
+                  float* const parameters = state.parameters.data() + at;
+                  float* const means = m.at(chunk.tensor, at);
+                  float* const squares = v.at(chunk.tensor, at);
+                  parts_.change(place, parameters, count, [&](std::size_t from, std::size_t size) {
+                    kernel(parameters + from, means + from, squares + from, values + from, size,
+                           step);
+                  });
                 });
     }
   });

@@ -2,19 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 
 #include "cllm/model/places.h"
+#include "cllm/train/row_exchange.h"
 #include "cllm/train/scales.h"
 
 namespace cllm::train {
 namespace {
 
 constexpr std::size_t kChunk = std::size_t{1} << 16;
-
-/// Doubles travel as the floats that their bytes make up.
-constexpr std::size_t kFloatsOfDouble = sizeof(double) / sizeof(float);
 
 }  // namespace
 
@@ -45,32 +42,17 @@ std::vector<RowChunks::Chunk> RowChunks::of(const model::Layout& layout, bool (*
   return some;
 }
 
-GradientNorm::GradientNorm(const RowChunks& rows, const kernels::Kernels& kernels, ThreadPool& pool,
-                           const Ownership& ownership, const model::Layout& layout,
-                           ranks::ProcessGroup& process_group)
+GradientNorm::GradientNorm(const model::Layout& layout, const RowChunks& rows,
+                           const kernels::Kernels& kernels, ThreadPool& pool,
+                           const Ownership& ownership, RowExchange& exchange)
     : rows_(rows),
       kernels_(kernels),
       pool_(pool),
-      process_group_(process_group),
+      exchange_(exchange),
       own_(rows.of(layout, model::every_role, ownership)),
       squares_(rows.rows.size()),
       parts_(rows.chunks.size()),
-      bits_(rows.rows.size()) {
-  if (!ownership.is_sharded()) return;
-  told_ = AlignedBuffer<float>(rows.rows.size() * kFloatsOfDouble);
-  for (std::size_t rank = 0; rank < static_cast<std::size_t>(process_group.size()); ++rank) {
-    const std::size_t before = by_owner_.size();
-    for (const RowChunks::Chunk& chunk : rows.chunks) {
-      const ranks::Part part = ownership.of(rank, chunk.tensor);
-      for (std::size_t row = chunk.first_row; row < chunk.end_row; ++row) {
-        const std::size_t at = rows.rows[row].at;
-        if (at < part.offset || at - part.offset >= part.size) continue;
-        by_owner_.push_back(static_cast<std::uint32_t>(row));
-      }
-    }
-    of_ranks_.push_back({before * kFloatsOfDouble, (by_owner_.size() - before) * kFloatsOfDouble});
-  }
-}
+      bits_(rows.rows.size()) {}
 
 double GradientNorm::of(const SummedGradient& gradient) {
   pool_.share(own_.size(), [&](std::size_t i, Recorder& recorder) {
@@ -82,7 +64,7 @@ double GradientNorm::of(const SummedGradient& gradient) {
                           : gradient.integers->settle(place);
     }
   });
-  if (!of_ranks_.empty()) tell_squares();
+  exchange_.tell(squares_);
   pool_.share(rows_.chunks.size(), [&](std::size_t i, Recorder& recorder) {
     const Span span(recorder, Activity::kUpdate);
     double& sum = parts_[i] = 0;
@@ -96,19 +78,6 @@ double GradientNorm::of(const SummedGradient& gradient) {
     }
   });
   return std::sqrt(std::accumulate(parts_.begin(), parts_.end(), 0.0));
-}
-
-void GradientNorm::tell_squares() {
-  const auto bytes_of = [&](std::size_t i) { return told_.data() + i * kFloatsOfDouble; };
-  const ranks::Part& mine = of_ranks_[static_cast<std::size_t>(process_group_.rank())];
-  const std::size_t first = mine.offset / kFloatsOfDouble;
-  for (std::size_t i = first; i < first + mine.size / kFloatsOfDouble; ++i) {
-    std::memcpy(bytes_of(i), &squares_[by_owner_[i]], sizeof(double));
-  }
-  process_group_.all_gather(told_.span(), of_ranks_);
-  for (std::size_t i = 0; i < by_owner_.size(); ++i) {
-    std::memcpy(&squares_[by_owner_[i]], bytes_of(i), sizeof(double));
-  }
 }
 
 }  // namespace cllm::train

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <span>
 
 #include "cllm/base/memory.h"
+#include "cllm/model/generator.h"
 #include "cllm/train/checkpoint_writer.h"
 #include "cllm/train/evaluator.h"
 
@@ -31,7 +33,7 @@ std::string MemoryBudget::text() const {
 
 MemoryBudget memory_budget(const model::Layout& layout, const TrainerOptions& options,
                            bool background, std::uint64_t statistics,
-                           const ranks::ProcessGroup& process_group) {
+                           const ranks::ProcessGroup& process_group, bool samples) {
   const model::Network network(layout);
   const OptimizerKind& optimizer = find_optimizer(options.optimizer.name);
   const std::span<const BufferSpec> buffers = optimizer.buffers;
@@ -42,7 +44,10 @@ MemoryBudget memory_budget(const model::Layout& layout, const TrainerOptions& op
           .sums = Trainer::sums_bytes(layout, options, process_group),
           .threads = Trainer::thread_bytes(network, options, process_group) +
                      kBlasBytes * static_cast<std::uint64_t>(options.threads),
-          .evaluation = Evaluator::bytes_for(network, options.threads),
+          .evaluation =
+              std::max(Evaluator::bytes_for(network, options.threads),
+                       samples && process_group.rank() == 0 ? model::Generator::bytes_for(network)
+                                                            : std::uint64_t{0}),
           .communication = process_group.buffer_bytes(),
           .checkpoint = background ? CheckpointWriter::copy_bytes(layout, buffers, ownership,
                                                                   process_group.rank())

@@ -1,5 +1,7 @@
 #include "cllm/train/metrics.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 #include <span>
 #include <sstream>
@@ -47,6 +49,21 @@ constexpr std::pair<const char*, const char*> kTags[] = {{"loss", "loss/train"},
                                                          {"targets", "progress/targets"},
                                                          {"bytes", "checkpoint/bytes"}};
 
+/// A text as Markdown that shows it as it is.
+std::string quoted(const std::string& text) {
+  std::string lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines += "    " + line + '\n';
+  return lines;
+}
+
+nlohmann::ordered_json by_group(const std::vector<std::string>& names,
+                                std::span<const double> norms) {
+  nlohmann::ordered_json object;
+  for (std::size_t i = 0; i < names.size(); ++i) object[names[i]] = norms[i];
+  return object;
+}
+
 }  // namespace
 
 std::vector<io::Scalar> scalars_of(const nlohmann::ordered_json& line) {
@@ -68,6 +85,13 @@ std::vector<io::Scalar> scalars_of(const nlohmann::ordered_json& line) {
     for (const auto& source : line["sources"]) {
       scalars.push_back({"loss/validation/" + source["data"].get<std::string>(),
                          source["val_loss"].get<double>()});
+    }
+  }
+  if (line.contains("norms")) {
+    for (const auto& [of, groups] : line["norms"].items()) {
+      for (const auto& [group, norm] : groups.items()) {
+        scalars.push_back({fmt::format("norm/{}/{}", of, group), norm.get<double>()});
+      }
     }
   }
   return scalars;
@@ -98,6 +122,10 @@ void MetricsLog::step(std::uint64_t state_step, std::uint64_t tokens_seen,
                                      {"hidden_communication", r.hidden_communication_seconds},
                                      {"update", r.update_seconds}}}};
   if (r.targets) object["targets"] = *r.targets;
+  if (r.norms != nullptr) {
+    object["norms"] = {{"gradient", by_group(r.norms->names(), r.norms->gradient())},
+                       {"update", by_group(r.norms->names(), r.norms->update())}};
+  }
   if (!r.overflowed.empty()) object["overflowed"] = r.overflowed;
   if (r.outcome == Outcome::kClipped) object["spike"] = "clipped";
   if (r.outcome == Outcome::kSkipped) object["spike"] = "skipped";
@@ -116,6 +144,12 @@ void MetricsLog::evaluation(std::uint64_t state_step, std::uint64_t tokens_seen,
         {"data", text.name}, {"val_loss", text.loss}, {"val_tokens", text.positions}});
   }
   write(object);
+}
+
+void MetricsLog::sample(std::uint64_t state_step, const TextSample& sample) {
+  write({{"step", state_step},
+         {"sample", {{"prompt", sample.prompt}, {"text", sample.text}}},
+         {"seconds", {{"sample", sample.seconds}}}});
 }
 
 void MetricsLog::checkpoint(const SavedCheckpoint& saved) {
@@ -147,6 +181,10 @@ void MetricsLog::write(const nlohmann::ordered_json& object) {
   if (events_ == nullptr) return;
   const std::uint64_t step = object["step"].get<std::uint64_t>();
   events_->scalars(step, scalars_of(object));
+  if (const auto sample = object.find("sample"); sample != object.end()) {
+    const auto part = [&](const char* key) { return sample->at(key).get<std::string>(); };
+    events_->text(step, "sample", quoted(part("prompt") + part("text")));
+  }
   for (const char* event : {"spike", "overflowed", "replicas", "rollback", "problem", "warning"}) {
     if (const auto found = object.find(event); found != object.end()) {
       events_->text(step, std::string("events/") + event, found->dump());

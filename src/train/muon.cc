@@ -153,7 +153,11 @@ void Muon::apply(double learning_rate, AlignedBuffer<float>& parameters) {
       const auto size = static_cast<float>(factor * std::sqrt(longer));
       const float* const update = updates_.data() + at;
       float* const w = parameters.data() + place.at;
-      for (std::size_t i = 0; i < place.size; ++i) w[i] -= rate * (size * update[i] + decay * w[i]);
+      parts_.change(place, w, place.size, [&](std::size_t first, std::size_t count) {
+        for (std::size_t i = first; i < first + count; ++i) {
+          w[i] -= rate * (size * update[i] + decay * w[i]);
+        }
+      });
     });
   });
 }

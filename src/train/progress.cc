@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <nlohmann/json.hpp>
 #include <numbers>
 #include <span>
 #include <vector>
@@ -22,8 +23,9 @@ namespace {
 constexpr double kLineSeconds = 5.0;
 constexpr double kRepaintSeconds = 0.1;
 
-/// Weight of the newest step in the smoothed time of a step.
-constexpr double kNewest = 0.1;
+/// After so many steps, or fewer that took so long, the run's length is foretold.
+constexpr std::uint64_t kFirstSteps = 5;
+constexpr double kFirstSeconds = 30.0;
 
 /// The first few, and how many more.
 std::string names_text(const std::vector<std::string>& names) {
@@ -43,17 +45,26 @@ std::size_t terminal_columns() {
 
 }  // namespace
 
-Progress::Progress(std::uint64_t steps, std::uint64_t step_tokens, double bytes_per_token,
-                   bool live)
-    : steps_(steps), step_tokens_(step_tokens), bytes_per_token_(bytes_per_token), live_(live) {}
+Progress::Progress(const Pace& pace, std::uint64_t step_tokens, double bytes_per_token, bool live)
+    : pace_(pace), step_tokens_(step_tokens), bytes_per_token_(bytes_per_token), live_(live) {}
 
 Progress::~Progress() {
   if (painted_) put(stdout, "\n");
 }
 
+std::string Progress::place(std::uint64_t state_step) const {
+  return fmt::format("step {:>{}}/{}", state_step, std::to_string(pace_.steps()).size(),
+                     pace_.steps());
+}
+
+std::string Progress::validation_text() const {
+  if (!validation_) return {};
+  return fmt::format("  val {:.4f}{}", *validation_,
+                     trend_ ? fmt::format(" {:+.4f}", *trend_) : "");
+}
+
 void Progress::step(std::uint64_t state_step, const StepReport& r) {
-  const double seconds = r.seconds();
-  step_seconds_ = step_seconds_ == 0 ? seconds : (1 - kNewest) * step_seconds_ + kNewest * seconds;
+  pace_.step(r.seconds());
   if (!r.overflowed.empty() && r.outcome != Outcome::kSkipped) {
     line(fmt::format(
         "step {}: the gradient sum of {} overflowed its fixed-point range, and the step "
@@ -71,14 +82,14 @@ void Progress::step(std::uint64_t state_step, const StepReport& r) {
                          : "the step was skipped, and the weights are as before"));
   }
   const double interval = live_ ? kRepaintSeconds : kLineSeconds;
-  if (!first_ && state_step != steps_ && since_line_.elapsed() < interval) return;
+  if (!first_ && state_step != pace_.steps() && since_line_.elapsed() < interval) return;
   first_ = false;
   since_line_.lap();
-  const std::string text =
-      fmt::format("step {:>{}}/{}  loss {:.4f}  lr {:.2e}  norm {:.2f}  {} tokens/s  {} left",
-                  state_step, std::to_string(steps_).size(), steps_, r.loss, r.learning_rate,
-                  r.gradient_norm, count_text(static_cast<double>(step_tokens_) / step_seconds_),
-                  duration_text(step_seconds_ * static_cast<double>(steps_ - state_step)));
+  // What matters most comes first: a narrow terminal cuts the rest off.
+  const std::string text = fmt::format(
+      "{}  loss {:.4f}{}  {} tokens/s  {} left  lr {:.2e}  norm {:.2f}", place(state_step), r.loss,
+      validation_text(), count_text(static_cast<double>(step_tokens_) / pace_.step_seconds()),
+      duration_text(pace_.seconds_left(state_step)), r.learning_rate, r.gradient_norm);
   if (live_) {
     put(stdout, "\r\x1b[K" + text.substr(0, terminal_columns() - 1));
     painted_ = true;
@@ -87,10 +98,19 @@ void Progress::step(std::uint64_t state_step, const StepReport& r) {
   }
 }
 
+void Progress::foretell(std::uint64_t state_step, double start_left, double start) {
+  if (is_foretold_ || state_step >= pace_.steps() || pace_.taken() < 2) return;
+  if (pace_.taken() < kFirstSteps && since_start_.elapsed() < kFirstSeconds) return;
+  is_foretold_ = true;
+  line(forecast(pace_.seconds_left(state_step), pace_.steps() - state_step, start_left, start));
+}
+
 void Progress::evaluation(std::uint64_t state_step, const Evaluation& e) {
-  std::string text =
-      fmt::format("step {:>{}}/{}  validation loss {:.4f}  perplexity {:.6g}", state_step,
-                  std::to_string(steps_).size(), steps_, e.loss, std::exp(e.loss));
+  pace_.evaluation(e.seconds);
+  if (validation_) trend_ = e.loss - *validation_;
+  validation_ = e.loss;
+  std::string text = fmt::format("{}  validation loss {:.4f}  perplexity {:.6g}", place(state_step),
+                                 e.loss, std::exp(e.loss));
   if (bytes_per_token_ > 0) {
     text += fmt::format("  {:.3f} bits/byte", e.loss / bytes_per_token_ / std::numbers::ln2);
   }
@@ -98,6 +118,12 @@ void Progress::evaluation(std::uint64_t state_step, const Evaluation& e) {
   for (const TextEvaluation& each : e.texts) {
     line(fmt::format("  of {}: validation loss {:.4f}", each.name, each.loss));
   }
+}
+
+void Progress::sample(std::uint64_t state_step, const TextSample& sample) {
+  // In quotes, so that it stays one line, and a terminal takes nothing in it for a command.
+  line(fmt::format("{}  sample {}", place(state_step),
+                   nlohmann::json(sample.prompt + sample.text).dump()));
 }
 
 void Progress::checkpoint(const SavedCheckpoint& saved) {
@@ -131,13 +157,6 @@ bool output_is_terminal() {
   const bool terminal = ::isatty(fd) != 0;
   ::close(fd);
   return terminal;
-}
-
-std::string duration_text(double seconds) {
-  const auto whole = static_cast<std::uint64_t>(std::max(0.0, std::round(seconds)));
-  if (whole >= 3600) return fmt::format("{}h{:02}m", whole / 3600, whole / 60 % 60);
-  if (whole >= 60) return fmt::format("{}m{:02}s", whole / 60, whole % 60);
-  return fmt::format("{}s", whole);
 }
 
 std::string count_text(double count) {

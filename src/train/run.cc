@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <new>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -52,6 +53,9 @@ class Runner {
         starting_directory_(starting_point.parent_path()),
         newest_(starting_point.string()) {
     if (schedule.is_saved) saved_step_ = state.step;
+    if (outputs_ != nullptr && state.validation) {
+      outputs_->progress.set_validation(state.validation->loss);
+    }
   }
 
   std::string run() {
@@ -64,14 +68,14 @@ class Runner {
       const Wishes wishes = agree();
       if (wishes[kStopForFailedSave] > 0) give_up_saving();
       const std::string why = reason_to_stop(wishes);
-      const bool ends = state_.step >= schedule_.steps || !why.empty();
-      const bool due = state_.step > 0 && is_multiple(state_.step, schedule_.checkpoint_steps);
-      if (ends || due || wishes[kSave] > 0) save();
+      const bool is_complete = !reason_complete(schedule_.goal, state_).empty();
+      const bool ends = is_complete || !why.empty();
+      if (ends || is_to_save() || wishes[kSave] > 0) save();
       if (ends) {
         report_trace(parts_.trace.end(parts_.trainer, parts_.process_group));
         remove_stop_file();
         finish();
-        return state_.step >= schedule_.steps ? "" : why;
+        return is_complete ? "" : why;
       }
       take_step();
     }
@@ -95,6 +99,14 @@ class Runner {
     }
     parts_.process_group.all_reduce(wishes);
     return wishes;
+  }
+
+  /// Whether a checkpoint of this step is to be there. Time, which decides too, is rank 0's to
+  /// tell.
+  bool is_to_save() const {
+    if (state_.step > 0 && is_multiple(state_.step, schedule_.checkpoint_steps)) return true;
+    // What a run that ends early leaves is its best checkpoint.
+    return schedule_.goal.may_end_early() && state_.best && state_.best->step == state_.step;
   }
 
   std::string reason_to_stop(const Wishes& wishes) {
@@ -127,12 +139,18 @@ class Runner {
     if (outputs_ != nullptr) {
       outputs_->metrics.step(state_.step, state_.tokens_seen, state_.tokens_seen - seen, report);
       outputs_->progress.step(state_.step, report);
+      outputs_->progress.foretell(state_.step, schedule_.seconds - since_start_.elapsed(),
+                                  schedule_.seconds);
       report_metrics_problem();
     }
     report_trace(traced);
     if (is_multiple(state_.step, schedule_.replicas_every)) check_replicas();
-    if (state_.step == schedule_.steps || is_multiple(state_.step, schedule_.evaluate_every)) {
-      evaluate();
+    const bool is_last = state_.step == schedule_.goal.steps;
+    if (is_last || is_multiple(state_.step, schedule_.evaluate_every)) evaluate();
+    const bool is_complete = !reason_complete(schedule_.goal, state_).empty();
+    if (is_multiple(state_.step, schedule_.sample_every) ||
+        (is_complete && schedule_.sample_every > 0)) {
+      sample();
     }
     longest_step_ = std::max(longest_step_, clock.elapsed());
   }
@@ -164,11 +182,33 @@ class Runner {
     state_.lacks_evaluation = false;
     state_.validation.reset();
     if (std::isfinite(evaluation.loss)) state_.validation = Score{state_.step, evaluation.loss};
-    if (!state_.best || evaluation.loss < state_.best->loss) state_.best = state_.validation;
+    const bool is_best = !state_.best || evaluation.loss < state_.best->loss;
+    if (is_best) state_.best = state_.validation;
+    state_.evaluations_since_best = is_best ? 0 : state_.evaluations_since_best + 1;
     if (outputs_ != nullptr) {
       outputs_->metrics.evaluation(state_.step, state_.tokens_seen, evaluation);
       outputs_->progress.evaluation(state_.step, evaluation);
     }
+  }
+
+  /// Rank 0 alone, while the others wait at the step boundary: a token depends on the one before,
+  /// so there is nothing to share out. It's no reason to end a run.
+  void sample() {
+    parts_.trainer.complete();
+    if (outputs_ == nullptr) return;
+    const ranks::Doing doing("writing a sample");
+    std::string problem;
+    try {
+      const TextSample text = outputs_->sampler->sample(state_.parameters.span());
+      outputs_->metrics.sample(state_.step, text);
+      outputs_->progress.sample(state_.step, text);
+    } catch (const std::bad_alloc&) {
+      problem = "there is not enough memory";
+    } catch (const Error& error) {
+      problem = error.what();
+    }
+    if (problem.empty()) return;
+    outputs_->progress.line(fmt::format("step {}: no sample: {}", state_.step, problem));
   }
 
   void check_replicas() {

@@ -116,6 +116,7 @@ std::string state_to_json(const StateValues& state, const std::string& more) {
   object["rollbacks"] = {{"count", state.rollbacks}, {"step", state.rollback_step}};
   if (state.validation) object["validation"] = to_json(*state.validation);
   if (state.best) object["best"] = to_json(*state.best);
+  object["evaluations_since_best"] = state.evaluations_since_best;
   if (object.contains("history")) object["history"].back()["to_step"] = state.step;
   return object.dump();
 }
@@ -135,6 +136,7 @@ void state_from_json(const std::string& text, const std::string& from, const mod
     state.rollback_step = rollbacks.value("step", std::uint64_t{0});
     state.validation = score_of(object, "validation");
     state.best = score_of(object, "best");
+    state.evaluations_since_best = object.value("evaluations_since_best", std::uint64_t{0});
   } catch (const nlohmann::json::exception&) {
     fail("{}: its /run/state is not what a run writes; use another checkpoint", from);
   }

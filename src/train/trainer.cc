@@ -97,9 +97,12 @@ Trainer::Trainer(const model::Model& model, const kernels::Kernels& kernels,
       exchange_(model.layout(), buckets_, ownership_, process_group),
       reducer_(sums_, exchange_, process_group, options.trace_events),
       rows_(model.layout()),
-      norm_(rows_, kernels, pool_, ownership_, model.layout(), process_group),
+      row_exchange_(rows_, ownership_, process_group),
+      norm_(model.layout(), rows_, kernels, pool_, ownership_, row_exchange_),
+      group_norms_(model.layout(), rows_, kernels, row_exchange_),
       optimizer_(find_optimizer(options.optimizer.name)
-                     .make({model.layout(), rows_, kernels, pool_, process_group, ownership_},
+                     .make({model.layout(), rows_, kernels, pool_, process_group, ownership_,
+                            &group_norms_},
                            options.optimizer)),
       counts_all_(sequences.counts_all()),
       batch_tokens_(model.layout().config().vocabulary + 1),
@@ -154,7 +157,10 @@ StepReport Trainer::step(State& state) {
   report.learning_rate = options_.schedule.at(state.step);
   report.outcome = outcome_of(report, state);
   if (report.outcome == Outcome::kUpdated || report.outcome == Outcome::kClipped) {
+    group_norms_.begin(options_.norms_every > 0 && (state.step + 1) % options_.norms_every == 0);
     optimizer_->update(sums_.gradient(), report.learning_rate, scale_of(report, state), state);
+    group_norms_.end(norm_.parts());
+    if (group_norms_.measures()) report.norms = &group_norms_;
     if (options_.reduce == Reduce::kExact) {
       adapt_exponents(model_.tiling(), norm_.bits(), down_after(state.step), state.scale_exponents);
     }

@@ -35,6 +35,11 @@ program=$(command -v cllm-dist) || fail "no cllm-dist on PATH after 'module load
 printed=$(cllm-dist --version)
 [[ $printed == *"$version"* ]] || fail "cllm-dist --version says '$printed', not $version"
 [[ -x $CLLM_DIST_SLURM/train.sbatch ]] || fail "no job script in '$CLLM_DIST_SLURM'"
+if command -v man >/dev/null; then
+  page=$(man --where cllm-dist-sample 2>/dev/null || true)
+  [[ $page == "$prefix/share/man/"* ]] || fail "man finds '$page'"
+fi
+[[ -s $prefix/share/bash-completion/completions/cllm-dist ]] || fail "no completion in $prefix/share"
 [[ -s $prefix/share/doc/cllm-dist/README.md ]] || fail "no documentation in $prefix/share/doc"
 help=$(modulecmd bash help cllm-dist 2>&1)
 [[ $help == *"$prefix/share/doc/cllm-dist"* ]] || fail "'module help' does not name the documentation"

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "cllm/model/generator.h"
 #include "cllm/train/memory_budget.h"
 #include "support/training_bench.h"
 #include "support/variants.h"
@@ -77,6 +78,7 @@ long allocations_of(int ranks, TrainerOptions options, Reduce reduce,
                     const model::ModelConfig& config = support::kSmallModel,
                     const model::Freeze& freeze = {}) {
   options.reduce = reduce;
+  options.norms_every = 3;
   allocations = 0;
   support::ThreadRanks(ranks).run([&](ranks::ProcessGroup& process_group) {
     support::TrainingBench bench(support::random_tokens(2000, 3), options, process_group, config,
@@ -174,6 +176,24 @@ TEST(Allocation, OfAWorkspaceIsWhatItsBytesSay) {
                 model::Workspace::bytes_for(model.network(), shape, purpose));
     }
   }
+}
+
+// The text that the model writes while it trains is in the budget, on the rank that writes it.
+TEST(Allocation, OfAGeneratorIsInTheMemoryBudget) {
+  const model::Model model(support::kSmallModel, kernels::select_kernels());
+  const AlignedBuffer<float> parameters(model.layout().flat_size());
+  const std::size_t bytes =
+      buffer_bytes_of([&] { model::Generator generator(model, parameters.span()); });
+  EXPECT_LE(bytes, model::Generator::bytes_for(model.network()));
+  EXPECT_GT(bytes, model::Generator::bytes_for(model.network()) / 2);
+  ranks::SingleProcess alone;
+  const auto evaluation = [&](bool samples) {
+    return memory_budget(model.layout(), support::trainer_options(12, 3, 1), false, 0, alone,
+                         samples)
+        .evaluation;
+  };
+  EXPECT_GE(evaluation(true), model::Generator::bytes_for(model.network()));
+  EXPECT_GE(evaluation(true), evaluation(false));
 }
 
 TEST(Allocation, OfATrainerFitsInItsMemoryBudget) {

@@ -43,6 +43,13 @@ TEST(MetricsLog, TensorBoardIsShownItsNumbersBySubject) {
   EXPECT_THAT(
       scalars(R"({"step": 3, "checkpoint": "a.h5", "bytes": 5, "seconds": {"write": 1}})"),
       ElementsAre(ScalarIs("checkpoint/bytes", 5), ScalarIs("checkpoint/seconds_write", 1)));
+  EXPECT_THAT(scalars(R"({"step": 3, "norms": {"gradient": {"head": 2, "h.0": 3},
+                                                   "update": {"head": 0.5, "h.0": 0.25}}})"),
+              ElementsAre(ScalarIs("norm/gradient/head", 2), ScalarIs("norm/gradient/h.0", 3),
+                          ScalarIs("norm/update/head", 0.5), ScalarIs("norm/update/h.0", 0.25)));
+  EXPECT_THAT(scalars(R"({"step": 3, "sample": {"prompt": "a", "text": "b"},
+                          "seconds": {"sample": 1}})"),
+              ElementsAre(ScalarIs("seconds/sample", 1)));
   EXPECT_THAT(scalars(R"({"step": 3, "replicas": "differ"})"), ElementsAre());
 }
 
@@ -103,12 +110,25 @@ TEST(MetricsLog, AFileThatCannotBeWrittenIsNamed) {
 }
 
 TEST(Progress, WritesNumbersForPeople) {
-  EXPECT_EQ(duration_text(0.4), "0s");
-  EXPECT_EQ(duration_text(250), "4m10s");
-  EXPECT_EQ(duration_text(3 * 3600 + 5 * 60 + 2), "3h05m");
   EXPECT_EQ(count_text(999), "999");
   EXPECT_EQ(count_text(12045), "12,045");
   EXPECT_EQ(count_text(124439808), "124.44 M");
+}
+
+// A text may hold anything, and what ends the line of a terminal or of Markdown among it.
+TEST(MetricsLog, ASampleIsTextInItsEvents) {
+  const support::ScratchDirectory scratch;
+  {
+    io::EventFile events(scratch.path() / "tensorboard", 1);
+    MetricsLog log(scratch.path() / "metrics.jsonl", 0, &events);
+    log.sample(3, {.prompt = "Once", .text = " upon\n```a\x1b[2J", .seconds = 0.5});
+  }
+  const auto line = nlohmann::json::parse(read_file(scratch.path() / "metrics.jsonl"));
+  EXPECT_EQ(line.at("step"), 3);
+  EXPECT_EQ(line.at("sample").at("prompt"), "Once");
+  EXPECT_EQ(line.at("sample").at("text"), " upon\n```a\x1b[2J");
+  const auto file = std::filesystem::directory_iterator(scratch.path() / "tensorboard")->path();
+  EXPECT_THAT(read_file(file), HasSubstr("    Once upon\n    ```a\x1b[2J\n"));
 }
 
 TEST(MetricsLog, GoingBackKeepsWhatWasGoneBackFor) {

@@ -29,10 +29,12 @@ struct StepTaker {
   StepTaker(const model::Layout& layout, const OptimizerOptions& options, ThreadPool& pool)
       : rows(layout),
         ownership(layout),
-        norm(rows, kernels::select_kernels(), pool, ownership, layout, alone),
+        exchange(rows, ownership, alone),
+        norm(layout, rows, kernels::select_kernels(), pool, ownership, exchange),
         optimizer({layout, rows, kernels::select_kernels(), pool, alone, ownership}, options) {}
   RowChunks rows;
   Ownership ownership;
+  RowExchange exchange;
   GradientNorm norm;
   AdamW optimizer;
 };

@@ -22,6 +22,7 @@ TEST(SavedState, NumbersComeBackWithTheSameBits) {
   state.gradient_norms = {0.1, 1.0 / 3, 5e-324, 1.7976931348623157e308};
   state.not_finite_in_a_row = 2;
   state.validation = Score{90, 2.0 / 3};
+  state.evaluations_since_best = 3;
   StateValues read;
   state_from_json(state_to_json(state, R"({"data":"x"})"), "here", layout, read);
   EXPECT_EQ(read.updates, 98u);
@@ -31,6 +32,7 @@ TEST(SavedState, NumbersComeBackWithTheSameBits) {
   EXPECT_EQ(read.not_finite_in_a_row, 2u);
   EXPECT_EQ(read.validation->loss, 2.0 / 3);
   EXPECT_FALSE(read.best);
+  EXPECT_EQ(read.evaluations_since_best, 3u);
 }
 
 TEST(SavedState, WhatOlderProgramsDidNotWriteFollowsFromTheSteps) {
@@ -41,13 +43,14 @@ TEST(SavedState, WhatOlderProgramsDidNotWriteFollowsFromTheSteps) {
   state_from_json("{}", "here", layout, state);
   EXPECT_EQ(state.updates, 7u);
   EXPECT_EQ(state.sequences, 21u);
+  EXPECT_EQ(state.evaluations_since_best, 0u);
 }
 
 TEST(SavedState, OtherTextIsRefused) {
   const model::Layout layout(kShape);
   StateValues state;
-  for (const char* text :
-       {"", "[]", "{\"row_scales\":\"many\"}", "{\"best\":3}", "{\"row_scales\":[1]}"}) {
+  for (const char* text : {"", "[]", "{\"row_scales\":\"many\"}", "{\"best\":3}",
+                           "{\"evaluations_since_best\":\"many\"}", "{\"row_scales\":[1]}"}) {
     EXPECT_THROW(state_from_json(text, "here", layout, state), Error) << text;
   }
 }

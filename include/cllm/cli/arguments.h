@@ -116,6 +116,9 @@ std::string toml_of(const CLI::App& app, const std::vector<std::string>& omitted
 /// CLI::Success's kin as ever.
 void parse(CLI::App& app, const Arguments& arguments);
 
+/// The commands that it has.
+std::vector<const CLI::App*> commands_of(const CLI::App& program);
+
 /// The long names of its options, without dashes.
 std::vector<std::string> option_names(const CLI::App& app);
 

@@ -12,6 +12,10 @@ namespace cllm::cli {
 /// The version of this program.
 std::string_view version();
 
+/// Whether the command line asks what the program is, for which it takes no other rank, and no MPI:
+/// packages are made, and errors looked for, where that can't start.
+bool describes_program(const Arguments& arguments);
+
 /// Reads the command line and runs the command it names. All ranks call it, and with the same
 /// arguments, else all throw. Training minds the signals and `job`, and all else gives them up.
 /// Prints help where asked for. Returns the program's exit code. Throws Error as the commands do.

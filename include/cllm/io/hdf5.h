@@ -24,6 +24,9 @@ namespace cllm::io {
 /// and of the root: there it is the digest over all attributes of groups and all datasets.
 inline constexpr const char* kDigestAttribute = "xxh3_128";
 
+/// The version of the library that was loaded: "1.10.8".
+std::string hdf5_version();
+
 /// Owns one HDF5 identifier (`hid_t`). Move-only.
 class Handle {
  public:

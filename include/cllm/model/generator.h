@@ -2,6 +2,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -49,6 +51,9 @@ class Generator {
   /// Forgets what was taken in.
   void clear() { past_.clear(); }
 
+  /// Bytes that a generator of such a model takes.
+  static std::uint64_t bytes_for(const Network& network);
+
  private:
   std::span<const float> advance_within_context(std::span<const std::uint32_t> tokens);
 
@@ -62,5 +67,26 @@ class Generator {
   Workspace workspace_;
   Scratch scratch_;
 };
+
+/// How a text is continued.
+struct ContinuationOptions {
+  SamplingOptions sampling;
+  std::uint64_t tokens;  ///< at most so many
+  /// Tokens that have a text: a vocabulary may be larger in the model, and those rows aren't drawn.
+  std::size_t known;
+  std::optional<std::uint32_t> end = {};  ///< the token that ends a text, where it is to
+};
+
+struct Continuation {
+  std::vector<std::uint32_t> tokens;
+  bool is_ended = false;  ///< by the token for it, which is none of `tokens`
+};
+
+/// What follows `prompt`, at least one token, by a generator that forgets all it had taken in:
+/// another way to the same sums may end in other bits. `take` gets each token as it is drawn.
+/// Throws Error as sample_token does.
+Continuation continue_text(
+    Generator& generator, std::span<const std::uint32_t> prompt, const ContinuationOptions& options,
+    RandomStream& random, const std::function<void(std::uint32_t)>& take = [](std::uint32_t) {});
 
 }  // namespace cllm::model

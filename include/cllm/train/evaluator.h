@@ -47,6 +47,9 @@ class Evaluator {
                                              std::span<const std::uint8_t> class_of,
                                              std::size_t classes);
 
+  /// Sequences of an evaluation, over all ranks; a last, shorter one counts whole.
+  std::size_t sequences() const { return first_.back() * micro_batches_.front().shape().sequences; }
+
   /// Bytes that an evaluation on so many threads takes.
   static std::uint64_t bytes_for(const model::Network& network, int threads);
 

@@ -8,11 +8,9 @@
 #include <span>
 #include <vector>
 
-#include "cllm/base/aligned_buffer.h"
 #include "cllm/base/thread_pool.h"
 #include "cllm/kernels/kernels.h"
 #include "cllm/model/layout.h"
-#include "cllm/ranks/process_group.h"
 #include "cllm/train/integer_sums.h"
 #include "cllm/train/ownership.h"
 
@@ -67,37 +65,33 @@ struct RowChunks {
 /// What the gradient is multiplied with, so that its norm is at most `clip`.
 double clip_scale(double norm, double clip);
 
+class RowExchange;
+
 /// The Euclidean norm of gradients: the same bits for any number of threads and ranks. Allocates
 /// nothing after construction.
 class GradientNorm {
  public:
   /// The references must outlive it.
-  GradientNorm(const RowChunks& rows, const kernels::Kernels& kernels, ThreadPool& pool,
-               const Ownership& ownership, const model::Layout& layout,
-               ranks::ProcessGroup& process_group);
+  GradientNorm(const model::Layout& layout, const RowChunks& rows, const kernels::Kernels& kernels,
+               ThreadPool& pool, const Ownership& ownership, RowExchange& exchange);
 
   /// The norm, of which each rank looks at what it owns. Settles integers, which an optimizer's
   /// `update` needs.
   double of(const SummedGradient& gradient);
   /// The bits of each row's integers, as the last `of` found them; see bits_of_row.
   std::span<const int> bits() const { return bits_; }
+  /// Of each chunk of rows, the sum of squares that the last `of` found.
+  std::span<const double> parts() const { return parts_; }
 
  private:
-  /// Gives all ranks the squares that each has of its rows.
-  void tell_squares();
-
   const RowChunks& rows_;
   const kernels::Kernels& kernels_;
   ThreadPool& pool_;
-  ranks::ProcessGroup& process_group_;
+  RowExchange& exchange_;
   std::vector<RowChunks::Chunk> own_;
   std::vector<double> squares_;  // sum of them, per row
   std::vector<double> parts_;    // per chunk
   std::vector<int> bits_;        // per row
-  // Of shards: rows by their owners, how many each has (in floats), and their squares' bytes.
-  std::vector<std::uint32_t> by_owner_;
-  std::vector<ranks::Part> of_ranks_;
-  AlignedBuffer<float> told_;
 };
 
 }  // namespace cllm::train

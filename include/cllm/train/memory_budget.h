@@ -15,7 +15,7 @@ struct MemoryBudget {
   std::uint64_t optimizer;      ///< what it keeps between steps, and works in
   std::uint64_t sums;           ///< of gradients
   std::uint64_t threads;        ///< activations and scratch of all teams, and BLAS' buffers
-  std::uint64_t evaluation;     ///< the same while there is an evaluation
+  std::uint64_t evaluation;     ///< the same while there is an evaluation, or a sample is written
   std::uint64_t communication;  ///< buffers for messages
   std::uint64_t checkpoint;     ///< the copy of the state that is written; on those who have it
   std::uint64_t statistics;     ///< of the corpus, before the first step and so before any copy
@@ -35,9 +35,9 @@ struct MemoryBudget {
 
 /// The budget of this rank of `process_group`, for a model of `layout`. `background`: checkpoints
 /// are written while training goes on. `statistics`: what the start of the token embedding takes,
-/// see `corpus_bytes`.
+/// see `corpus_bytes`. `samples`: rank 0 lets the model write.
 MemoryBudget memory_budget(const model::Layout& layout, const TrainerOptions& options,
                            bool background, std::uint64_t statistics,
-                           const ranks::ProcessGroup& process_group);
+                           const ranks::ProcessGroup& process_group, bool samples = false);
 
 }  // namespace cllm::train

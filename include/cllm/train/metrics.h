@@ -9,6 +9,7 @@
 #include "cllm/base/appended_file.h"
 #include "cllm/io/event_file.h"
 #include "cllm/train/checkpoint_writer.h"
+#include "cllm/train/text_sampler.h"
 #include "cllm/train/trainer.h"
 
 namespace cllm::train {
@@ -45,6 +46,7 @@ class MetricsLog {
   void evaluation(std::uint64_t state_step, std::uint64_t tokens_seen,
                   const Evaluation& evaluation);
 
+  void sample(std::uint64_t state_step, const TextSample& sample);
   void checkpoint(const SavedCheckpoint& saved);
   /// That ranks differed, as `found` says, and were mended after `state_step`.
   void replicas(std::uint64_t state_step, const std::string& found);

@@ -11,6 +11,7 @@
 #include "cllm/model/layout.h"
 #include "cllm/ranks/process_group.h"
 #include "cllm/train/gradient_norm.h"
+#include "cllm/train/group_norms.h"
 #include "cllm/train/orthogonalise.h"
 #include "cllm/train/ownership.h"
 #include "cllm/train/state.h"
@@ -43,6 +44,15 @@ struct OptimizerParts {
   ThreadPool& pool;
   ranks::ProcessGroup& process_group;
   const Ownership& ownership;
+  GroupNorms* norms = nullptr;  ///< sees every change of a parameter; null: nobody asks
+
+  /// What changes parameters of a row, as GroupNorms::watch has it.
+  template <typename Update>
+  void change(const SumRow& row, const float* parameters, std::size_t count,
+              const Update& update) const {
+    if (norms == nullptr) return update(std::size_t{0}, count);
+    norms->watch(row, parameters, count, update);
+  }
 };
 
 /// Takes the steps, on all ranks alike: it alone knows what the buffers are that it declares.

@@ -1,11 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "cllm/base/stopwatch.h"
 #include "cllm/train/checkpoint_writer.h"
 #include "cllm/train/metrics.h"
+#include "cllm/train/pace.h"
+#include "cllm/train/text_sampler.h"
 #include "cllm/train/trainer.h"
 
 namespace cllm::train {
@@ -17,24 +20,36 @@ class Progress {
   /// `tokens` of one step over all ranks; `bytes_per_token` of the validation text turns nats per
   /// token into bits per byte, 0 where it isn't known. `live`: whether standard output is a
   /// terminal.
-  Progress(std::uint64_t steps, std::uint64_t step_tokens, double bytes_per_token, bool live);
+  Progress(const Pace& pace, std::uint64_t step_tokens, double bytes_per_token, bool live);
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   /// Ends the live line, so that what comes after stands on a line of its own.
   ~Progress();
 
   void step(std::uint64_t state_step, const StepReport& report);
+  /// To be called after each step: says, once, when some were taken, how long the run takes, and
+  /// whether this start of it is long enough: it still has `start_left` of `start` seconds.
+  void foretell(std::uint64_t state_step, double start_left, double start);
+  /// The validation loss that the live line shows first, of an earlier start.
+  void set_validation(double loss) { validation_ = loss; }
   void evaluation(std::uint64_t state_step, const Evaluation& evaluation);
+  void sample(std::uint64_t state_step, const TextSample& sample);
   void checkpoint(const SavedCheckpoint& saved);
   /// A line of its own.
   void line(const std::string& text);
 
  private:
-  std::uint64_t steps_;
+  /// "step  120/2000", the number as wide as the last.
+  std::string place(std::uint64_t state_step) const;
+  std::string validation_text() const;
+
+  Pace pace_;
   std::uint64_t step_tokens_;
   double bytes_per_token_;
   bool live_;
-  double step_seconds_ = 0;  // smoothed
+  std::optional<double> validation_, trend_;  // the newest loss, and how it differs from before
+  Stopwatch since_start_;
+  bool is_foretold_ = false;
   Stopwatch since_line_;
   bool first_ = true;
   bool painted_ = false;  // the live line stands, without its end
@@ -43,9 +58,6 @@ class Progress {
 /// Whether standard output ends on a terminal, also behind mpirun, which gives its ranks a terminal
 /// of their own whatever it writes to itself.
 bool output_is_terminal();
-
-/// "3h05m", "4m10s", "12s".
-std::string duration_text(double seconds);
 
 /// 12345 as "12,345"; 1234567 as "1.23 M".
 std::string count_text(double count);

@@ -9,11 +9,13 @@
 #include "cllm/ranks/process_group.h"
 #include "cllm/train/checkpoint_writer.h"
 #include "cllm/train/evaluator.h"
+#include "cllm/train/goal.h"
 #include "cllm/train/metrics.h"
 #include "cllm/train/progress.h"
 #include "cllm/train/replicas.h"
 #include "cllm/train/state.h"
 #include "cllm/train/state_gathering.h"
+#include "cllm/train/text_sampler.h"
 #include "cllm/train/trace.h"
 #include "cllm/train/trainer.h"
 
@@ -21,8 +23,10 @@ namespace cllm::train {
 
 /// When a run does what.
 struct RunSchedule {
-  std::uint64_t steps;             ///< of the whole run
+  /// Where it may be reached before the last step, each checkpoint that is the best is saved.
+  Goal goal;
   std::uint64_t evaluate_every;    ///< steps; a run also evaluates at its end
+  std::uint64_t sample_every;      ///< steps; also at its end; 0 for never
   std::uint64_t checkpoint_steps;  ///< steps between checkpoints; 0 for none
   double checkpoint_seconds;       ///< time between checkpoints; 0 for none
   std::uint64_t replicas_every;    ///< steps between comparisons of ranks; 0 for none
@@ -39,6 +43,7 @@ struct RunOutputs {
   MetricsLog& metrics;
   Progress& progress;
   CheckpointWriter& checkpoints;
+  const TextSampler* sampler;  ///< null where nothing is sampled
 };
 
 /// What a run works with.
@@ -55,7 +60,7 @@ struct RunParts {
 
 /// Takes the steps that are left, evaluating and saving as scheduled and at the end. All ranks call
 /// it alike. `starting_point`: the checkpoint that `state` came from; empty for a new run. Returns
-/// an empty text when all steps are taken, or why the run stopped before; either way all is saved.
+/// an empty text when its goal is reached, or why the run stopped before; either way all is saved.
 /// Throws ReplicatedError where it has to give up.
 std::string run(const RunSchedule& schedule, const RunParts& parts,
                 const std::filesystem::path& starting_point, State& state);

@@ -41,6 +41,7 @@ struct StateValues {
   /// There was no memory for an evaluation that was due: the run that goes on makes up for it.
   bool lacks_evaluation = false;
   std::optional<Score> best;
+  std::uint64_t evaluations_since_best = 0;  ///< after it, in a row
 };
 
 /// A buffer that an optimizer keeps from step to step, as it declares it.

@@ -17,11 +17,13 @@
 #include "cllm/ranks/process_group.h"
 #include "cllm/train/batch.h"
 #include "cllm/train/gradient_accumulator.h"
+#include "cllm/train/group_norms.h"
 #include "cllm/train/loss_sum.h"
 #include "cllm/train/optimizer.h"
 #include "cllm/train/ownership.h"
 #include "cllm/train/parameter_exchange.h"
 #include "cllm/train/reducer.h"
+#include "cllm/train/row_exchange.h"
 #include "cllm/train/scales.h"
 #include "cllm/train/schedule.h"
 #include "cllm/train/spike_detector.h"
@@ -41,10 +43,11 @@ struct TrainerOptions {
   bool shard = false;         ///< between ranks, where there are several: Note [Sharded state]
   Reduce reduce = Reduce::kExact;
   OnSpike on_spike = OnSpike::kClip;
-  double spike_factor = 10;      ///< see SpikeDetector
-  int threads = 1;               ///< of this rank
-  int team = 0;                  ///< threads that share a micro-batch; 0 for what ends soonest
-  std::size_t trace_events = 0;  ///< room of each thread's recorder
+  double spike_factor = 10;       ///< see SpikeDetector
+  int threads = 1;                ///< of this rank
+  int team = 0;                   ///< threads that share a micro-batch; 0 for what ends soonest
+  std::size_t trace_events = 0;   ///< room of each thread's recorder
+  std::uint64_t norms_every = 0;  ///< steps between measurements of GroupNorms; 0 for none
 };
 
 /// What came of a step.
@@ -72,6 +75,8 @@ struct StepReport {
   std::vector<std::string> overflowed = {};
   /// Targets that counted, where not all did.
   std::optional<std::uint64_t> targets = {};
+  /// Where they were measured, and parameters changed; until the next step.
+  const GroupNorms* norms = nullptr;
 
   double seconds() const { return compute_seconds + communication_seconds + update_seconds; }
 };
@@ -173,7 +178,9 @@ class Trainer {
   ParameterExchange exchange_;
   Reducer reducer_;
   RowChunks rows_;
+  RowExchange row_exchange_;
   GradientNorm norm_;
+  GroupNorms group_norms_;
   std::unique_ptr<Optimizer> optimizer_;
   bool counts_all_;                           // every target of every sequence
   std::uint64_t targets_ = 0;                 // of the global batch, that count

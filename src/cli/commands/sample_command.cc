@@ -36,11 +36,6 @@ void write(std::string_view text) {
 /// many do as fast as more, and OpenBLAS has buffers for few more on a large host.
 constexpr std::size_t kMostUsualThreads = 32;
 
-struct Answer {
-  std::vector<std::uint32_t> tokens;
-  bool is_ended = false;  ///< by the model's token for it, which is none of `tokens`
-};
-
 /// Continues prompts. Its const members are thread-safe.
 class Sampler {
  public:
@@ -68,30 +63,20 @@ class Sampler {
 
   /// Continues the prompt of a number, which chooses its random numbers: what comes out depends on
   /// no other prompt, nor on who computes it. `take` gets each token as it is drawn.
-  Answer answer(model::Generator& generator, std::span<const std::uint32_t> prompt,
-                std::size_t number, const std::function<void(std::uint32_t)>& take) const {
+  model::Continuation answer(model::Generator& generator, std::span<const std::uint32_t> prompt,
+                             std::size_t number,
+                             const std::function<void(std::uint32_t)>& take) const {
     RandomStream random(settings_.seed, number);
-    // A vocabulary may be larger in the model than in the tokenizer: those rows have no text.
-    const std::size_t known = tokenizer_.vocabulary();
-    Answer answer;
-    // What a prompt before had in common is computed again: another way to the same sums may end in
-    // other bits.
-    generator.clear();
-    std::span<const float> logits = generator.advance(prompt);
-    while (answer.tokens.size() < settings_.tokens) {
-      const std::uint32_t token =
-          model::sample_token(logits.first(known), settings_.options, random);
-      answer.is_ended = token == end_;
-      if (answer.is_ended) break;
-      answer.tokens.push_back(token);
-      take(token);
-      if (answer.tokens.size() < settings_.tokens) logits = generator.advance({&token, 1});
-    }
-    return answer;
+    return model::continue_text(generator, prompt,
+                                {.sampling = settings_.options,
+                                 .tokens = settings_.tokens,
+                                 .known = tokenizer_.vocabulary(),
+                                 .end = end_},
+                                random, take);
   }
 
   /// The line, or lines, that an answer is written as.
-  std::string text_of(const std::string& prompt, const Answer& answer) const {
+  std::string text_of(const std::string& prompt, const model::Continuation& answer) const {
     const std::string completion = tokenizer_.decode(answer.tokens);
     if (!settings_.jsonl) return prompt + completion + "\n";
     const nlohmann::ordered_json object = {{"prompt", prompt},
@@ -140,7 +125,8 @@ void answer_all(const Sampler& sampler, const std::vector<Prompt>& prompts, Thre
   for (const Prompt& prompt : prompts) tokens.push_back(sampler.encode(prompt));
   OrderedWriter writer(std::move(separator));
   const auto answer_one = [&](model::Generator& generator, std::size_t i) {
-    const Answer answer = sampler.answer(generator, tokens[i], i, [](std::uint32_t) {});
+    const model::Continuation answer =
+        sampler.answer(generator, tokens[i], i, [](std::uint32_t) {});
     writer.put(i, sampler.text_of(prompts[i].text, answer));
   };
   if (prompts.size() == 1) {

@@ -20,6 +20,7 @@
 #include "cllm/cli/machine/machine.h"
 #include "cllm/cli/program.h"
 #include "cllm/cli/run/checkpoints.h"
+#include "cllm/cli/run/completion.h"
 #include "cllm/cli/run/embedding.h"
 #include "cllm/cli/run/mixing.h"
 #include "cllm/cli/run/recompute.h"
@@ -42,6 +43,7 @@
 #include "cllm/train/metrics.h"
 #include "cllm/train/optimizer.h"
 #include "cllm/train/run.h"
+#include "cllm/train/text_sampler.h"
 
 namespace cllm::cli {
 namespace {
@@ -52,12 +54,15 @@ using ranks::on_rank_0;
 using ranks::ProcessGroup;
 using train::count_text;
 
-/// The file of a run's directory that is there when all steps are taken and saved.
-constexpr const char* kCompleteName = "complete";
 /// Seconds that a Slurm job should have left for what its script does after the run.
 constexpr double kAfterwards = 20;
 
 constexpr double kNoLimit = std::numeric_limits<double>::infinity();
+
+/// So many steps take as long as an evaluation: a forward pass alone is about a third of a step's.
+double evaluation_steps(std::size_t sequences, std::size_t batch) {
+  return static_cast<double>(sequences) / (3 * static_cast<double>(batch));
+}
 
 /// The file that people make to stop a run.
 constexpr const char* kStopName = "STOP";
@@ -99,27 +104,22 @@ data::PreparedMixture prepare(const Request& request, const fs::path& directory,
   }));
 }
 
-/// Marks the run in `directory` as complete.
-void mark_complete(const fs::path& directory, std::uint64_t steps) {
-  const std::string line = fmt::format("{} steps\n", steps);
-  write_atomically(directory / kCompleteName, std::as_bytes(std::span(line)));
-}
-
-void unmark_complete(const fs::path& directory) {
-  std::error_code code;
-  fs::remove(directory / kCompleteName, code);
-  if (code) fail("cannot remove {}: {}", (directory / kCompleteName).string(), code.message());
-}
-
-/// Leaves a run without a step to take as its last start would have, had nothing ended that on its
-/// way out. A directory that holds no such run, or more of it, stays as it is.
-void tidy_up(const fs::path& directory, const StartingPoint& start, std::uint64_t steps) {
-  const auto newest = io::find_newest_checkpoint(directory);
-  if (!newest || !fs::equivalent(*newest, start.checkpoint)) return;
-  remove_unfinished(directory);
-  io::set_newest_checkpoint(*newest);
-  const train::MetricsLog whole_lines(directory / kMetricsName, steps);
-  mark_complete(directory, steps);
+/// The tokenizer of the texts that the model writes while it trains. Warns where it loses some of
+/// the prompt. Throws Error, naming the option, where there is none.
+const data::Tokenizer& sampling_tokenizer(const TrainSettings& s, const data::MixedData& data) {
+  const data::Tokenizer* const tokenizer = data.tokenizer();
+  if (tokenizer == nullptr) {
+    fail(
+        "--sample-every {}: the data has no tokenizer that says what tokens stand for; leave it "
+        "out",
+        s.sample_every);
+  }
+  const std::uint64_t lost = tokenizer->encode_counting(s.sample_prompt).lost_bytes;
+  if (lost > 0) {
+    put(stderr, fmt::format("warning: --sample-prompt: {}\n",
+                            data::lost_text(lost, s.sample_prompt.size())));
+  }
+  return *tokenizer;
 }
 
 }  // namespace
@@ -196,6 +196,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   std::optional<train::State> state;
   std::optional<train::Trainer> trainer;
   std::optional<train::Evaluator> evaluator;
+  std::optional<train::TextSampler> sampler;
   train::TrainerOptions options;
   in_agreement(process_group, [&] {
     model::validate(s.shape);
@@ -205,7 +206,8 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     train::TrainerOptions with = options;
     with.recompute = recompute;
     return train::memory_budget(model::Layout(s.shape, s.freeze), with, s.saves_in_background,
-                                study ? study->bytes() : filling_bytes(start), process_group);
+                                study ? study->bytes() : filling_bytes(start), process_group,
+                                s.sample_every > 0);
   };
   options.recompute = choose_recompute(s.recompute, model::Layout(s.shape, s.freeze), budget_of,
                                        sites, process_group);
@@ -219,6 +221,11 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     trainer.emplace(*model, machine.kernels, options, training->sequences, process_group);
     state.emplace(model->layout(), buffers, threads, trainer->ownership());
     evaluator.emplace(*model, training->validation, s.evaluation_sequences, threads, process_group);
+    if (speaks && s.sample_every > 0) {
+      sampler.emplace(*model, sampling_tokenizer(s, data), trainer->pool(), token_rows,
+                      train::TextSampler::Options{
+                          .prompt = s.sample_prompt, .tokens = s.sample_tokens, .seed = s.seed});
+    }
   });
 
   {
@@ -268,11 +275,11 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
       if (!warning.empty()) put(stderr, "warning: " + warning + "\n");
     }
   }
-  if (state->step >= s.steps && !state->lacks_evaluation) {
-    say(fmt::format("nothing to do: {} steps are taken; give more --steps or --epochs to go on",
-                    state->step));
+  const train::Goal goal = goal_of(s);
+  if (!train::reason_complete(goal, *state).empty()) {
+    say(nothing_to_do(goal, *state));
     in_agreement(process_group, [&] {
-      if (speaks) tidy_up(directory, start, state->step);
+      if (speaks) tidy_up(directory, start, goal, *state);
     });
     return EXIT_SUCCESS;
   }
@@ -336,9 +343,10 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
       events->text(first_step + 1, "options", fmt::format("```\n{}\n```", config));
     }
     metrics.emplace(directory / kMetricsName, first_step, events ? &*events : nullptr);
-    progress.emplace(s.steps, step_tokens,
-                     validation_bytes_per_token(data, mixing->mixture, reading_of(s)).value_or(0),
-                     train::output_is_terminal());
+    progress.emplace(
+        train::Pace(s.steps, s.evaluate_every, evaluation_steps(evaluator->sequences(), s.batch)),
+        step_tokens, validation_bytes_per_token(data, mixing->mixture, reading_of(s)).value_or(0),
+        train::output_is_terminal());
     const io::RunState run_state{.model = s.shape,
                                  .seed = s.seed,
                                  .config = config,
@@ -358,7 +366,8 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
             .background = s.saves_in_background,
             .gathering = gathering ? &*gathering : nullptr},
         model->layout(), buffers, trainer->pool(), run_state, [&] { metrics->sync(); });
-    outputs.emplace(train::RunOutputs{*metrics, *progress, *checkpoints});
+    outputs.emplace(
+        train::RunOutputs{*metrics, *progress, *checkpoints, sampler ? &*sampler : nullptr});
   });
   train::Trace trace(directory / "trace.json", s.trace.first, s.trace.last);
   // Where options changed, or the directory did, the run could not go on as it is from what is
@@ -367,8 +376,9 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
                         fs::path(start.checkpoint).parent_path() == fs::absolute(directory);
   const Stopwatch clock;
   const std::string stopped =
-      train::run({.steps = s.steps,
+      train::run({.goal = goal,
                   .evaluate_every = s.evaluate_every,
+                  .sample_every = s.sample_every,
                   .checkpoint_steps = s.checkpoint_every.steps,
                   .checkpoint_seconds = s.checkpoint_every.seconds,
                   .replicas_every = s.check_replicas,
@@ -391,9 +401,17 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
                     state->step, s.steps, stopped, path));
     return EX_TEMPFAIL;
   }
+  std::string best;  // on rank 0
   in_agreement(process_group, [&] {
-    if (speaks) mark_complete(directory, state->step);
+    if (!speaks) return;
+    mark_complete(directory, goal, *state);
+    if (goal.may_end_early()) best = best_text(directory, *state);
   });
+  if (state->step < s.steps) {
+    say(fmt::format("complete after step {} of {}: {}", state->step, s.steps,
+                    train::reason_complete(goal, *state)));
+  }
+  if (!best.empty()) say("best    " + best);
   say(fmt::format(
       "done: {} steps in {}, {} tokens/s with evaluations; validation loss {:.4f}",
       state->step - first_step, train::duration_text(seconds),

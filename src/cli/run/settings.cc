@@ -281,6 +281,7 @@ void declare_train_options(CLI::App& app, TrainSettings& s) {
   const auto run = group(app, "Run");
   run("--eval-every", s.evaluate_every, "steps between evaluations [a tenth of --steps]");
   run("--eval-sequences", s.evaluation_sequences, sequences_format(), "sequences of an evaluation");
+  declare_progress_options(app, s);
   run("--out", s.out, "directory of the run [checkpoints/<time>-<preset>]")->type_name("DIR");
   run("--checkpoint-every", s.checkpoint_every, interval_format(),
       "steps (500) or time (30m) between checkpoints; 0 for one at the end alone");
@@ -336,6 +337,9 @@ void resolve_steps(const CLI::App& app, TrainSettings& s) {
     s.warmup = std::min<std::uint64_t>(100, s.fine_tunes ? s.steps * 3 / 100 : s.steps / 10);
   }
   if (!is_given(app, "--eval-every")) s.evaluate_every = std::max<std::uint64_t>(1, s.steps / 10);
+  if (!is_given(app, "--sample-every") && is_given(app, "--sample-prompt")) {
+    s.sample_every = s.evaluate_every;
+  }
   train::validate(trainer_options(s, s.threads).schedule);
   if (s.trace.last > s.steps) {
     fail("--trace {}:{}: this run takes {} steps; give steps of it", s.trace.first, s.trace.last,
@@ -386,6 +390,7 @@ void resolve(const CLI::App& app, TrainSettings& s, const std::optional<model::M
         "a number of steps");
   }
   train::SpikeDetector(s.spike_factor);
+  check_progress_options(s);
 
   while (s.out.size() > 1 && s.out.ends_with('/')) s.out.pop_back();
   for (data::DataSource& source : s.data) {
@@ -422,7 +427,8 @@ train::TrainerOptions trainer_options(const TrainSettings& s, int threads) {
           .spike_factor = s.spike_factor,
           .threads = threads,
           .team = s.team,
-          .trace_events = s.trace.last == 0 ? 0 : kTraceEvents};
+          .trace_events = s.trace.last == 0 ? 0 : kTraceEvents,
+          .norms_every = s.norms_every};
 }
 
 std::string config_toml(const CLI::App& app, bool fine_tunes) {
@@ -430,7 +436,7 @@ std::string config_toml(const CLI::App& app, bool fine_tunes) {
   std::vector<std::string> derived = {"micro-batch",      "token-block",    "min-lr",
                                       "warmup",           "eval-every",     "embedding-init",
                                       "embedding-sample", "embedding-rate", "width-scaling",
-                                      "freeze",           "lora-alpha"};
+                                      "freeze",           "lora-alpha",     "sample-every"};
   for (const std::string& option : model_options()) {
     if (option != "--preset") derived.push_back(option.substr(2));
   }

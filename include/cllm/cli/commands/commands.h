@@ -9,6 +9,7 @@
 #include "cllm/cli/arguments.h"
 #include "cllm/cli/run/settings.h"
 #include "cllm/cli/run/time_left.h"
+#include "cllm/cli/shell_completion.h"
 #include "cllm/io/formats/element_type.h"
 #include "cllm/lattice/weight_lattice.h"
 #include "cllm/model/generator.h"
@@ -102,6 +103,11 @@ struct ExportSettings {
   bool merge = false;
 };
 
+struct ManualSettings {
+  std::string command;    ///< empty: the program
+  std::string directory;  ///< for all pages; empty: the one page is printed
+};
+
 struct BenchSettings {
   TrainSettings train;
   std::uint64_t steps = 10;
@@ -124,6 +130,8 @@ void declare_tokenize_options(CLI::App& app, TokenizeSettings& settings);
 void declare_detokenize_options(CLI::App& app, DetokenizeSettings& settings);
 void declare_compress_options(CLI::App& app, CompressSettings& settings);
 void declare_export_options(CLI::App& app, ExportSettings& settings);
+void declare_manual_options(CLI::App& app, ManualSettings& settings);
+void declare_completion_options(CLI::App& app, Shell& shell);
 void declare_bench_options(CLI::App& app, BenchSettings& settings);
 void declare_doctor_options(CLI::App& app, TrainSettings& settings);
 
@@ -168,6 +176,13 @@ void bench_command(const CLI::App& app, BenchSettings& settings,
 /// exit code: EXIT_FAILURE where a run would be refused.
 int doctor_command(const CLI::App& app, TrainSettings& settings,
                    ranks::ProcessGroup& process_group);
+
+/// Prints a manual page of `program`, which has all commands and options, or writes all pages.
+void manual_command(const CLI::App& program, const ManualSettings& settings,
+                    ranks::ProcessGroup& process_group);
+
+/// Prints what completes its command lines in `shell`.
+void completion_command(const CLI::App& program, Shell shell, ranks::ProcessGroup& process_group);
 
 /// Turns a corpus into token files.
 void tokenize_command(const TokenizeSettings& settings, ranks::ProcessGroup& process_group);

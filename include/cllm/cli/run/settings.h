@@ -15,6 +15,7 @@
 #include "cllm/model/freeze.h"
 #include "cllm/ranks/heartbeat.h"
 #include "cllm/ranks/process_group.h"
+#include "cllm/train/goal.h"
 #include "cllm/train/replicas.h"
 #include "cllm/train/trainer.h"
 
@@ -104,6 +105,12 @@ struct TrainSettings {
   bool saves_in_background = true;  ///< else training waits
   bool stop_when_saving_fails = false;
   bool tensorboard = true;  ///< event files beside metrics.jsonl
+  double target_loss = 0;   ///< see train::Goal, as of the next
+  std::uint64_t patience = 0;
+  std::uint64_t sample_every = 0;  ///< steps; 0: never
+  std::string sample_prompt;       ///< empty: the beginning of a document
+  std::uint64_t sample_tokens = 64;
+  std::uint64_t norms_every = 50;  ///< steps; 0: never
   std::string resume;
   std::string initial;      ///< --init-from
   bool fine_tunes = false;  ///< a new run begins with the weights of a model that is trained
@@ -126,6 +133,13 @@ void declare_machine_options(CLI::App& app, TrainSettings& settings);
 
 /// The part of them that says how the learning rate goes.
 void declare_schedule_options(CLI::App& app, TrainSettings& settings);
+
+/// The part of them that says what is told of a run while it goes on, and which losses end it.
+void declare_progress_options(CLI::App& app, TrainSettings& settings);
+/// Throws Error, naming the option, for values of these that make no sense.
+void check_progress_options(const TrainSettings& settings);
+/// When the run is complete. The steps are known.
+train::Goal goal_of(const TrainSettings& settings);
 
 /// The part of them that says which tensors are trained.
 void declare_freeze_options(CLI::App& app, TrainSettings& settings);

@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <limits>
 #include <new>
@@ -19,10 +20,14 @@
 #include "cllm/kernels/blas.h"
 #include "cllm/mpi/environment.h"
 #include "cllm/mpi/world.h"
+#include "cllm/ranks/process_group.h"
 
 namespace {
 
 constexpr int kFailure = 1;
+
+constexpr const char* kOutputLost =
+    "cannot write to standard output; what was to be printed is lost";
 
 void say(const char* what) { cllm::put(stderr, fmt::format("cllm-dist: {}\n", what)); }
 
@@ -61,6 +66,16 @@ const cllm::mpi::World* everyone = nullptr;
   cllm::mpi::abort(kFailure);
 }
 
+/// A command without MPI; of several processes that a launcher started, the first does it.
+int run_alone(const cllm::cli::Arguments& arguments, const cllm::cli::Launch& launch,
+              cllm::StopSignals& signals) {
+  if (launch.rank != 0) return EXIT_SUCCESS;
+  cllm::ranks::SingleProcess alone;
+  const int exit_code = cllm::cli::run_program(arguments, alone, signals, {});
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
+  cllm::fail("{}", kOutputLost);
+}
+
 }  // namespace
 
 /// The one place where errors end. An error that all ranks share is said by rank 0, and all leave;
@@ -79,6 +94,8 @@ int main(int argc, char** argv) {
     ::signal(SIGXFSZ, SIG_IGN);
     cllm::fail_point("mpi.starts");
     const cllm::cli::Launch launch = cllm::cli::read_launch();
+    const cllm::cli::Arguments arguments(argv + 1, argv + argc);
+    if (!cllm::cli::needs_ranks(arguments)) return run_alone(arguments, launch, signals);
     // Asked before MPI starts, by the one that will know, and for no command but training, which
     // has no name.
     const bool asks = launch.rank == 0 && (argc < 2 || argv[1][0] == '-');
@@ -90,10 +107,10 @@ int main(int argc, char** argv) {
     std::set_terminate(end_at_exception);
     if (slow_blas && world.rank() == 0) say(slow_blas->c_str());
     try {
-      const int exit_code = cllm::cli::run_program({argv + 1, argv + argc}, world, signals, job);
+      const int exit_code = cllm::cli::run_program(arguments, world, signals, job);
       cllm::fail_point("mpi.ends");
       if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
-      say_alone(world, "cannot write to standard output; what was to be printed is lost");
+      say_alone(world, kOutputLost);
     } catch (const cllm::ReplicatedError& error) {
       if (world.rank() == 0) say(error.what());
       return kFailure;

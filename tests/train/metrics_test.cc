@@ -102,15 +102,6 @@ TEST(MetricsLog, AFileThatCannotBeWrittenIsNamed) {
               ThrowsMessage<Error>(HasSubstr("/proc/metrics.jsonl")));
 }
 
-TEST(Progress, WritesNumbersForPeople) {
-  EXPECT_EQ(duration_text(0.4), "0s");
-  EXPECT_EQ(duration_text(250), "4m10s");
-  EXPECT_EQ(duration_text(3 * 3600 + 5 * 60 + 2), "3h05m");
-  EXPECT_EQ(count_text(999), "999");
-  EXPECT_EQ(count_text(12045), "12,045");
-  EXPECT_EQ(count_text(124439808), "124.44 M");
-}
-
 TEST(MetricsLog, GoingBackKeepsWhatWasGoneBackFor) {
   const support::ScratchDirectory scratch;
   const auto path = scratch.path() / "metrics.jsonl";

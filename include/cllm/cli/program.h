@@ -12,6 +12,10 @@ namespace cllm::cli {
 /// The version of this program.
 std::string_view version();
 
+/// Whether the command is for all ranks of a launch together. Those that only look at what runs
+/// have written need no MPI, and so run where that can't start.
+bool needs_ranks(const Arguments& arguments);
+
 /// Reads the command line and runs the command it names. All ranks call it, and with the same
 /// arguments, else all throw. Training minds the signals and `job`, and all else gives them up.
 /// Prints help where asked for. Returns the program's exit code. Throws Error as the commands do.

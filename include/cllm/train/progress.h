@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 
+#include "cllm/base/quantities.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/train/checkpoint_writer.h"
 #include "cllm/train/metrics.h"
@@ -44,10 +45,7 @@ class Progress {
 /// of their own whatever it writes to itself.
 bool output_is_terminal();
 
-/// "3h05m", "4m10s", "12s".
-std::string duration_text(double seconds);
-
-/// 12345 as "12,345"; 1234567 as "1.23 M".
-std::string count_text(double count);
+using cllm::count_text;
+using cllm::duration_text;
 
 }  // namespace cllm::train

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <limits>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -18,6 +20,7 @@
 #include "cllm/base/stopwatch.h"
 #include "cllm/cli/commands/commands.h"
 #include "cllm/cli/machine/machine.h"
+#include "cllm/cli/machine/slurm.h"
 #include "cllm/cli/program.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/cli/run/embedding.h"
@@ -52,8 +55,6 @@ using ranks::on_rank_0;
 using ranks::ProcessGroup;
 using train::count_text;
 
-/// The file of a run's directory that is there when all steps are taken and saved.
-constexpr const char* kCompleteName = "complete";
 /// Seconds that a Slurm job should have left for what its script does after the run.
 constexpr double kAfterwards = 20;
 
@@ -99,16 +100,32 @@ data::PreparedMixture prepare(const Request& request, const fs::path& directory,
   }));
 }
 
+/// What the log is told of this start of the program.
+train::RunStart start_of(const TrainSettings& s, const std::vector<ranks::Site>& sites) {
+  train::RunStart start{.time = std::time(nullptr),
+                        .steps = s.steps,
+                        .ranks = sites.size(),
+                        .job = slurm_job(),
+                        .version = std::string(version())};
+  std::set<std::string> hosts;
+  for (const ranks::Site& site : sites) {
+    start.threads += static_cast<std::size_t>(site.threads);
+    hosts.insert(site.host);
+  }
+  start.hosts.assign(hosts.begin(), hosts.end());
+  return start;
+}
+
 /// Marks the run in `directory` as complete.
 void mark_complete(const fs::path& directory, std::uint64_t steps) {
   const std::string line = fmt::format("{} steps\n", steps);
-  write_atomically(directory / kCompleteName, std::as_bytes(std::span(line)));
+  write_atomically(directory / io::kCompleteName, std::as_bytes(std::span(line)));
 }
 
 void unmark_complete(const fs::path& directory) {
   std::error_code code;
-  fs::remove(directory / kCompleteName, code);
-  if (code) fail("cannot remove {}: {}", (directory / kCompleteName).string(), code.message());
+  fs::remove(directory / io::kCompleteName, code);
+  if (code) fail("cannot remove {}: {}", (directory / io::kCompleteName).string(), code.message());
 }
 
 /// Leaves a run without a step to take as its last start would have, had nothing ended that on its
@@ -118,7 +135,7 @@ void tidy_up(const fs::path& directory, const StartingPoint& start, std::uint64_
   if (!newest || !fs::equivalent(*newest, start.checkpoint)) return;
   remove_unfinished(directory);
   io::set_newest_checkpoint(*newest);
-  const train::MetricsLog whole_lines(directory / kMetricsName, steps);
+  const train::MetricsLog whole_lines(directory / io::kMetricsName, steps);
   mark_complete(directory, steps);
 }
 
@@ -314,12 +331,12 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     for (const std::string& line : set_newer_aside(directory, first_step)) say(line);
     unmark_complete(directory);
     remove_unfinished(directory);
-    write_atomically(directory / "config.toml", std::as_bytes(std::span(config)));
+    write_atomically(directory / io::kConfigName, std::as_bytes(std::span(config)));
     if (s.tensorboard) {
       events.emplace(directory / "tensorboard", first_step + 1);
       events->text(first_step + 1, "options", fmt::format("```\n{}\n```", config));
     }
-    metrics.emplace(directory / kMetricsName, first_step, events ? &*events : nullptr);
+    metrics.emplace(directory / io::kMetricsName, first_step, events ? &*events : nullptr);
     progress.emplace(s.steps, step_tokens,
                      validation_bytes_per_token(data, mixing->mixture, reading_of(s)).value_or(0),
                      train::output_is_terminal());
@@ -342,6 +359,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
             .background = s.saves_in_background},
         model->layout(), buffers, trainer->pool(), run_state, [&] { metrics->sync(); });
     outputs.emplace(train::RunOutputs{*metrics, *progress, *checkpoints});
+    metrics->start(first_step, start_of(s, sites));
   });
   train::Trace trace(directory / "trace.json", s.trace.first, s.trace.last);
   // Where options changed, or the directory did, the run could not go on as it is from what is
@@ -370,6 +388,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   const bool quoted = directory.string().find(' ') != std::string::npos;
   const std::string path = fmt::format("{1}{0}{1}", directory.string(), quoted ? "'" : "");
   if (!stopped.empty()) {
+    if (speaks) metrics->stop(state->step, std::time(nullptr), stopped);
     say(fmt::format("stopped after step {} of {}, saved: {}; to go on: cllm-dist --resume {}",
                     state->step, s.steps, stopped, path));
     return EX_TEMPFAIL;

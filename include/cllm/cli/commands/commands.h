@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "cllm/base/stop_signals.h"
 #include "cllm/base/thread_pool.h"
@@ -102,6 +103,17 @@ struct ExportSettings {
   bool merge = false;
 };
 
+struct ReportSettings {
+  std::vector<std::string> runs;
+  std::string out = "report.html";
+  bool overwrite = false;
+};
+
+struct WatchSettings {
+  std::vector<std::string> runs;
+  double every = 5;  ///< seconds
+};
+
 struct BenchSettings {
   TrainSettings train;
   std::uint64_t steps = 10;
@@ -124,6 +136,8 @@ void declare_tokenize_options(CLI::App& app, TokenizeSettings& settings);
 void declare_detokenize_options(CLI::App& app, DetokenizeSettings& settings);
 void declare_compress_options(CLI::App& app, CompressSettings& settings);
 void declare_export_options(CLI::App& app, ExportSettings& settings);
+void declare_report_options(CLI::App& app, ReportSettings& settings);
+void declare_watch_options(CLI::App& app, WatchSettings& settings);
 void declare_bench_options(CLI::App& app, BenchSettings& settings);
 void declare_doctor_options(CLI::App& app, TrainSettings& settings);
 
@@ -159,6 +173,13 @@ void compress_command(const CompressSettings& settings, ranks::ProcessGroup& pro
 
 /// Writes a model for transformers or llama.cpp.
 void export_command(const ExportSettings& settings, ranks::ProcessGroup& process_group);
+
+/// Writes one HTML page about runs.
+void report_command(const ReportSettings& settings, ranks::ProcessGroup& process_group);
+
+/// Shows runs in the terminal until they are complete or somebody interrupts it; where the output
+/// is no terminal, once.
+void watch_command(const WatchSettings& settings, ranks::ProcessGroup& process_group);
 
 /// Measures training steps of a model on random tokens against this machine's matrix product.
 void bench_command(const CLI::App& app, BenchSettings& settings,

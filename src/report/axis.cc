@@ -36,8 +36,8 @@ std::string tick_text(double value, double step) {
 
 double Axis::at(double value) const {
   if (is_log) {
-    const double part = (std::log(std::max(value, low * 1e-3)) - std::log(low)) /
-                        (std::log(high) - std::log(low));
+    const double part =
+        (std::log(std::max(value, low * 1e-3)) - std::log(low)) / (std::log(high) - std::log(low));
     return std::clamp(part, -1.0, 2.0);
   }
   return std::clamp((value - low) / (high - low), -1.0, 2.0);
@@ -71,10 +71,15 @@ Axis log_axis(double low, double high, std::size_t most) {
   if (!(low > 0) || !std::isfinite(low) || !std::isfinite(high)) low = 1, high = 10;
   low = std::clamp(low, 1e-300, 1e300);
   high = std::clamp(high, low * 1.5, 1e301);
-  Axis axis{.low = low, .high = high, .is_log = true, .ticks = {}};
   const double first = std::floor(std::log10(low)), last = std::ceil(std::log10(high));
-  const double decades = std::log10(high / low);
+  const double decades = std::log10(high) - std::log10(low);
   const bool has_few = decades * 3 <= static_cast<double>(most);
+  if (has_few) {
+    // To the next numbers that have a tick, so that there are at least two.
+    low = 1 / nice_step(1 / low);
+    high = nice_step(high);
+  }
+  Axis axis{.low = low, .high = high, .is_log = true, .ticks = {}};
   const double every = std::max(1.0, std::ceil(decades / static_cast<double>(most)));
   for (double exponent = first; exponent <= last; exponent += every) {
     for (const double factor : {1.0, 2.0, 5.0}) {

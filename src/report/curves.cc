@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "cllm/base/quantities.h"
 #include "cllm/report/text.h"
 #include "page.h"
 
@@ -35,6 +34,11 @@ std::vector<PlotPoint> placed(const std::vector<Point>& points, const Against& a
 
 const Against kSteps = {"steps", "steps",
                         [](const Place& at) { return static_cast<double>(at.step); }};
+
+/// The best are drawn last, over the others.
+std::vector<DrawnRun> last_first(const std::vector<DrawnRun>& runs) {
+  return {runs.rbegin(), runs.rend()};
+}
 
 /// Adds a noisy curve: smoothed, over its numbers where `has_noise`.
 void add_noisy(std::vector<Series>& series, const Curve& curve, const Against& against, double from,
@@ -78,23 +82,37 @@ std::vector<Mark> resume_marks(const RunRecord& run, const Against& against) {
   return marks;
 }
 
-/// One plot of a curve of each run.
+/// One plot of a noisy curve of each run.
 std::string overlay(const char* title, const char* unit, const std::vector<DrawnRun>& runs,
-                    const std::function<const Curve&(const Metrics&)>& curve_of, bool is_log,
-                    bool from_zero, const std::string& note = {}) {
+                    const std::function<const Curve&(const Metrics&)>& curve_of, bool is_log) {
   LinePlot plot{.name = title,
                 .x_label = kSteps.label,
                 .y_label = unit,
                 .is_log = is_log,
-                .from_zero = from_zero,
+                .from_zero = !is_log,
                 .series = {}};
   const bool has_noise = runs.size() <= kMostWithNoise;
-  for (const DrawnRun& run : runs) {
+  for (const DrawnRun& run : last_first(runs)) {
     add_noisy(plot.series, curve_of(run.run->metrics()), kSteps, 0, run, run.key, has_noise,
               points_for(runs.size()));
   }
   if (runs.size() == 1) plot.marks = resume_marks(*runs.front().run, kSteps);
-  return figure(title, draw(plot), note);
+  return figure(title, draw(plot));
+}
+
+/// Rates have no noise.
+std::string rates(const std::vector<DrawnRun>& runs) {
+  LinePlot plot{.name = "Learning rate",
+                .x_label = kSteps.label,
+                .y_label = "",
+                .from_zero = true,
+                .series = {}};
+  for (const DrawnRun& run : last_first(runs)) {
+    plot.series.push_back(
+        {run.key, run.colour, Series::Look::kLine,
+         placed(run.run->metrics().rate.points(points_for(runs.size())), kSteps, 0)});
+  }
+  return figure(plot.name, draw(plot));
 }
 
 /// The last place of all.
@@ -143,8 +161,10 @@ std::vector<Point> smoothed(const std::vector<Point>& means) {
   for (const Point& point : means) sums.push_back(sums.back() + point.value);
   std::vector<Point> result;
   for (std::size_t i = 0; i < means.size(); ++i) {
-    // As far on both sides, so that a curve that falls isn't drawn too high at its end.
+    // As far on both sides, so that a curve that falls isn't drawn too high at its end; where that
+    // is not far, the mean is as noisy as the numbers.
     const std::size_t side = std::min({reach, i, means.size() - 1 - i});
+    if (2 * side < reach) continue;
     const double sum = sums[i + side + 1] - sums[i - side];
     result.push_back({means[i].at, sum / static_cast<double>(2 * side + 1)});
   }
@@ -170,7 +190,7 @@ std::vector<std::string> loss_figures(const std::vector<DrawnRun>& runs, const A
     return {figure(fmt::format("Loss{}", part), draw(plot))};
   }
   LinePlot validation = plot;
-  for (const DrawnRun& run : runs) {
+  for (const DrawnRun& run : last_first(runs)) {
     const Metrics& metrics = run.run->metrics();
     add_noisy(plot.series, metrics.loss, against, from, run, run.key, has_noise, most);
     add_dots(validation.series, metrics.validation, against, from, run.colour, run.key, most);
@@ -180,12 +200,10 @@ std::vector<std::string> loss_figures(const std::vector<DrawnRun>& runs, const A
 }
 
 std::vector<std::string> course_figures(const std::vector<DrawnRun>& runs) {
-  const auto rate = [](const Metrics& m) -> const Curve& { return m.rate; };
   const auto norm = [](const Metrics& m) -> const Curve& { return m.norm; };
   const auto speed = [](const Metrics& m) -> const Curve& { return m.speed; };
-  return {overlay("Speed", "tokens/s", runs, speed, false, true),
-          overlay("Gradient norm", "before clipping", runs, norm, true, false),
-          overlay("Learning rate", "", runs, rate, false, true)};
+  return {overlay("Speed", "tokens/s", runs, speed, false),
+          overlay("Gradient norm", "before clipping", runs, norm, true), rates(runs)};
 }
 
 std::vector<std::string> time_figures(const RunRecord& run) {

@@ -29,8 +29,8 @@ std::vector<Against> choices_for(const std::vector<DrawnRun>& runs);
 /// So many points a curve may have where so many are drawn over each other.
 std::size_t points_for(std::size_t curves);
 
-/// The mean around each point, over a fortieth of all on each side; nothing where there are too few
-/// for that to help.
+/// The mean around each point, over a fortieth of all on each side, and half of that near the ends;
+/// nothing where there are too few for that to help.
 std::vector<Point> smoothed(const std::vector<Point>& means);
 
 /// Losses of runs, training and validation: of one run in one plot, of several in one each. With

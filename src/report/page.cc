@@ -45,8 +45,8 @@ p { margin: .35rem 0; max-width: 46rem; }
 .tile .what, .tile .more { color: var(--soft); font-size: .875rem; overflow-wrap: anywhere; }
 .tile .value { font-size: 1.35rem; font-weight: 600; line-height: 1.3; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; min-width: 100%; }
-th, td { padding: .4rem .9rem .4rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule); }
+table { border-collapse: collapse; font-size: .9rem; }
+th, td { padding: .4rem 1.75rem .4rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule); }
 th { color: var(--soft); font-weight: 500; white-space: nowrap; }
 td.n, th.n { text-align: right; white-space: nowrap; }
 td { overflow-wrap: break-word; max-width: 30rem; }
@@ -57,6 +57,9 @@ pre { margin: .25rem 0 1rem; padding: .75rem 1rem; background: var(--panel); bor
   white-space: pre-wrap; overflow-wrap: anywhere; }
 .running, .starting { color: var(--c0); } .complete { color: var(--good); } .silent { color: var(--bad); }
 .running, .starting, .complete, .silent, .stopped { font-weight: 600; }
+.options { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: 0 2.5rem; margin: 0; padding: 0; list-style: none; }
+.options li { display: flex; justify-content: space-between; gap: 1rem; padding: .25rem 0; border-bottom: 1px solid var(--rule); }
+.options code { overflow-wrap: anywhere; min-width: 0; } .options code + code { text-align: right; }
 .legend { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; margin: .75rem 0; padding: 0; list-style: none; font-size: .9rem; }
 .legend li { overflow-wrap: anywhere; }
 .key { font-weight: 700; margin-right: .35rem; }
@@ -108,7 +111,11 @@ footer { margin-top: 4rem; color: var(--soft); font-size: .875rem; }
   .axes > input:checked + label { color: var(--ink); background: none; border: 0; padding: 0; }
   .axes > input:checked + label::before { content: "against "; }
   .scroll { overflow: visible; }
+  table { font-size: 8.5pt; }
+  th, td { padding: .25rem .75rem .25rem 0; max-width: none; }
+  th, td, th.n, td.n { white-space: normal; overflow-wrap: anywhere; }
   .figures { grid-template-columns: 1fr 1fr; gap: 1rem; }
+  svg text { font-size: 14px; }
   tr, .tile, figure { break-inside: avoid; }
   h2, h3 { break-after: avoid; }
 }

@@ -13,14 +13,15 @@ namespace cllm::report {
 namespace {
 
 /// Where the plot itself is in its box.
-constexpr double kHeight = 300, kLeft = 66, kTop = 30, kBottom = kHeight - 48;
+constexpr double kHeight = 306, kLeft = 76, kTop = 30, kBelow = 54, kBottom = kHeight - kBelow;
 /// Room at the right for the last number of the axis, and for labels of one or two characters, or
 /// of a word.
-constexpr double kNarrow = 36, kWide = 112;
+constexpr double kNarrow = 38, kWide = 124;
 /// Height of a lane, and the room for its name and its count.
 constexpr double kLane = 30, kLaneLeft = 140, kLaneRight = 70;
-/// Labels of ends are so far apart at least.
-constexpr double kLabelApart = kLargestText + 1;
+/// Labels of ends are so far apart at least, and so far above the axis, whose last number may reach
+/// below them.
+constexpr double kLabelApart = kLargestText + 1, kAboveTicks = 5;
 constexpr std::size_t kMostTicks = 5;
 
 std::string number(double value) { return fmt::format("{:.1f}", value); }
@@ -44,7 +45,7 @@ class Canvas {
     text_ = fmt::format(
         "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\" data-x=\"{} {} {} {}\" "
         "data-y=\"{} {} {} {} {}\">",
-        kWidth, bottom + 48, html_text(name), x_.low, x_.high, left_, right_, y_.low, y_.high,
+        kWidth, bottom + kBelow, html_text(name), x_.low, x_.high, left_, right_, y_.low, y_.high,
         bottom_, kTop, y_.is_log ? "log" : "linear");
   }
 
@@ -72,10 +73,10 @@ class Canvas {
   void axis_x(const std::string& label) {
     for (const Tick& tick : x_.ticks) {
       line(x(tick.value), bottom_, x(tick.value), bottom_ + 4, "tick");
-      write(x(tick.value), bottom_ + 20, "middle", tick.text, "soft");
+      write(x(tick.value), bottom_ + 25, "middle", tick.text, "soft");
     }
     line(left_, bottom_, right_, bottom_, "axis");
-    write((left_ + right_) / 2, bottom_ + 41, "middle", label, "soft");
+    write((left_ + right_) / 2, bottom_ + 46, "middle", label, "soft");
   }
 
   void axis_y(const std::string& label) {
@@ -94,7 +95,7 @@ class Canvas {
       height = std::max(height, above + kLabelApart);
       above = height;
     }
-    double below = bottom_ + kLabelApart;
+    double below = bottom_ - kAboveTicks + kLabelApart;
     for (auto each = wanted.rbegin(); each != wanted.rend(); ++each) {
       each->first = std::min(each->first, below - kLabelApart);
       below = each->first;

@@ -56,11 +56,26 @@ std::string key_html(const DrawnRun& run) {
   return run.key.empty() ? "" : element("span", "key " + run.colour, run.key);
 }
 
+std::string step_number(std::uint64_t count) { return decimal_text(static_cast<double>(count), 0); }
+
 std::string step_text(const RunRecord& run) {
-  const auto step = static_cast<double>(run.metrics().at.step);
-  return run.steps() == 0 ? decimal_text(step, 0)
-                          : fmt::format("{} of {}", decimal_text(step, 0),
-                                        decimal_text(static_cast<double>(run.steps()), 0));
+  const std::string step = step_number(run.metrics().at.step);
+  return run.steps() == 0 ? step : fmt::format("{} of {}", step, step_number(run.steps()));
+}
+
+/// What is known of a state beside the word.
+std::string state_note(const RunRecord& run) {
+  if (run.stop() != nullptr) return run.stop()->why;
+  if (run.status() == Status::kSilent) return "since " + time_text(run.last_sign());
+  const std::string usual = fmt::format("{} steps", run.metrics().at.step);
+  return run.completion() == usual ? "all steps are taken" : run.completion();
+}
+
+std::string step_note(const RunRecord& run) {
+  if (run.steps() == 0) return {};
+  std::string note = "of " + step_number(run.steps());
+  if (run.status() != Status::kRunning || !run.seconds_left()) return note;
+  return note + ", " + duration_text(*run.seconds_left()) + " left";
 }
 
 /// Tokens a second over all steps, without evaluations.
@@ -75,15 +90,11 @@ std::string node_hours_text(const Metrics& m) {
 
 std::string tiles(const RunRecord& run) {
   const Metrics& m = run.metrics();
-  std::string html =
-      tile("State", status_html(run), run.stop() != nullptr ? run.stop()->why : run.completion());
-  html += tile("Step", step_text(run),
-               run.seconds_left() && run.status() == Status::kRunning
-                   ? duration_text(*run.seconds_left()) + " left"
-                   : "");
+  std::string html = tile("State", status_html(run), state_note(run));
+  html += tile("Step", step_number(m.at.step), step_note(run));
   if (const auto& best = m.validation.least()) {
     html += tile("Best validation loss", exact_loss(best->value),
-                 fmt::format("at step {}", decimal_text(static_cast<double>(best->at.step), 0)));
+                 fmt::format("at step {}", step_number(best->at.step)));
   }
   if (m.loss.last()) {
     html += tile("Training loss", exact_loss(m.loss.last()->value),
@@ -106,7 +117,7 @@ std::string run_table(const std::vector<const RunRecord*>& order,
     rows.push_back({{(i < runs.size() ? key_html(runs[i]) : "") + html_text(run.name())},
                     {status_html(run)},
                     {best ? exact_loss(best->value) : "", true},
-                    {best ? decimal_text(static_cast<double>(best->at.step), 0) : "", true},
+                    {best ? step_number(best->at.step) : "", true},
                     {m.loss.last() ? exact_loss(m.loss.last()->value) : "", true},
                     {step_text(run), true},
                     {number_text(mean_speed(m)), true},
@@ -250,8 +261,8 @@ std::string report_page(const std::vector<RunRecord>& runs, std::int64_t now,
   const bool is_one = runs.size() == 1;
   const std::string title = is_one ? runs.front().name() : fmt::format("{} runs", runs.size());
   std::string html = element("h1", "", html_text(title));
-  html += element("p", "soft",
-                  html_text(is_one ? runs.front().directory().string() : states_text(runs)));
+  const std::string below = is_one ? runs.front().directory().string() : states_text(runs);
+  if (below != title) html += element("p", "soft", html_text(below));
   html += is_one ? tiles(runs.front())
                  : element("h2", "", "Best by validation") + run_table(order, shown);
   if (!is_one) html += differences(order, shown);

@@ -19,9 +19,10 @@ constexpr std::size_t kMostSamples = 6;
 
 using Rows = std::vector<std::vector<Cell>>;
 
-Cell count_cell(std::uint64_t count) {
-  return {count == 0 ? "" : decimal_text(static_cast<double>(count), 0), true};
-}
+Cell step_cell(std::uint64_t step) { return {decimal_text(static_cast<double>(step), 0), true}; }
+
+/// Of what may be unknown.
+Cell count_cell(std::uint64_t count) { return count == 0 ? Cell{"", true} : step_cell(count); }
 
 /// A heading and a table; nothing where it has no row. Says where rows are left out.
 std::string titled(const char* title, const std::vector<Cell>& head, const Rows& rows,
@@ -40,7 +41,7 @@ std::string evaluations(const Metrics& m) {
   for (const auto& [name, curve] : m.sources) head.push_back({html_text(name), true});
   Rows rows;
   for (auto point = points.rbegin(); point != points.rend() && rows.size() < kMostRows; ++point) {
-    std::vector<Cell> row = {count_cell(point->at.step),
+    std::vector<Cell> row = {step_cell(point->at.step),
                              {exact_loss(point->value), true},
                              {number_text(point->at.tokens), true},
                              {duration_text(point->at.seconds), true}};
@@ -59,7 +60,7 @@ std::string event_table(const Metrics& m) {
   Rows rows;
   const auto& all = m.events.all();
   for (auto event = all.rbegin(); event != all.rend() && rows.size() < kMostRows; ++event) {
-    rows.push_back({count_cell(event->step), {html_text(event->kind)}, {html_text(event->text)}});
+    rows.push_back({step_cell(event->step), {html_text(event->kind)}, {html_text(event->text)}});
   }
   return titled("Warnings and spikes", {{"step", true}, {"what"}, {""}}, rows, m.events.count());
 }
@@ -87,7 +88,7 @@ std::string checkpoint_table(const RunRecord& run) {
     const auto line = std::find_if(lines.rbegin(), lines.rend(),
                                    [&](const SavedLine& each) { return each.name == file->name; });
     const bool is_known = line != lines.rend();
-    rows.push_back({count_cell(file->step),
+    rows.push_back({step_cell(file->step),
                     {html_text(file->name)},
                     {bytes_text(file->bytes), true},
                     {is_known ? fmt::format("{:.2g} s", line->pause) : "", true},
@@ -115,7 +116,7 @@ std::string sitting_table(const Metrics& m) {
       const Start& s = *each.start;
       rows.push_back({{time_text(s.time)},
                       {"start"},
-                      count_cell(s.step),
+                      step_cell(s.step),
                       count_cell(s.ranks),
                       count_cell(s.threads),
                       {html_text(hosts_text(s))},
@@ -124,7 +125,7 @@ std::string sitting_table(const Metrics& m) {
     } else {
       rows.push_back({{time_text(each.stop->time)},
                       {"stop"},
-                      count_cell(each.stop->step),
+                      step_cell(each.stop->step),
                       {},
                       {},
                       {html_text(each.stop->why)},
@@ -144,14 +145,19 @@ std::string sitting_table(const Metrics& m) {
                 rows, m.sittings.count());
 }
 
-std::string option_table(const RunRecord& run) {
-  Rows rows;
+std::string option_list(const RunRecord& run) {
+  std::string items;
   for (const RunOption& option : run.options()) {
-    rows.push_back({{element("code", "", html_text(option.name))},
-                    {element("code", option.is_derived ? "soft" : "", html_text(option.value))},
-                    {option.is_derived ? element("span", "soft", "followed from others") : ""}});
+    const char* const look = option.is_derived ? "soft" : "";
+    items += element("li", "",
+                     element("code", look, html_text(option.name)) +
+                         element("code", look, html_text(option.value))) +
+             '\n';
   }
-  return titled("Configuration", {{"option"}, {"value"}, {""}}, rows);
+  if (items.empty()) return {};
+  return element("h3", "", "Configuration") +
+         element("p", "note", "Grey is what followed from other options.") +
+         element("ul", "options", items);
 }
 
 }  // namespace
@@ -167,7 +173,7 @@ std::string run_section(const RunRecord& run) {
   for (std::string& plot : group_figures(run)) plots.push_back(std::move(plot));
   plots.push_back(events_figure(run));
   return figures(plots) + evaluations(m) + event_table(m) + sample_list(m) + checkpoint_table(run) +
-         sitting_table(m) + option_table(run);
+         sitting_table(m) + option_list(run);
 }
 
 }  // namespace cllm::report

@@ -22,10 +22,11 @@ VIEWS = {"phone": (360, 740, "light"), "phone-dark": (360, 740, "dark"), "deskto
 # Boxes of all texts that can be seen, and of the plots that they are in.
 BOXES = """() => {
   const boxes = [];
-  const seen = (box) => box.width > 0 && box.height > 0;
+  // What is folded has a box, too.
+  const seen = (element, box) => element.checkVisibility() && box.width > 0 && box.height > 0;
   document.querySelectorAll('svg').forEach((svg, plot) => {
     const outer = svg.getBoundingClientRect();
-    if (!seen(outer)) return;
+    if (!seen(svg, outer)) return;
     svg.querySelectorAll('text').forEach((text) => {
       const box = text.getBoundingClientRect();
       boxes.push({plot, text: text.textContent, size: parseFloat(getComputedStyle(text).fontSize) * outer.width / 560,
@@ -37,7 +38,7 @@ BOXES = """() => {
     const range = document.createRange();
     range.selectNodeContents(element);
     const box = element.tagName === 'svg' ? element.getBoundingClientRect() : range.getBoundingClientRect();
-    if (seen(box)) boxes.push({plot: -1, text: element.textContent.slice(0, 40), left: box.left, right: box.right,
+    if (seen(element, box)) boxes.push({plot: -1, text: element.textContent.slice(0, 40), left: box.left, right: box.right,
                                top: box.top, bottom: box.bottom, scrolls: !!element.closest('.scroll')});
   });
   return boxes;
@@ -131,6 +132,7 @@ def check(browser, report, lines, view, pictures):
     page.goto(report.resolve().as_uri())
     if view == "print":
         page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
     if pictures:
         page.screenshot(path=str(pictures / f"{view}.png"))
         page.screenshot(path=str(pictures / f"{view}-whole.png"), full_page=True)

@@ -239,6 +239,15 @@ std::string losses(const std::vector<DrawnRun>& runs) {
   return html;
 }
 
+/// All that is drawn of runs over each other.
+std::string curves(const std::vector<DrawnRun>& runs, std::size_t all) {
+  const bool has_steps = std::ranges::any_of(
+      runs, [](const DrawnRun& run) { return !run.run->metrics().loss.empty(); });
+  if (!has_steps) return element("p", "soft", "No step is taken yet.");
+  return element("h2", "", "Loss") + legend(runs, all) + losses(runs) +
+         element("h2", "", "Course") + legend(runs, all) + figures(course_figures(runs));
+}
+
 std::string details(const std::vector<DrawnRun>& runs) {
   if (runs.size() == 1)
     return element("h2", "", "Time and events") + run_section(*runs.front().run);
@@ -266,9 +275,7 @@ std::string report_page(const std::vector<RunRecord>& runs, std::int64_t now,
   html += is_one ? tiles(runs.front())
                  : element("h2", "", "Best by validation") + run_table(order, shown);
   if (!is_one) html += differences(order, shown);
-  html += element("h2", "", "Loss") + legend(shown, runs.size()) + losses(shown);
-  html += element("h2", "", "Course") + (is_one ? "" : legend(shown, runs.size())) +
-          figures(course_figures(shown));
+  html += curves(shown, runs.size());
   html += details(shown);
   html += element("footer", "",
                   fmt::format("Made by cllm-dist {} on {} from the runs' own files.",

@@ -1,5 +1,6 @@
 #include <signal.h>
 
+#include <cstdlib>
 #include <regex>
 
 #include "program_fixture.h"
@@ -118,6 +119,26 @@ TEST_F(ReportTest, WatchGoesOnAtATerminalUntilItIsInterrupted) {
   EXPECT_THAT(result.out, HasSubstr("A\r")) << "goes up to where the picture began";
 
   expect_one_sentence(program({"watch", "run", "--every", "0s"}), "--every 0s: give a time");
+}
+
+TEST_F(ReportTest, WatchAsksSlurmButNotForLong) {
+  succeed(tiny("run", 3));
+  std::filesystem::remove(path("run/complete"));
+  const std::string log = read("run/metrics.jsonl");
+  const auto watch = [&](const std::string& job, const std::string& squeue) {
+    write("run/metrics.jsonl",
+          log + R"({"step":3,"start":{"time":1,"steps":9,"ranks":1,"job":")" + job + "\"}}\n");
+    std::filesystem::permissions(write("bin/squeue", "#!/bin/sh\n" + squeue + "\n"),
+                                 std::filesystem::perms::owner_all);
+    return run({CLLM_PROGRAM, "watch", "run"},
+               {{"PATH", path("bin").string() + ":" + std::getenv("PATH")}})
+        .out;
+  };
+  EXPECT_THAT(watch("77_3", "echo RUNNING 1:00 None"), HasSubstr("job 77_3: RUNNING, 1:00 left"));
+  EXPECT_THAT(watch("77", "echo PENDING 2:00 Resources"), HasSubstr("queued"));
+  EXPECT_THAT(watch("77", "sleep 100"), HasSubstr("job 77: squeue doesn't know it"));
+  EXPECT_THAT(watch("7; touch broken", "echo RUNNING 1:00 None"), HasSubstr("doesn't know it"));
+  EXPECT_FALSE(std::filesystem::exists(path("broken"))) << "a job's name is no command";
 }
 
 TEST_F(ReportTest, OneRankOfALaunchDoesIt) {

@@ -25,8 +25,10 @@ namespace {
 using report::RunRecord;
 using report::Status;
 
-/// Seconds between questions to Slurm, whose controller has others to answer.
+/// Seconds between questions to Slurm, whose controller has others to answer, and for its answer,
+/// which a picture waits for.
 constexpr double kAskEvery = 30;
+constexpr int kAnswer = 3;
 
 /// Runs whose jobs are asked for.
 constexpr std::size_t kMostJobs = 16;
@@ -79,7 +81,7 @@ class Jobs {
  private:
   /// "RUNNING, 3:12:01 left", "PENDING, Resources".
   static report::JobState ask(const std::string& job) {
-    const std::string words = ask_squeue(job, "%T %L %r");
+    const std::string words = ask_squeue(job, "%T %L %r", kAnswer);
     const std::size_t first = words.find(' ');
     const std::size_t second = words.find(' ', first + 1);
     if (first == words.npos || second == words.npos) return words;

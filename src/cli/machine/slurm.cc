@@ -12,9 +12,6 @@
 namespace cllm::cli {
 namespace {
 
-/// Seconds that a busy controller has to answer.
-constexpr int kPatience = 10;
-
 bool is_digits(std::string_view text) {
   return !text.empty() && text.find_first_not_of("0123456789") == text.npos;
 }
@@ -49,10 +46,10 @@ std::string slurm_job() {
   return array.empty() || task.empty() ? number("SLURM_JOB_ID") : array + '_' + task;
 }
 
-std::string ask_squeue(const std::string& job, const std::string& format) {
+std::string ask_squeue(const std::string& job, const std::string& format, int seconds) {
   if (!is_job(job)) return {};
   return first_line(
-      fmt::format("timeout {} squeue -h -j {} -o '{}' 2>/dev/null", kPatience, job, format));
+      fmt::format("timeout {} squeue -h -j {} -o '{}' 2>/dev/null", seconds, job, format));
 }
 
 }  // namespace cllm::cli

@@ -13,6 +13,9 @@ namespace {
 
 constexpr double kUnlimited = std::numeric_limits<double>::infinity();
 
+/// Seconds that a busy controller has to answer.
+constexpr int kPatience = 20;
+
 /// The whole of `text` as a number; -1 for any other text.
 std::int64_t whole_number(std::string_view text) {
   std::uint32_t number = 0;
@@ -48,7 +51,7 @@ TimeLeft slurm_time_left() {
     const std::int64_t time = whole_number(end);
     if (time > 0) return TimeLeft(static_cast<double>(time - std::time(nullptr)));
   }
-  return TimeLeft(parse_slurm_time(ask_squeue(slurm_job(), "%L")));
+  return TimeLeft(parse_slurm_time(ask_squeue(slurm_job(), "%L", kPatience)));
 }
 
 }  // namespace cllm::cli

@@ -9,8 +9,8 @@ namespace cllm::cli {
 std::string slurm_job();
 
 /// What squeue says of a job in the format of its option -o; empty where it says nothing, there is
-/// none, it takes longer than some seconds, or `job` is nothing that `slurm_job` gives. Starts
-/// squeue, which a process that speaks MPI should not do.
-std::string ask_squeue(const std::string& job, const std::string& format);
+/// none, it takes longer than `seconds`, or `job` is nothing that `slurm_job` gives. Starts squeue,
+/// which a process that speaks MPI should not do.
+std::string ask_squeue(const std::string& job, const std::string& format, int seconds);
 
 }  // namespace cllm::cli

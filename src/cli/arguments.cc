@@ -93,6 +93,14 @@ CLI::Option* add_texts_option(CLI::App& app, const std::string& name,
   return option;
 }
 
+CLI::Option* add_paths(CLI::App& app, const std::string& name, std::vector<std::string>& paths,
+                       const std::string& help) {
+  CLI::Option* const option = app.add_option(name, paths, help);
+  option->type_name("DIR")->required();
+  option->check([](const std::string& text) { return text.empty() ? "give a value" : ""; }, "");
+  return option;
+}
+
 bool is_list(const CLI::Option& option) {
   return option.get_multi_option_policy() == CLI::MultiOptionPolicy::TakeAll;
 }

@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <limits>
 #include <new>
@@ -19,12 +20,13 @@
 #include "cllm/kernels/blas.h"
 #include "cllm/mpi/environment.h"
 #include "cllm/mpi/world.h"
+#include "cllm/ranks/process_group.h"
 
 namespace {
 
 constexpr int kFailure = 1;
 
-constexpr const char* kLostOutput =
+constexpr const char* kOutputLost =
     "cannot write to standard output; what was to be printed is lost";
 
 void say(const char* what) { cllm::put(stderr, fmt::format("cllm-dist: {}\n", what)); }
@@ -64,6 +66,16 @@ const cllm::mpi::World* everyone = nullptr;
   cllm::mpi::abort(kFailure);
 }
 
+/// A command without MPI; of several processes that a launcher started, the first does it.
+int run_alone(const cllm::cli::Arguments& arguments, const cllm::cli::Launch& launch,
+              cllm::StopSignals& signals) {
+  if (launch.rank != 0) return EXIT_SUCCESS;
+  cllm::ranks::SingleProcess alone;
+  const int exit_code = cllm::cli::run_program(arguments, alone, signals, {});
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
+  cllm::fail("{}", kOutputLost);
+}
+
 }  // namespace
 
 /// The one place where errors end. An error that all ranks share is said by rank 0, and all leave;
@@ -82,13 +94,7 @@ int main(int argc, char** argv) {
     ::signal(SIGXFSZ, SIG_IGN);
     const cllm::cli::Arguments arguments(argv + 1, argv + argc);
     const cllm::cli::Launch launch = cllm::cli::read_launch();
-    if (cllm::cli::describes_program(arguments)) {
-      if (launch.rank != 0) return EXIT_SUCCESS;
-      cllm::ranks::SingleProcess alone;
-      const int exit_code = cllm::cli::run_program(arguments, alone, signals, {});
-      if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
-      cllm::fail("{}", kLostOutput);
-    }
+    if (!cllm::cli::needs_ranks(arguments)) return run_alone(arguments, launch, signals);
     cllm::fail_point("mpi.starts");
     // Asked before MPI starts, by the one that will know, and for no command but training, which
     // has no name.
@@ -104,7 +110,7 @@ int main(int argc, char** argv) {
       const int exit_code = cllm::cli::run_program(arguments, world, signals, job);
       cllm::fail_point("mpi.ends");
       if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
-      say_alone(world, kLostOutput);
+      say_alone(world, kOutputLost);
     } catch (const cllm::ReplicatedError& error) {
       if (world.rank() == 0) say(error.what());
       return kFailure;

@@ -35,12 +35,12 @@ void require_utf8(Arguments arguments) {
 
 std::string_view version() { return CLLM_VERSION; }
 
-bool describes_program(const Arguments& arguments) {
-  if (arguments.empty()) return false;
-  for (const char* word : {"man", "completion", "--version", "--verbose"}) {
-    if (arguments.front() == word) return true;
+bool needs_ranks(const Arguments& arguments) {
+  if (arguments.empty()) return true;
+  for (const char* word : {"report", "watch", "man", "completion", "--version", "--verbose"}) {
+    if (arguments.front() == word) return false;
   }
-  return false;
+  return true;
 }
 
 int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
@@ -75,6 +75,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   DetokenizeSettings detokenize;
   CompressSettings compress;
   ExportSettings exported;
+  ReportSettings report;
+  WatchSettings watch;
   BenchSettings bench;
   TrainSettings doctor;
   ManualSettings manual;
@@ -95,6 +97,9 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
       app.add_subcommand("compress", "store a trained model in a few bits per weight");
   CLI::App* export_app =
       app.add_subcommand("export", "write a trained model for transformers or llama.cpp");
+  CLI::App* report_app =
+      app.add_subcommand("report", "write one HTML page about runs: curves, tables, differences");
+  CLI::App* watch_app = app.add_subcommand("watch", "show in the terminal what runs do");
   CLI::App* bench_app = app.add_subcommand("bench", "measure training steps on this machine");
   CLI::App* doctor_app =
       app.add_subcommand("doctor", "check this machine before a run, and say what to fix");
@@ -114,6 +119,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   declare_detokenize_options(*detokenize_app, detokenize);
   declare_compress_options(*compress_app, compress);
   declare_export_options(*export_app, exported);
+  declare_report_options(*report_app, report);
+  declare_watch_options(*watch_app, watch);
   declare_bench_options(*bench_app, bench);
   declare_doctor_options(*doctor_app, doctor);
 
@@ -165,6 +172,10 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
     manual_command(app, manual, process_group);
   } else if (completion_app->parsed()) {
     completion_command(app, shell, process_group);
+  } else if (report_app->parsed()) {
+    report_command(report, process_group);
+  } else if (watch_app->parsed()) {
+    watch_command(watch, process_group);
   } else {
     bench_command(*bench_app, bench, process_group);
   }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <sstream>
@@ -13,8 +14,11 @@
 namespace cllm::train {
 namespace {
 
-/// The whole lines of `text` that are of steps up to `last_step`, and, where they are to stay, of
-/// going back to it. A last line that was cut off goes.
+/// So many names of hosts stand in a line; the others are counted.
+constexpr std::size_t kMostNames = 16;
+
+/// The whole lines of `text` that are of steps up to `last_step`, of starts and stops, and, where
+/// they are to stay, of going back to it. A last line that was cut off goes.
 std::string lines_up_to(const std::string& text, std::uint64_t last_step, bool with_rollbacks) {
   std::string kept;
   std::istringstream stream(text);
@@ -22,7 +26,8 @@ std::string lines_up_to(const std::string& text, std::uint64_t last_step, bool w
     const auto object = nlohmann::json::parse(line, nullptr, false);
     const auto step = object.find("step");
     if (step == object.end() || !step->is_number_unsigned()) continue;
-    const bool stays = with_rollbacks && object.contains("rollback") && *step == last_step + 1;
+    const bool stays = object.contains("start") || object.contains("stop") ||
+                       (with_rollbacks && object.contains("rollback") && *step == last_step + 1);
     if (*step <= last_step || stays) kept += line + '\n';
   }
   return kept;
@@ -106,6 +111,26 @@ void MetricsLog::go_back(std::uint64_t last_step) {
   file_ = opened(path_, last_step, true);
   file_.append(waiting);
   if (events_ != nullptr) events_->go_back(last_step + 1);
+}
+
+void MetricsLog::start(std::uint64_t state_step, const RunStart& start) {
+  const std::size_t named = std::min(start.hosts.size(), kMostNames);
+  nlohmann::ordered_json facts = {
+      {"time", start.time},
+      {"version", start.version},
+      {"steps", start.steps},
+      {"ranks", start.ranks},
+      {"threads", start.threads},
+      {"hosts", start.hosts.size()},
+      {"names",
+       std::vector(start.hosts.begin(), start.hosts.begin() + static_cast<std::ptrdiff_t>(named))}};
+  if (!start.job.empty()) facts["job"] = start.job;
+  write({{"step", state_step}, {"start", std::move(facts)}});
+}
+
+void MetricsLog::stop(std::uint64_t state_step, std::int64_t time, const std::string& why) {
+  const nlohmann::ordered_json facts = {{"time", time}, {"why", why}};
+  write({{"step", state_step}, {"stop", facts}});
 }
 
 void MetricsLog::step(std::uint64_t state_step, std::uint64_t tokens_seen,

@@ -159,12 +159,4 @@ bool output_is_terminal() {
   return terminal;
 }
 
-std::string count_text(double count) {
-  if (count >= 1e9) return fmt::format("{:.2f} G", count / 1e9);
-  if (count >= 1e6) return fmt::format("{:.2f} M", count / 1e6);
-  const auto whole = static_cast<std::uint64_t>(count);
-  return whole >= 1000 ? fmt::format("{},{:03}", whole / 1000, whole % 1000)
-                       : fmt::format("{}", whole);
-}
-
 }  // namespace cllm::train

@@ -104,15 +104,42 @@ TEST(MetricsLog, DropsWhatAResumedRunDoesAgain) {
   EXPECT_THAT(steps_in(path), ElementsAre(1, 2, 3, 4));
 }
 
+TEST(MetricsLog, StartsAndStopsStayWhateverIsDoneAgain) {
+  const support::ScratchDirectory scratch;
+  const auto path = scratch.path() / "metrics.jsonl";
+  {
+    MetricsLog log(path, 0);
+    log.start(0, {.time = 7, .steps = 9, .ranks = 2, .job = "12", .version = "1"});
+    for (std::uint64_t step = 1; step <= 5; ++step) log.step(step, step, 1, {});
+    log.stop(5, 8, "a signal asked for it");
+  }
+  MetricsLog log(path, 3);
+  log.start(3, {.time = 9, .steps = 9, .ranks = 40, .job = "", .version = "1"});
+  log.step(4, 4, 1, {});
+  log.go_back(2);
+  EXPECT_THAT(steps_in(path), ElementsAre(0, 1, 2, 5, 3));
+  std::istringstream text(read_file(path));
+  std::string line;
+  std::getline(text, line);
+  EXPECT_EQ(nlohmann::json::parse(line).at("start").at("job"), "12");
+  EXPECT_EQ(nlohmann::json::parse(line).at("start").at("steps"), 9);
+}
+
+TEST(MetricsLog, NamesAFewOfManyHosts) {
+  const support::ScratchDirectory scratch;
+  const auto path = scratch.path() / "metrics.jsonl";
+  MetricsLog log(path, 0);
+  const std::vector<std::string> hosts(1000, "node");
+  log.start(0, {.time = 7, .steps = 9, .ranks = 2, .hosts = hosts, .job = "", .version = "1"});
+  const auto start = nlohmann::json::parse(read_file(path)).at("start");
+  EXPECT_EQ(start.at("hosts"), 1000);
+  EXPECT_EQ(start.at("names").size(), 16u);
+  EXPECT_FALSE(start.contains("job"));
+}
+
 TEST(MetricsLog, AFileThatCannotBeWrittenIsNamed) {
   EXPECT_THAT([] { MetricsLog log("/proc/metrics.jsonl", 0); },
               ThrowsMessage<Error>(HasSubstr("/proc/metrics.jsonl")));
-}
-
-TEST(Progress, WritesNumbersForPeople) {
-  EXPECT_EQ(count_text(999), "999");
-  EXPECT_EQ(count_text(12045), "12,045");
-  EXPECT_EQ(count_text(124439808), "124.44 M");
 }
 
 // A text may hold anything, and what ends the line of a terminal or of Markdown among it.

@@ -37,6 +37,10 @@ CLI::Option* add_texts_option(CLI::App& app, const std::string& name,
                               std::function<std::vector<std::string>()> write,
                               const std::string& help);
 
+/// Adds paths that stand without an option, at least one.
+CLI::Option* add_paths(CLI::App& app, const std::string& name, std::vector<std::string>& paths,
+                       const std::string& help);
+
 /// Whether an option may be given several times.
 bool is_list(const CLI::Option& option);
 

@@ -12,9 +12,9 @@ namespace cllm::cli {
 /// The version of this program.
 std::string_view version();
 
-/// Whether the command line asks what the program is, for which it takes no other rank, and no MPI:
-/// packages are made, and errors looked for, where that can't start.
-bool describes_program(const Arguments& arguments);
+/// Whether the command is for all ranks of a launch together. Those that only look at what runs
+/// have written, or say what the program is, need no MPI, and so run where that can't start.
+bool needs_ranks(const Arguments& arguments);
 
 /// Reads the command line and runs the command it names. All ranks call it, and with the same
 /// arguments, else all throw. Training minds the signals and `job`, and all else gives them up.

@@ -44,8 +44,18 @@ struct WholeCheckpoint {
 };
 WholeCheckpoint find_newest_whole_checkpoint(const std::filesystem::path& directory);
 
-/// The file of a run's directory that names its newest checkpoint, for people and scripts.
+// The other files of a run's directory.
+
+/// Names its newest checkpoint, for people and scripts.
 inline constexpr const char* kLatestName = "latest";
+/// Its options, as they ran.
+inline constexpr const char* kConfigName = "config.toml";
+/// What came of each step, see train::MetricsLog.
+inline constexpr const char* kMetricsName = "metrics.jsonl";
+/// Is there when all steps are taken and saved.
+inline constexpr const char* kCompleteName = "complete";
+/// Keeps other runs out while one writes.
+inline constexpr const char* kLockName = ".lock";
 
 /// Makes `latest` name this checkpoint of its directory.
 void set_newest_checkpoint(const std::filesystem::path& checkpoint);

@@ -28,6 +28,17 @@ struct Evaluation {
   std::vector<TextEvaluation> texts = {};  ///< none where there is one text
 };
 
+/// A start of the program on a run.
+struct RunStart {
+  std::int64_t time;    ///< seconds since 1970
+  std::uint64_t steps;  ///< of the whole run, as this start has it
+  std::size_t ranks;
+  std::size_t threads = 0;              ///< of all ranks
+  std::vector<std::string> hosts = {};  ///< each once
+  std::string job;                      ///< what Slurm calls it; empty outside of a job
+  std::string version;                  ///< of the program
+};
+
 /// metrics.jsonl of a run: one object per step, evaluation, checkpoint or event, written out at
 /// once, and, where it is asked for, the same numbers as events for TensorBoard. While they can't
 /// be written (a full disk), lines wait for it to be possible again. One thread at a time, but for
@@ -35,11 +46,15 @@ struct Evaluation {
 class MetricsLog {
  public:
   /// Opens for appending. Lines of steps after `last_step` are dropped: they belong to what a
-  /// resumed run does again. `events`, which may be null, must outlive it. Throws Error naming the
-  /// file.
+  /// resumed run does again. Those of starts and stops stay, for they happened. `events`, which may
+  /// be null, must outlive it. Throws Error naming the file.
   MetricsLog(const std::filesystem::path& path, std::uint64_t last_step,
              io::EventFile* events = nullptr);
 
+  /// That the program starts, after `state_step` steps. Of the hosts it names the first few.
+  void start(std::uint64_t state_step, const RunStart& start);
+  /// That it stops, saved, at `time` (seconds since 1970), before the run is complete.
+  void stop(std::uint64_t state_step, std::int64_t time, const std::string& why);
   /// `state_step` counts the steps taken, this one included.
   void step(std::uint64_t state_step, std::uint64_t tokens_seen, std::uint64_t step_tokens,
             const StepReport& report);

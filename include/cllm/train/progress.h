@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "cllm/base/quantities.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/train/checkpoint_writer.h"
 #include "cllm/train/metrics.h"
@@ -59,7 +60,7 @@ class Progress {
 /// of their own whatever it writes to itself.
 bool output_is_terminal();
 
-/// 12345 as "12,345"; 1234567 as "1.23 M".
-std::string count_text(double count);
+using cllm::count_text;
+using cllm::duration_text;
 
 }  // namespace cllm::train

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <limits>
 #include <optional>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -18,6 +20,7 @@
 #include "cllm/base/stopwatch.h"
 #include "cllm/cli/commands/commands.h"
 #include "cllm/cli/machine/machine.h"
+#include "cllm/cli/machine/slurm.h"
 #include "cllm/cli/program.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/cli/run/completion.h"
@@ -120,6 +123,22 @@ const data::Tokenizer& sampling_tokenizer(const TrainSettings& s, const data::Mi
                             data::lost_text(lost, s.sample_prompt.size())));
   }
   return *tokenizer;
+}
+
+/// What the log is told of this start of the program.
+train::RunStart start_of(const TrainSettings& s, const std::vector<ranks::Site>& sites) {
+  train::RunStart start{.time = std::time(nullptr),
+                        .steps = s.steps,
+                        .ranks = sites.size(),
+                        .job = slurm_job(),
+                        .version = std::string(version())};
+  std::set<std::string> hosts;
+  for (const ranks::Site& site : sites) {
+    start.threads += static_cast<std::size_t>(site.threads);
+    hosts.insert(site.host);
+  }
+  start.hosts.assign(hosts.begin(), hosts.end());
+  return start;
 }
 
 }  // namespace
@@ -337,12 +356,12 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
     for (const std::string& line : set_newer_aside(directory, first_step)) say(line);
     unmark_complete(directory);
     remove_unfinished(directory);
-    write_atomically(directory / "config.toml", std::as_bytes(std::span(config)));
+    write_atomically(directory / io::kConfigName, std::as_bytes(std::span(config)));
     if (s.tensorboard) {
       events.emplace(directory / "tensorboard", first_step + 1);
       events->text(first_step + 1, "options", fmt::format("```\n{}\n```", config));
     }
-    metrics.emplace(directory / kMetricsName, first_step, events ? &*events : nullptr);
+    metrics.emplace(directory / io::kMetricsName, first_step, events ? &*events : nullptr);
     progress.emplace(
         train::Pace(s.steps, s.evaluate_every, evaluation_steps(evaluator->sequences(), s.batch)),
         step_tokens, validation_bytes_per_token(data, mixing->mixture, reading_of(s)).value_or(0),
@@ -368,6 +387,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
         model->layout(), buffers, trainer->pool(), run_state, [&] { metrics->sync(); });
     outputs.emplace(
         train::RunOutputs{*metrics, *progress, *checkpoints, sampler ? &*sampler : nullptr});
+    metrics->start(first_step, start_of(s, sites));
   });
   train::Trace trace(directory / "trace.json", s.trace.first, s.trace.last);
   // Where options changed, or the directory did, the run could not go on as it is from what is
@@ -397,6 +417,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   const bool quoted = directory.string().find(' ') != std::string::npos;
   const std::string path = fmt::format("{1}{0}{1}", directory.string(), quoted ? "'" : "");
   if (!stopped.empty()) {
+    if (speaks) metrics->stop(state->step, std::time(nullptr), stopped);
     say(fmt::format("stopped after step {} of {}, saved: {}; to go on: cllm-dist --resume {}",
                     state->step, s.steps, stopped, path));
     return EX_TEMPFAIL;

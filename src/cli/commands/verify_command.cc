@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cllm/base/error.h"
+#include "cllm/base/quantities.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/cli/commands/commands.h"
 #include "cllm/data/token_file.h"
@@ -20,15 +21,6 @@ struct Verdict {
   std::string contents;               ///< "148 tensors"
   std::vector<std::string> problems;  ///< a sentence each; none when it is whole
 };
-
-/// "1.49 GB", "22.6 kB", "17 bytes".
-std::string size_text(std::uintmax_t bytes) {
-  const auto size = static_cast<double>(bytes);
-  if (bytes >= 1'000'000'000) return fmt::format("{:.2f} GB", size / 1e9);
-  if (bytes >= 1'000'000) return fmt::format("{:.1f} MB", size / 1e6);
-  if (bytes >= 1'000) return fmt::format("{:.1f} kB", size / 1e3);
-  return fmt::format("{} bytes", bytes);
-}
 
 Verdict verify_file(const std::filesystem::path& path) {
   try {
@@ -51,7 +43,7 @@ bool report(const std::filesystem::path& path) {
   const Verdict verdict = verify_file(path);
   if (verdict.problems.empty()) {
     const std::uintmax_t size = std::filesystem::file_size(path);
-    fmt::print("whole   {}: {}, {}, {:.2f} GB/s\n", path.string(), size_text(size),
+    fmt::print("whole   {}: {}, {}, {:.2f} GB/s\n", path.string(), bytes_text(size),
                verdict.contents, static_cast<double>(size) / watch.elapsed() / 1e9);
   } else {
     const std::size_t more = verdict.problems.size() - 1;

@@ -16,8 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kCompleteName = "complete";
-
 }  // namespace
 
 void mark_complete(const fs::path& directory, const train::Goal& goal,
@@ -28,13 +26,13 @@ void mark_complete(const fs::path& directory, const train::Goal& goal,
                         best_text(directory, state));
   }
   line += '\n';
-  write_atomically(directory / kCompleteName, std::as_bytes(std::span(line)));
+  write_atomically(directory / io::kCompleteName, std::as_bytes(std::span(line)));
 }
 
 void unmark_complete(const fs::path& directory) {
   std::error_code code;
-  fs::remove(directory / kCompleteName, code);
-  if (code) fail("cannot remove {}: {}", (directory / kCompleteName).string(), code.message());
+  fs::remove(directory / io::kCompleteName, code);
+  if (code) fail("cannot remove {}: {}", (directory / io::kCompleteName).string(), code.message());
 }
 
 void tidy_up(const fs::path& directory, const StartingPoint& start, const train::Goal& goal,
@@ -43,7 +41,7 @@ void tidy_up(const fs::path& directory, const StartingPoint& start, const train:
   if (!newest || !fs::equivalent(*newest, start.checkpoint)) return;
   remove_unfinished(directory);
   io::set_newest_checkpoint(*newest);
-  const train::MetricsLog whole_lines(directory / kMetricsName, state.step);
+  const train::MetricsLog whole_lines(directory / io::kMetricsName, state.step);
   mark_complete(directory, goal, state);
 }
 

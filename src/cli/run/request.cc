@@ -23,9 +23,6 @@ using ranks::ProcessGroup;
 
 namespace {
 
-/// Where a lock keeps other runs out while it is looked at and written.
-constexpr const char* kLock = ".lock";
-
 /// Finds the checkpoint that the run goes on from, in a directory that is locked before if it is
 /// also the one to write into.
 StartingPoint find_starting_point(const TrainSettings& s, FileLock& lock) {
@@ -34,7 +31,7 @@ StartingPoint find_starting_point(const TrainSettings& s, FileLock& lock) {
     const fs::path directory =
         fs::is_directory(source) ? source : fs::absolute(source).parent_path();
     const bool writes = s.out.empty() || (fs::exists(s.out) && fs::equivalent(directory, s.out));
-    if (writes) lock = FileLock(directory / kLock);
+    if (writes) lock = FileLock(directory / io::kLockName);
   }
   if (!s.resume.empty() && s.resume != "auto" && !s.initial.empty()) {
     fail("--init-from begins a new run, and --resume {} goes on with one; give one of them",
@@ -144,7 +141,7 @@ fs::path directory_of_run(Request& request, bool& is_new) {
       directory = fs::path("checkpoints") / fmt::format("{}-{}", name, i);
     }
     is_new = true;
-    request.lock = FileLock(directory / kLock);
+    request.lock = FileLock(directory / io::kLockName);
     return directory;
   }
   const fs::path out = s.out;
@@ -153,12 +150,12 @@ fs::path directory_of_run(Request& request, bool& is_new) {
   is_new = !fs::exists(out);
   make_directories(out);
   // A run that goes on was locked when its checkpoint was looked for.
-  if (!request.lock.is_held()) request.lock = FileLock(out / kLock);
+  if (!request.lock.is_held()) request.lock = FileLock(out / io::kLockName);
   // With --resume auto, a run that ended before its first checkpoint begins anew.
   const bool goes_on = request.start.resumes()
                            ? fs::equivalent(fs::path(request.start.checkpoint).parent_path(), out)
                            : s.resume == "auto";
-  if (!goes_on && (fs::exists(out / "config.toml") || !io::list_checkpoints(out).empty())) {
+  if (!goes_on && (fs::exists(out / io::kConfigName) || !io::list_checkpoints(out).empty())) {
     fail("--out {} already holds a run; go on with it by --resume {}, or give another directory",
          s.out, s.out);
   }

@@ -401,7 +401,7 @@ std::string run_facts(const StartingPoint& start, std::uint64_t first_step,
 std::vector<std::string> set_newer_aside(const fs::path& directory, std::uint64_t step) {
   const auto newest = io::find_newest_checkpoint(directory);
   if (!newest || *io::step_in_name(*newest) <= step) return {};
-  if (const fs::path metrics = directory / kMetricsName; fs::exists(metrics)) {
+  if (const fs::path metrics = directory / io::kMetricsName; fs::exists(metrics)) {
     const std::string text = read_file(metrics);
     write_atomically(io::aside_name(metrics), std::as_bytes(std::span(text)));
   }

@@ -1,22 +1,20 @@
 #include "cllm/cli/run/time_left.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
-#include <array>
 #include <charconv>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <limits>
-#include <memory>
-#include <string>
+
+#include "cllm/cli/machine/slurm.h"
 
 namespace cllm::cli {
 namespace {
 
 constexpr double kUnlimited = std::numeric_limits<double>::infinity();
+
+/// Seconds that a busy controller has to answer.
+constexpr int kPatience = 20;
 
 /// The whole of `text` as a number; -1 for any other text.
 std::int64_t whole_number(std::string_view text) {
@@ -24,28 +22,6 @@ std::int64_t whole_number(std::string_view text) {
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (code != std::errc() || end != text.data() + text.size()) return -1;
   return number;
-}
-
-/// The first line that a shell command prints, without its end.
-std::string first_line(const std::string& command) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe(::popen(command.c_str(), "r"),
-                                                             &::pclose);
-  std::array<char, 256> line{};
-  if (!pipe || std::fgets(line.data(), line.size(), pipe.get()) == nullptr) return {};
-  const std::string_view text = line.data();
-  return std::string(text.substr(0, text.find('\n')));
-}
-
-/// What squeue calls this job; empty outside of one. An array's task has its number behind that of
-/// the array: the last task's own number is the array's too, and would mean all of them.
-std::string this_job() {
-  const auto number = [](const char* variable) -> std::string {
-    const char* const text = std::getenv(variable);
-    return text != nullptr && whole_number(text) >= 0 ? text : "";
-  };
-  const std::string array = number("SLURM_ARRAY_JOB_ID");
-  const std::string task = number("SLURM_ARRAY_TASK_ID");
-  return array.empty() || task.empty() ? number("SLURM_JOB_ID") : array + '_' + task;
 }
 
 }  // namespace
@@ -75,10 +51,7 @@ TimeLeft slurm_time_left() {
     const std::int64_t time = whole_number(end);
     if (time > 0) return TimeLeft(static_cast<double>(time - std::time(nullptr)));
   }
-  const std::string job = this_job();
-  if (job.empty()) return {};
-  return TimeLeft(
-      parse_slurm_time(first_line(fmt::format("squeue -h -j {} -o %L 2>/dev/null", job))));
+  return TimeLeft(parse_slurm_time(ask_squeue(slurm_job(), "%L", kPatience)));
 }
 
 }  // namespace cllm::cli

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "cllm/base/stop_signals.h"
 #include "cllm/base/thread_pool.h"
@@ -108,6 +109,17 @@ struct ManualSettings {
   std::string directory;  ///< for all pages; empty: the one page is printed
 };
 
+struct ReportSettings {
+  std::vector<std::string> runs;
+  std::string out = "report.html";
+  bool overwrite = false;
+};
+
+struct WatchSettings {
+  std::vector<std::string> runs;
+  double every = 5;  ///< seconds
+};
+
 struct BenchSettings {
   TrainSettings train;
   std::uint64_t steps = 10;
@@ -132,6 +144,8 @@ void declare_compress_options(CLI::App& app, CompressSettings& settings);
 void declare_export_options(CLI::App& app, ExportSettings& settings);
 void declare_manual_options(CLI::App& app, ManualSettings& settings);
 void declare_completion_options(CLI::App& app, Shell& shell);
+void declare_report_options(CLI::App& app, ReportSettings& settings);
+void declare_watch_options(CLI::App& app, WatchSettings& settings);
 void declare_bench_options(CLI::App& app, BenchSettings& settings);
 void declare_doctor_options(CLI::App& app, TrainSettings& settings);
 
@@ -167,6 +181,13 @@ void compress_command(const CompressSettings& settings, ranks::ProcessGroup& pro
 
 /// Writes a model for transformers or llama.cpp.
 void export_command(const ExportSettings& settings, ranks::ProcessGroup& process_group);
+
+/// Writes one HTML page about runs.
+void report_command(const ReportSettings& settings, ranks::ProcessGroup& process_group);
+
+/// Shows runs in the terminal until they are complete or somebody interrupts it; where the output
+/// is no terminal, once.
+void watch_command(const WatchSettings& settings, ranks::ProcessGroup& process_group);
 
 /// Measures training steps of a model on random tokens against this machine's matrix product.
 void bench_command(const CLI::App& app, BenchSettings& settings,

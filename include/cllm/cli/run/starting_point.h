@@ -93,9 +93,6 @@ std::string run_facts(const StartingPoint& start, std::uint64_t first_step,
                       const std::string& data_digest, const std::string& mixture,
                       const std::string& embedding);
 
-/// The name of a run's log.
-inline constexpr const char* kMetricsName = "metrics.jsonl";
-
 /// Sets aside the checkpoints of the directory that are newer than `step`, and before that copies
 /// the metrics: the run takes those steps anew. Returns a line for each. Throws Error.
 std::vector<std::string> set_newer_aside(const std::filesystem::path& directory,

@@ -62,7 +62,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   CompressSettings compress;
   ExportSettings exported;
   BenchSettings bench;
-  TrainSettings doctor;
+  DoctorSettings doctor;
+  PlanSettings plan;
   declare_train_options(app, train);
   CLI::App* sample_app = app.add_subcommand("sample", "continue a text with a trained model");
   CLI::App* chat_app = app.add_subcommand("chat", "speak with a trained model");
@@ -82,6 +83,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   CLI::App* bench_app = app.add_subcommand("bench", "measure training steps on this machine");
   CLI::App* doctor_app =
       app.add_subcommand("doctor", "check this machine before a run, and say what to fix");
+  CLI::App* plan_app =
+      app.add_subcommand("plan", "say what training will take on clusters of many hosts");
   declare_sample_options(*sample_app, sample);
   declare_chat_options(*chat_app, chat);
   declare_eval_options(*eval_app, eval);
@@ -94,6 +97,7 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   declare_export_options(*export_app, exported);
   declare_bench_options(*bench_app, bench);
   declare_doctor_options(*doctor_app, doctor);
+  declare_plan_options(*plan_app, plan);
 
   try {
     parse(app, arguments);
@@ -136,6 +140,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
     compress_command(compress, process_group);
   } else if (export_app->parsed()) {
     export_command(exported, process_group);
+  } else if (plan_app->parsed()) {
+    plan_command(arguments, process_group);
   } else {
     bench_command(*bench_app, bench, process_group);
   }

@@ -12,11 +12,6 @@ namespace {
 /// How often updates are sent in a step. More of them hide more, but each has its latency.
 constexpr std::size_t kWaves = 4;
 
-MatrixDeal deal_of(std::span<const HiddenMatrix> matrices,
-                   const ranks::ProcessGroup& process_group) {
-  return {matrices, process_group.size(), process_group.size() == 1 ? 1 : kWaves};
-}
-
 /// This rank's matrices, by waves.
 std::vector<std::vector<MatrixView>> views_of(std::span<const HiddenMatrix> matrices,
                                               const MatrixDeal& deal, int rank, float* updates) {
@@ -52,12 +47,16 @@ double Muon::momentum_at(double momentum, std::uint64_t updates) {
   return kFirstMomentum + share * (momentum - kFirstMomentum);
 }
 
+MatrixDeal Muon::deal(std::span<const HiddenMatrix> matrices, int ranks) {
+  return {matrices, ranks, ranks == 1 ? 1 : kWaves};
+}
+
 Muon::Muon(const OptimizerParts& parts, const OptimizerOptions& options)
     : parts_(parts),
       options_(options),
       others_(parts, options, is_other),
       matrices_(hidden_matrices(parts.layout)),
-      deal_(deal_of(matrices_, parts.process_group)),
+      deal_(deal(matrices_, parts.process_group.size())),
       chunks_(parts.rows.of(parts.layout, is_hidden)),
       first_of_tensor_(first_of_tensors(matrices_, parts.layout.tensors().size())),
       updates_(deal_.size),
@@ -68,7 +67,7 @@ Muon::Muon(const OptimizerParts& parts, const OptimizerOptions& options)
 std::uint64_t Muon::work_bytes(const model::Layout& layout, int threads,
                                const ranks::ProcessGroup& process_group) {
   const std::vector<HiddenMatrix> matrices = hidden_matrices(layout);
-  const MatrixDeal deal = deal_of(matrices, process_group);
+  const MatrixDeal deal = Muon::deal(matrices, process_group.size());
   return deal.size * sizeof(float) +
          Orthogonaliser::bytes_for(views_of(matrices, deal, process_group.rank(), nullptr),
                                    Orthogonaliser::Sharing::kAuto, threads);

@@ -61,7 +61,7 @@ TEST_F(FiguresTest, WhatIsWrittenIsRead) {
   FigureTable read;
   const auto path = write("{\"figures\": " + written.json() + "}");
   read.read(path);
-  for (const FigureTable::Figure& figure : FigureTable::kFigures) {
+  for (const Figure& figure : kFigures) {
     EXPECT_EQ(read.value(figure.name), written.value(figure.name)) << figure.name;
   }
   EXPECT_DOUBLE_EQ(*read.figures(2).stolen_per_byte, 1.25e-9);

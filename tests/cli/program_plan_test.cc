@@ -26,7 +26,7 @@ class PlanTest : public ProgramTest {
 
 TEST_F(PlanTest, PrintsATable) {
   const std::string out = succeed(small() + figures()).out;
-  EXPECT_THAT(out, HasSubstr("plan      small (4 layers, 4 heads, 256 channels"));
+  EXPECT_THAT(out, HasSubstr("plan      small (gpt2, 4 layers, 4 heads, 256 channels"));
   EXPECT_THAT(out, HasSubstr("given     cores 8, core-gflops 50, update-gbyte 40, gbit 10"));
   EXPECT_THAT(out, ContainsRegex("\nassumed   message-us 2, .*\n.*tokens as frequent as in text"));
   EXPECT_THAT(out, ContainsRegex("\nhosts +each +batch +block +step +tokens/s"));
@@ -52,7 +52,9 @@ TEST_F(PlanTest, JsonSaysTheSame) {
                 row["hours"].get<double>() * row["hosts"].get<double>(), 1e-6);
     EXPECT_LE(row["efficiency"].get<double>(), 1);
   }
-  EXPECT_EQ(all["plan"][2]["buckets"].back()["groups"].get<std::string>().substr(0, 1), "h");
+  EXPECT_EQ(all["plan"][2]["buckets"].front()["groups"], "head");
+  EXPECT_EQ(all["plan"][2]["buckets"].back()["groups"], "embeddings");
+  EXPECT_EQ(all["plan"][0]["buckets"].size(), 0u);
   EXPECT_EQ(all["figures"]["gbit"], 10);
 }
 
@@ -77,7 +79,7 @@ TEST_F(PlanTest, TheModelMayComeFromARunsConfiguration) {
                                                  "4096", "--hosts", "1", "--json"} +
                                        figures())
                                    .out);
-  EXPECT_THAT(all["model"].get<std::string>(), HasSubstr("small (2 layers"));
+  EXPECT_THAT(all["model"].get<std::string>(), HasSubstr("small (gpt2, 2 layers"));
   EXPECT_EQ(all["optimizer"], "adamw");
 }
 

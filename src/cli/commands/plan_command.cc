@@ -148,7 +148,7 @@ std::string advice(const model::Layout& layout, const plan::Request& request, co
       "advice    {:.0f} % on {} hosts takes {}, or {} with {}", 100 * wanted, row.plan.hosts,
       row.host_batch ? fmt::format("{} sequences a host", *row.host_batch)
                      : fmt::format("more than {} sequences a host", plan::Planner::kMostHostBatch),
-      gbit ? fmt::format("{:g} Gbit/s", *gbit) : "more than a faster network", request.host_batch);
+      gbit ? fmt::format("{:g} Gbit/s", *gbit) : "more than a faster link", request.host_batch);
 }
 
 CheckpointTimes checkpoint_times(const model::Layout& layout, const PlanSettings& s,

@@ -60,7 +60,7 @@ void FigureTable::read(const std::filesystem::path& path) {
 }
 
 void declare_figure_options(CLI::App& app, std::map<std::string, double>& given) {
-  for (const FigureTable::Figure& figure : FigureTable::kFigures) {
+  for (const Figure& figure : kFigures) {
     const std::string usual = figure.assumed ? fmt::format(" [{}]", *figure.assumed) : "";
     add_text_option(
         app, fmt::format("--{}", figure.name),

@@ -23,8 +23,8 @@ constexpr double kHour = 3600;
 constexpr const char* kRow =
     "{:>5} {:>5} {:>5} {:>5} {:>8} {:>10} {:>8} {:>10} {:>6} {:>9} {:>8} {:>10}";
 
-/// The widest line.
-constexpr std::size_t kColumns = 110;
+/// Columns of a line's label, and of the widest line that is wrapped.
+constexpr std::size_t kLabel = 10, kColumns = 100;
 
 std::string seconds_text(double seconds) {
   if (seconds >= 100) return fmt::format("{:.0f} s", seconds);
@@ -43,20 +43,30 @@ std::string hours_text(double hours) {
 /// Lines that begin with a label, or as much space, and hold the words' texts with commas between.
 void add_wrapped(std::string_view label, const std::vector<std::string>& texts,
                  std::vector<std::string>& lines) {
-  std::string line = fmt::format("{:<10}", label);
+  std::string line = fmt::format("{:<{}}", label, kLabel);
   for (std::size_t i = 0; i < texts.size(); ++i) {
-    const std::string text = texts[i] + (i + 1 < texts.size() ? ", " : "");
-    if (line.size() + text.size() > kColumns && line.size() > 10) {
+    if (i > 0) line += ',';
+    if (i > 0 && line.size() + 1 + texts[i].size() > kColumns) {
       lines.push_back(std::move(line));
-      line = std::string(10, ' ');
+      line = std::string(kLabel, ' ');
+    } else if (i > 0) {
+      line += ' ';
     }
-    line += text;
+    line += texts[i];
   }
   if (!texts.empty()) lines.push_back(std::move(line));
 }
 
 std::string pattern_text(collectives::Pattern pattern) {
-  return pattern == collectives::Pattern::kRing ? "ring" : "halving";
+  return pattern == collectives::Pattern::kRing ? "the ring" : "halving";
+}
+
+std::string ways_text(const plan::Ways& ways) {
+  if (ways.forced) return fmt::format("all by {}", pattern_text(*ways.forced));
+  return ways.choice.halving_below == 0
+             ? "all by the ring"
+             : fmt::format("by halving below {}, else by the ring",
+                           bytes_text(static_cast<double>(ways.choice.halving_below)));
 }
 
 ordered_json json_of(const HostsPlan& plan) {
@@ -66,7 +76,7 @@ ordered_json json_of(const HostsPlan& plan) {
     if (plan.hosts * plan.ranks_per_host == 1) break;
     buckets.push_back({{"groups", bucket.name},
                        {"bytes", bucket.bytes},
-                       {"sum", pattern_text(bucket.pattern)},
+                       {"by", pattern_text(bucket.pattern)},
                        {"ready", bucket.ready},
                        {"begin", bucket.begin},
                        {"end", bucket.end}});
@@ -157,17 +167,17 @@ std::vector<std::string> foot_lines(const PlanReport& report, const PlanRow& las
       write_duration(checkpoint.every), seconds_text(checkpoint.write)));
   if (plan.hosts * plan.ranks_per_host == 1) return lines;
   lines.push_back(fmt::format(
-      "step      of {} hosts: compute {}, update {}; exposed: buckets {}, small sums {}, updates "
-      "{}; "
-      "hidden {}",
-      plan.hosts, seconds_text(step.compute), seconds_text(step.update), seconds_text(step.exposed),
-      seconds_text(step.small), seconds_text(step.gathering), seconds_text(step.hidden)));
+      "step      {} hosts compute for {} and update for {}, with {} of sums behind it", plan.hosts,
+      seconds_text(step.compute), seconds_text(step.update), seconds_text(step.hidden)));
+  lines.push_back(fmt::format("exposed   sums of buckets {}, small sums {}, others' updates {}",
+                              seconds_text(step.exposed), seconds_text(step.small),
+                              seconds_text(step.gathering)));
   const BucketTime& bucket = step.buckets.back();
   lines.push_back(fmt::format(
-      "sums      halving below {}, else the ring; {} buckets; the last ({}, {}) takes {} when "
-      "nothing is left to compute",
-      bytes_text(static_cast<double>(plan.ways.choice.halving_below)), step.buckets.size(),
-      bucket.name, bytes_text(bucket.bytes), seconds_text(bucket.end - bucket.begin)));
+      "sums      {} buckets; the last, {} of {}, takes {} when nothing is left to compute",
+      step.buckets.size(), bytes_text(bucket.bytes), bucket.name,
+      seconds_text(bucket.end - bucket.begin)));
+  lines.push_back("          " + ways_text(plan.ways));
   return lines;
 }
 

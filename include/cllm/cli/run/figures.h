@@ -17,34 +17,33 @@ namespace cllm::cli {
 /// Where a figure comes from.
 enum class Origin { kMissing, kAssumed, kMeasured, kGiven };
 
+/// A figure that there is.
+struct Figure {
+  std::string_view name;  ///< "core-gflops", of the option --core-gflops
+  std::string_view help;
+  std::optional<double> assumed = {};  ///< where nobody says
+};
+/// All of them.
+inline constexpr std::array kFigures = {
+    Figure{.name = "cores", .help = "cores of a host that compute"},
+    Figure{.name = "core-gflops",
+           .help = "GFLOP/s of the model that a core computes in forward and backward"},
+    Figure{.name = "update-gbyte", .help = "GB/s that a host's optimizer reads and writes"},
+    Figure{.name = "gbit", .help = "Gbit/s of a host's link, each way"},
+    Figure{.name = "latency-us", .help = "microseconds from host to host until a message is there"},
+    Figure{
+        .name = "message-us", .help = "microseconds of a processor for each message", .assumed = 2},
+    Figure{.name = "add-gbyte", .help = "GB/s that a thread adds", .assumed = 10},
+    Figure{.name = "copy-gbyte", .help = "GB/s that a thread copies", .assumed = 10},
+    Figure{.name = "sum-ns",
+           .help = "nanoseconds of a processor that sums take away from computation, for each "
+                   "byte that a rank sends [what messages and additions take]"},
+    Figure{.name = "disk-gbyte", .help = "GB/s that a checkpoint is written at", .assumed = 1}};
+
 /// What `plan` knows of hosts and network, by the names of its options and in their units, as
 /// `doctor --figures` writes it. A figure that comes later replaces the one before.
 class FigureTable {
  public:
-  /// One that there is.
-  struct Figure {
-    std::string_view name;  ///< "core-gflops", of the option --core-gflops
-    std::string_view help;
-    std::optional<double> assumed = {};  ///< where nobody says
-  };
-  static constexpr std::array kFigures = {
-      Figure{.name = "cores", .help = "cores of a host that compute"},
-      Figure{.name = "core-gflops",
-             .help = "GFLOP/s of the model that a core computes in forward and backward"},
-      Figure{.name = "update-gbyte", .help = "GB/s that a host's optimizer reads and writes"},
-      Figure{.name = "gbit", .help = "Gbit/s of a host's link, each way"},
-      Figure{.name = "latency-us",
-             .help = "microseconds from host to host until a message is there"},
-      Figure{.name = "message-us",
-             .help = "microseconds of a processor for each message",
-             .assumed = 2},
-      Figure{.name = "add-gbyte", .help = "GB/s that a thread adds", .assumed = 10},
-      Figure{.name = "copy-gbyte", .help = "GB/s that a thread copies", .assumed = 10},
-      Figure{.name = "sum-ns",
-             .help = "nanoseconds of a processor that sums take away from computation, for each "
-                     "byte that a rank sends [what messages and additions take]"},
-      Figure{.name = "disk-gbyte", .help = "GB/s that a checkpoint is written at", .assumed = 1}};
-
   FigureTable();
 
   void set(std::string_view name, double value, Origin origin, const std::string& source = {});

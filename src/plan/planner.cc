@@ -202,14 +202,15 @@ train::MemoryBudget Planner::memory(const HostsPlan& plan) {
 }
 
 std::optional<std::size_t> Planner::least_host_batch(std::size_t hosts) {
+  const auto speed = [&](std::size_t of, std::size_t host_batch) {
+    return static_cast<double>(host_batch) / best(of, host_batch).step.seconds();
+  };
+  const double wanted = request_.efficiency * speed(1, request_.host_batch);
   const std::size_t most = std::min(kMostHostBatch, train::kLargestBatch / hosts);
   std::size_t step = 1;
   for (std::size_t host_batch = 1; host_batch <= most; host_batch += step) {
-    if (hosts == 1 || best(1, host_batch).step.seconds() >=
-                          request_.efficiency * best(hosts, host_batch).step.seconds()) {
-      return host_batch;
-    }
-    if (host_batch >= 4 * step) step *= 2;  // to a quarter of the number
+    if (speed(hosts, host_batch) >= wanted) return host_batch;
+    if (host_batch >= 4 * step) step *= 2;
   }
   return std::nullopt;
 }

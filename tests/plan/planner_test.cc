@@ -81,12 +81,14 @@ TEST(Planner, FindsTheLeastHostBatch) {
   request.figures.costs.network.per_byte = 8e-9 / 10;
   const auto least = Planner(layout, request).least_host_batch(16);
   ASSERT_TRUE(least.has_value());
+  const double one = Planner(layout, request).plan(1).tokens_per_second;
   request.host_batch = *least;
-  EXPECT_GE(plan_of(request, 16).efficiency, request.efficiency);
+  EXPECT_GE(plan_of(request, 16).tokens_per_second, 16 * request.efficiency * one);
   request.host_batch = *least / 2;
-  EXPECT_LT(plan_of(request, 16).efficiency, request.efficiency);
-  EXPECT_EQ(Planner(layout, request).least_host_batch(1), 1u);
-  request.figures.costs.network.per_byte = 8;  // a bit in a second
+  EXPECT_LT(plan_of(request, 16).tokens_per_second, 16 * request.efficiency * one);
+  request.host_batch = 4;
+  EXPECT_EQ(Planner(layout, request).least_host_batch(1), 4u);  // fewer leave threads idle
+  request.figures.costs.network.per_byte = 8;                   // a bit in a second
   EXPECT_FALSE(Planner(layout, request).least_host_batch(16).has_value());
 }
 

@@ -51,8 +51,9 @@ class Planner {
   Planner(const model::Layout& layout, Request request);
 
   HostsPlan plan(std::size_t hosts) { return plan(hosts, request_.host_batch); }
-  /// The fewest sequences for each host by which so many hosts reach the efficiency that is wanted;
-  /// nothing where kMostHostBatch don't.
+  /// The fewest sequences for each host, to a quarter of their number, with which each of so many
+  /// hosts makes as many tokens a second as the efficiency that is wanted has of one host with the
+  /// batch that is planned; nothing where kMostHostBatch don't.
   std::optional<std::size_t> least_host_batch(std::size_t hosts);
 
   static constexpr std::size_t kMostHostBatch = 1024;

@@ -124,10 +124,11 @@ double PlanRow::hours(const PlanReport& report) const {
 
 std::vector<std::string> head_lines(const PlanReport& report) {
   std::vector<std::string> lines = {
-      fmt::format("plan      {}: {} parameters, {}", report.model, count_text(report.parameters),
-                  report.optimizer),
-      fmt::format("          {} sequences of {} tokens a host and step; {} tokens in all",
-                  report.host_batch, report.context, count_text(report.tokens))};
+      fmt::format("plan      {}", report.model),
+      fmt::format(
+          "          {} parameters, {}; {} sequences of {} tokens a host and step; {} tokens",
+          count_text(report.parameters), report.optimizer, report.host_batch, report.context,
+          count_text(report.tokens))};
   add_wrapped("measured", report.figures.texts(Origin::kMeasured), lines);
   add_wrapped("given", report.figures.texts(Origin::kGiven), lines);
   std::vector<std::string> assumed = report.figures.texts(Origin::kAssumed);
@@ -162,7 +163,7 @@ std::vector<std::string> foot_lines(const PlanReport& report, const PlanRow& las
   std::vector<std::string> lines;
   const CheckpointTimes& checkpoint = report.checkpoint;
   lines.push_back(fmt::format(
-      "pauses    a checkpoint of {} stops training for {} every {}, and is written in {} meanwhile",
+      "pauses    a checkpoint of {} stops training for {} every {}, and is written in {}",
       bytes_text(checkpoint.bytes), seconds_text(checkpoint.pause),
       write_duration(checkpoint.every), seconds_text(checkpoint.write)));
   if (plan.hosts * plan.ranks_per_host == 1) return lines;

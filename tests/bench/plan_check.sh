@@ -58,6 +58,7 @@ measure_network() {
     >"$cluster/network-$1.txt"
 }
 measure_computation() {
+  rm -f "$cluster/compute-$1.json"
   mapfile -t options < <(step doctor "$1")
   on n0 mpirun -np "$1" "$CLLM_PROGRAM" "${options[@]}" --out "$cluster/run" \
     --figures "$cluster/compute-$1.json" >"$cluster/compute-$1.txt"
@@ -85,12 +86,13 @@ measure() {
 }
 
 cluster_up 4
-for count in 1 2 3 4; do measure_computation "$count"; done
 printf '%8s %5s %12s %12s %6s\n' rate hosts measured predicted ratio
 for rate in "${rates[@]}"; do
   hosts shape "$rate"
   measure_network "$rate"
   for count in 1 2 3 4; do
+    # Beside each other, because what else runs on the machine changes.
+    measure_computation "$count"
     measured=$(measure "$count")
     predicted=$(predict "$rate" "$count")
     awk -v rate="$rate" -v hosts="$count" -v m="$measured" -v p="$predicted" \

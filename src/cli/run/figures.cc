@@ -101,7 +101,8 @@ std::string FigureTable::json() const {
 
 double FigureTable::needed(std::string_view name) const {
   if (const std::optional<double> known = value(name)) return *known;
-  fail("--{} is missing: give it, or --figures FILE, which doctor --figures FILE writes", name);
+  fail("--{} is missing: give it{}, or --figures FILE, which doctor --figures FILE writes", name,
+       name == "core-gflops" ? ", --peak-gflops or --sequence-seconds" : "");
 }
 
 plan::Figures FigureTable::figures(std::size_t hosts) const {

@@ -54,6 +54,7 @@ void World::use(ranks::Allreduce method) {
   using ranks::Allreduce;
   sums_.reset();
   choice_.reset();
+  costs_.reset();
   sums_text_.clear();
   if (size_ == 1 || method == Allreduce::kMpi) return;
   method_ = {.pattern = method == Allreduce::kHalving ? collectives::Pattern::kHalving
@@ -81,9 +82,9 @@ void World::choose() {
   const collectives::Hosts& hosts = (*sums_)->hosts();
   const collectives::Cluster cluster = {
       .hosts = hosts.count(), .ranks = hosts.most_ranks(), .lanes = (*sums_)->lanes()};
-  const collectives::Costs costs = measure_costs(sums_->transport(), hosts, MPI_COMM_WORLD);
-  choice_ = collectives::choose(cluster, costs);
-  sums_text_ = collectives::text_of(*choice_, cluster, costs);
+  costs_ = measure_costs(sums_->transport(), hosts, MPI_COMM_WORLD);
+  choice_ = collectives::choose(cluster, *costs_);
+  sums_text_ = collectives::text_of(*choice_, cluster, *costs_);
 }
 
 collectives::Method World::method(std::size_t bytes, bool rounds) const {

@@ -29,6 +29,7 @@ class World final : public ranks::ProcessGroup {
   void watch() override { peers_.emplace(); }
   std::uint64_t buffer_bytes() const override;
   std::string sums_text() const override { return sums_text_; }
+  std::optional<ranks::Costs> costs() const override { return costs_; }
   std::size_t worthwhile_bytes() const override { return choice_ ? choice_->worthwhile_bytes : 0; }
   void all_reduce(std::span<float> values) override;
   void all_reduce(std::span<std::int32_t> values) override;
@@ -57,6 +58,7 @@ class World final : public ranks::ProcessGroup {
   collectives::Method method_;
   std::optional<Sums> sums_;                   ///< none where MPI does it
   std::optional<collectives::Choice> choice_;  ///< where the method is chosen
+  std::optional<ranks::Costs> costs_;          ///< by which it was
   std::string sums_text_;
   AlignedBuffer<std::byte> scattered_;  ///< what goes through MPI's reduce-scatter
   bool has_warned_ = false;

@@ -78,7 +78,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   ReportSettings report;
   WatchSettings watch;
   BenchSettings bench;
-  TrainSettings doctor;
+  DoctorSettings doctor;
+  PlanSettings plan;
   ManualSettings manual;
   Shell shell = Shell::kBash;
   declare_train_options(app, train);
@@ -103,6 +104,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   CLI::App* bench_app = app.add_subcommand("bench", "measure training steps on this machine");
   CLI::App* doctor_app =
       app.add_subcommand("doctor", "check this machine before a run, and say what to fix");
+  CLI::App* plan_app =
+      app.add_subcommand("plan", "say what training will take on clusters of many hosts");
   CLI::App* manual_app =
       app.add_subcommand("man", "print the manual page of the program, or of a command");
   CLI::App* completion_app =
@@ -123,6 +126,7 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
   declare_watch_options(*watch_app, watch);
   declare_bench_options(*bench_app, bench);
   declare_doctor_options(*doctor_app, doctor);
+  declare_plan_options(*plan_app, plan);
 
   try {
     parse(app, arguments);
@@ -168,6 +172,8 @@ int run_program(const Arguments& arguments, ranks::ProcessGroup& process_group,
     compress_command(compress, process_group);
   } else if (export_app->parsed()) {
     export_command(exported, process_group);
+  } else if (plan_app->parsed()) {
+    plan_command(arguments, process_group);
   } else if (manual_app->parsed()) {
     manual_command(app, manual, process_group);
   } else if (completion_app->parsed()) {

@@ -58,6 +58,12 @@ GradientAccumulator::Tokens GradientAccumulator::tokens_of(const model::Layout& 
   return tokens;
 }
 
+double usual_bound(std::size_t micro_batches, std::size_t local) {
+  // All elements are sums like a random walk's, of this rank's share of its steps.
+  const double largest = kUsualLargest / std::sqrt(static_cast<double>(micro_batches));
+  return largest * static_cast<double>(local);
+}
+
 GradientAccumulator::GradientAccumulator(const model::Model& model, const kernels::Kernels& kernels,
                                          Reduce reduce, const Shape& shape,
                                          std::vector<Bucket> buckets, const Ownership& ownership)
@@ -124,9 +130,7 @@ std::size_t GradientAccumulator::bytes_for(const model::Layout& layout, Reduce r
   if (reduce == Reduce::kFp32) return elements * sizeof(float);
   const std::size_t rows =
       model::tiling_sizes(layout).rows + most_token_rows(layout, shape.batch_tokens).rows;
-  // Where all elements are sums like a random walk's, of this rank's share of its steps.
-  const double largest = kUsualLargest / std::sqrt(static_cast<double>(micro_batches));
-  const bool high_words = largest * static_cast<double>(shape.local_micro_batches) > 0x1p31;
+  const bool high_words = usual_bound(micro_batches, shape.local_micro_batches) > 0x1p31;
   return IntegerSums::bytes_for(elements, rows, high_words) + rows * sizeof(SumRow);
 }
 

@@ -12,11 +12,6 @@ namespace {
 /// How often updates are sent in a step. More of them hide more, but each has its latency.
 constexpr std::size_t kWaves = 4;
 
-MatrixDeal deal_of(std::span<const HiddenMatrix> matrices,
-                   const ranks::ProcessGroup& process_group) {
-  return {matrices, process_group.size(), process_group.size() == 1 ? 1 : kWaves};
-}
-
 /// Those that this rank owns.
 std::vector<HiddenMatrix> own_matrices(const model::Layout& layout, const Ownership& ownership) {
   std::vector<HiddenMatrix> matrices = hidden_matrices(layout);
@@ -61,13 +56,17 @@ double Muon::momentum_at(double momentum, std::uint64_t updates) {
   return kFirstMomentum + share * (momentum - kFirstMomentum);
 }
 
+MatrixDeal Muon::deal(std::span<const HiddenMatrix> matrices, int ranks) {
+  return {matrices, ranks, ranks == 1 ? 1 : kWaves};
+}
+
 Muon::Muon(const OptimizerParts& parts, const OptimizerOptions& options)
     : parts_(parts),
       options_(options),
       others_(parts, options, is_other),
       sharers_(parts.ownership.is_sharded() ? alone_ : parts.process_group),
       matrices_(own_matrices(parts.layout, parts.ownership)),
-      deal_(deal_of(matrices_, sharers_)),
+      deal_(deal(matrices_, sharers_.size())),
       chunks_(parts.rows.of(parts.layout, is_hidden, parts.ownership)),
       first_of_tensor_(first_of_tensors(matrices_, parts.layout.tensors().size())),
       updates_(deal_.size),
@@ -80,7 +79,7 @@ std::uint64_t Muon::work_bytes(const model::Layout& layout, int threads, const O
   const ranks::SingleProcess alone;
   const ranks::ProcessGroup& sharers = ownership.is_sharded() ? alone : process_group;
   const std::vector<HiddenMatrix> matrices = own_matrices(layout, ownership);
-  const MatrixDeal deal = deal_of(matrices, sharers);
+  const MatrixDeal deal = Muon::deal(matrices, sharers.size());
   return deal.size * sizeof(float) +
          Orthogonaliser::bytes_for(views_of(matrices, deal, sharers.rank(), nullptr),
                                    Orthogonaliser::Sharing::kAuto, threads);

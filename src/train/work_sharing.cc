@@ -18,9 +18,6 @@ constexpr std::size_t kLargestTokenBlock = 1024;
 /// What a team of several threads loses to waiting for each other.
 constexpr double kTeamLoss = 1.05;
 
-/// With the largest number of steps, sequences are still counted in 64 bits.
-constexpr std::size_t kLargestBatch = 1'000'000;
-
 }  // namespace
 
 Share share_of(std::size_t total, std::size_t index, std::size_t parts) {
@@ -62,6 +59,14 @@ void check_token_block(std::size_t token_block) {
   if (token_block < 1) fail("--token-block 0: give a number of positions, such as 128");
 }
 
+double relative_time(std::size_t teams, std::size_t size, std::size_t micro_batches,
+                     std::size_t blocks) {
+  const std::size_t rounds = (micro_batches + teams - 1) / teams;
+  const std::size_t turns = (blocks + size - 1) / size;  // of token blocks on a thread
+  return static_cast<double>(rounds * turns) / static_cast<double>(blocks) *
+         (size > 1 ? kTeamLoss : 1.0);
+}
+
 std::vector<int> plan_teams(int threads, std::size_t micro_batches, std::size_t blocks, int team) {
   const int most = static_cast<int>(
       std::clamp<std::size_t>(micro_batches, 1, static_cast<std::size_t>(threads)));
@@ -71,11 +76,9 @@ std::vector<int> plan_teams(int threads, std::size_t micro_batches, std::size_t 
   } else {
     double shortest = std::numeric_limits<double>::infinity();
     for (int teams = most; teams >= 1; --teams) {
-      const auto size = static_cast<std::size_t>(threads / teams);
-      const std::size_t rounds =
-          (micro_batches + static_cast<std::size_t>(teams) - 1) / static_cast<std::size_t>(teams);
-      const std::size_t turns = (blocks + size - 1) / size;  // of token blocks on a thread
-      const double time = static_cast<double>(rounds * turns) * (size > 1 ? kTeamLoss : 1.0);
+      const double time =
+          relative_time(static_cast<std::size_t>(teams), static_cast<std::size_t>(threads / teams),
+                        micro_batches, blocks);
       if (time < shortest) {
         shortest = time;
         best = teams;

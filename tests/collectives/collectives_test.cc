@@ -10,8 +10,8 @@
 #include <tuple>
 #include <vector>
 
+#include "cllm/collectives/virtual_ranks.h"
 #include "support/rank_addends.h"
-#include "virtual_ranks.h"
 
 namespace cllm::collectives {
 namespace {

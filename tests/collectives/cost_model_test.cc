@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include "virtual_ranks.h"
+#include "cllm/collectives/virtual_ranks.h"
 
 namespace cllm::collectives {
 namespace {
@@ -41,7 +41,7 @@ const Net kNets[] = {
 
 /// Seconds of a sum in the simulation, whose code is what runs.
 double simulated(Pattern pattern, int hosts, std::size_t bytes, const Costs& costs) {
-  VirtualRanks all(Hosts::alone(hosts), costs, {}, false);
+  VirtualRanks all(Hosts::alone(hosts), costs, {}, Simulated::kTimes);
   static std::vector<float> untouched(std::size_t{1} << 22);
   const std::vector<std::span<float>> spans(static_cast<std::size_t>(hosts),
                                             std::span(untouched).first(bytes / sizeof(float)));

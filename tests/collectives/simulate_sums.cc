@@ -17,7 +17,7 @@
 #include "cllm/base/error.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/collectives/cost_model.h"
-#include "virtual_ranks.h"
+#include "cllm/collectives/virtual_ranks.h"
 
 namespace cllm::collectives {
 namespace {
@@ -35,7 +35,7 @@ void simulate(int hosts, double mebibytes, const Costs& costs) {
   const std::vector<std::span<float>> values(static_cast<std::size_t>(hosts), untouched(elements));
   for (const Pattern pattern : {Pattern::kHalving, Pattern::kRing}) {
     const Stopwatch clock;
-    VirtualRanks ranks(Hosts::alone(hosts), costs, {}, false);
+    VirtualRanks ranks(Hosts::alone(hosts), costs, {}, Simulated::kTimes);
     const double seconds = ranks.run<float>(Collective::kAllReduce, values, {}, {pattern});
     const double model = seconds_of(pattern, {.hosts = static_cast<std::size_t>(hosts)},
                                     elements * sizeof(float), costs);

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "cllm/ranks/costs.h"
 #include "cllm/ranks/courier.h"
 
 namespace cllm::ranks {
@@ -64,6 +66,8 @@ class ProcessGroup {
 
   /// How sums go, for people, where that was chosen by measuring; else empty.
   virtual std::string sums_text() const { return {}; }
+  /// What messages and additions cost, where that was measured.
+  virtual std::optional<Costs> costs() const { return {}; }
   /// Bytes that a sum should have for latency to be a small part of it, by what was measured; 0
   /// where nothing was.
   virtual std::size_t worthwhile_bytes() const { return 0; }

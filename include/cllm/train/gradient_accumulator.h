@@ -19,6 +19,10 @@
 
 namespace cllm::train {
 
+/// What the bound on a row's integers comes to on a rank, mostly, before ranks add theirs: its
+/// share of `micro_batches`, those of the global batch, is `local`. See IntegerSums.
+double usual_bound(std::size_t micro_batches, std::size_t local);
+
 /// The gradient of the global batch as it is added up: micro-batches to the node's sum, nodes to
 /// the cluster's. Integers or floats, as Reduce says.
 ///

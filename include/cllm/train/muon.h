@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "cllm/base/aligned_buffer.h"
@@ -62,6 +63,8 @@ class Muon : public Optimizer {
               State& state) override;
   Communication communication() const override;
 
+  /// Which of so many ranks orthogonalises which matrices.
+  static MatrixDeal deal(std::span<const HiddenMatrix> matrices, int ranks);
   /// What it allocates on this rank.
   static std::uint64_t work_bytes(const model::Layout& layout, int threads,
                                   const Ownership& ownership,

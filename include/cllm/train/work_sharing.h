@@ -40,6 +40,14 @@ void check_token_block(std::size_t token_block);
 /// `blocks` token blocks. There are at most as many teams as micro-batches, and at least one.
 std::vector<int> plan_teams(int threads, std::size_t micro_batches, std::size_t blocks, int team);
 
+/// What `teams` of `size` threads take for so many micro-batches of `blocks` token blocks, as
+/// plan_teams reckons: in units of what one thread takes for one micro-batch.
+double relative_time(std::size_t teams, std::size_t size, std::size_t micro_batches,
+                     std::size_t blocks);
+
+/// With the largest number of steps, sequences are still counted in 64 bits.
+inline constexpr std::size_t kLargestBatch = 1'000'000;
+
 /// Throws Error with the numbers to use unless 1 <= micro_batch <= batch.
 void check_micro_batch(std::size_t batch, std::size_t micro_batch);
 

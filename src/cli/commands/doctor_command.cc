@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "cllm/base/stopwatch.h"
 #include "cllm/cli/commands/commands.h"
 #include "cllm/cli/machine/machine.h"
+#include "cllm/cli/machine/measured_figures.h"
 #include "cllm/cli/machine/probes.h"
 #include "cllm/cli/machine/step_bench.h"
 #include "cllm/cli/program.h"
@@ -51,9 +53,8 @@ constexpr double kEvenHosts = 0.9, kEvenThreads = 0.7;
 constexpr double kExposed = 0.05;
 constexpr double kSlowBytesPerSecond = 50e6;
 
-/// A step that is expected to take longer is not measured, but estimated from a smaller model's;
-/// and how long is measured.
-constexpr double kLongStep = 3, kStepsSeconds = 3;
+/// A step that is expected to take longer is not measured, but estimated from a smaller model's.
+constexpr double kLongStep = 3;
 /// The least share of the matrix product that a step is expected to reach.
 constexpr double kExpectedShare = 0.4;
 
@@ -88,33 +89,12 @@ double step_flops(const TrainSettings& s) {
          model::training_flops_per_token(model::Layout(s.shape));
 }
 
-/// What a training step takes.
-struct StepTime {
-  double seconds = 0, exposed = 0, hidden = 0;  ///< medians, of the slowest rank
-};
-
-StepTime measure_step(const TrainSettings& s, const Machine& machine, ProcessGroup& process_group) {
-  StepBench bench(s, machine, process_group);
-  bench.step();  // with what is done once
-  const double guess = slowest(bench.step().seconds(), process_group);
-  std::vector<double> seconds, exposed, hidden;
-  const int steps = std::clamp(static_cast<int>(kStepsSeconds / guess), 3, 50);
-  for (int i = 0; i < steps; ++i) {
-    const train::StepReport report = bench.step();
-    seconds.push_back(report.seconds());
-    exposed.push_back(report.communication_seconds);
-    hidden.push_back(report.hidden_communication_seconds);
-  }
-  return {.seconds = slowest(median(seconds), process_group),
-          .exposed = slowest(median(exposed), process_group),
-          .hidden = slowest(median(hidden), process_group)};
-}
-
 /// One examination. All ranks go through it alike, with the same figures, and rank 0 speaks.
 class Examination {
  public:
-  Examination(const TrainSettings& settings, ProcessGroup& process_group)
-      : s_(settings),
+  Examination(const DoctorSettings& settings, ProcessGroup& process_group)
+      : s_(settings.train),
+        figures_path_(settings.figures),
         process_group_(process_group),
         directory_(s_.out.empty() ? "checkpoints" : s_.out) {}
 
@@ -130,6 +110,7 @@ class Examination {
     }
     look_at_directory();
     if (machine_) look_at_step();
+    write_figures();
     sum_up(clock.elapsed());
     return is_refused() ? EXIT_FAILURE : EXIT_SUCCESS;
   }
@@ -272,6 +253,7 @@ class Examination {
     fastest_sum_ = ranks::kAllreduceNames[best].name;
     in_agreement(process_group_, [&] { process_group_.use(ranks::Allreduce::kAuto); });
     say("        auto: {}", process_group_.sums_text());
+    costs_ = process_group_.costs();
   }
 
   void look_at_directory() {
@@ -342,7 +324,7 @@ class Examination {
     const TrainSettings measured = measurable(fits, all);
     say("step    training steps of {} ({}), {} sequences each:", measured.preset,
         model::shape_text(measured.shape), measured.batch);
-    StepTime time;
+    StepSeconds time;
     const auto measure = [&] {
       in_agreement(process_group_, [&] {
         check_memory(budget_of(measured), machine_->sites, process_group_.rank());
@@ -350,11 +332,12 @@ class Examination {
       time = measure_step(measured, *machine_, process_group_);
     };
     if (!attempt(measure)) return;
-    say("        {}: {} tokens/s, {:.0f} % of sgemm{}", time_text(time.seconds),
-        count_text(static_cast<double>(measured.batch * measured.shape.context) / time.seconds),
-        100 * step_flops(measured) / time.seconds / all, overlap_text(time));
+    if (!figures_path_.empty()) measure_figures_of(measured, time);
+    say("        {}: {} tokens/s, {:.0f} % of sgemm{}", time_text(time.all),
+        count_text(static_cast<double>(measured.batch * measured.shape.context) / time.all),
+        100 * step_flops(measured) / time.all / all, overlap_text(time));
     for (const std::string& note : sharing_notes(s_, machine_->sites)) find(kIdle, note);
-    const double exposed = time.exposed / time.seconds;
+    const double exposed = time.exposed / time.all;
     if (exposed > kExposed) {
       find(
           exposed,
@@ -366,36 +349,55 @@ class Examination {
     tell_presets(measured, time);
   }
 
-  std::string overlap_text(const StepTime& time) const {
+  void measure_figures_of(const TrainSettings& measured, const StepSeconds& time) {
+    attempt([&] {
+      const FigureTable figures = measure_figures(measured, time, *machine_, costs_,
+                                                  disk_.bytes_per_second, process_group_);
+      figures_ = figures_file(figures, measured, *machine_);
+    });
+  }
+
+  void write_figures() {
+    if (figures_path_.empty() || figures_.empty()) return;
+    const auto write = [&] {
+      if (process_group_.rank() == 0) {
+        write_atomically(figures_path_, std::as_bytes(std::span(figures_)));
+      }
+    };
+    if (attempt([&] { in_agreement(process_group_, write); })) {
+      say("figures for plan are in {}", figures_path_.string());
+    }
+  }
+
+  std::string overlap_text(const StepSeconds& time) const {
     if (process_group_.size() == 1) return {};
     const double sums = time.exposed + time.hidden;
     return fmt::format(
         "; summing gradients takes {}, {:.0f} % of it while computation goes on; computation waits "
         "for the rest, {:.0f} % of the step",
-        time_text(sums), sums > 0 ? 100 * time.hidden / sums : 100,
-        100 * time.exposed / time.seconds);
+        time_text(sums), sums > 0 ? 100 * time.hidden / sums : 100, 100 * time.exposed / time.all);
   }
 
   /// Seconds of a step of `s`: its computation or its sums, whichever take longer, from those that
   /// were measured.
   static double estimate(const TrainSettings& s, const TrainSettings& measured,
-                         const StepTime& time) {
+                         const StepSeconds& time) {
     const auto parameters = [](const TrainSettings& of) {
       return static_cast<double>(model::Layout(of.shape).parameter_count());
     };
-    return std::max((time.seconds - time.exposed) * step_flops(s) / step_flops(measured),
+    return std::max((time.all - time.exposed) * step_flops(s) / step_flops(measured),
                     (time.exposed + time.hidden) * parameters(s) / parameters(measured));
   }
 
   /// What a step of each preset takes, measured or estimated, and of what was asked for.
-  void tell_presets(const TrainSettings& measured, const StepTime& time) const {
+  void tell_presets(const TrainSettings& measured, const StepSeconds& time) const {
     say("presets with {} sequences a step; estimated from {}", s_.batch, measured.preset);
     say("        {:<12} {:>12} {:>10} {:>12} {:>16}", "preset", "parameters", "step", "tokens/s",
         "memory per rank");
     for (const model::Preset& preset : model::presets()) {
       const TrainSettings s = preset.name == s_.preset ? s_ : with_preset(s_, preset);
       const bool is_measured = s.shape == measured.shape;
-      const double seconds = is_measured ? time.seconds : estimate(s, measured, time);
+      const double seconds = is_measured ? time.all : estimate(s, measured, time);
       const auto memory = static_cast<double>(budget_of(s).total());
       say("        {:<12} {:>12} {:>10} {:>12} {:>13.1f} GB  {}", s.preset,
           count_text(static_cast<double>(model::Layout(s.shape).parameter_count())),
@@ -418,26 +420,36 @@ class Examination {
   }
 
   const TrainSettings& s_;
+  fs::path figures_path_;  ///< empty where nobody asks for them
   ProcessGroup& process_group_;
   fs::path directory_;
   std::vector<Finding> findings_;
   std::optional<Machine> machine_;  ///< where ranks can compute
   std::vector<ProductRates> products_;
   std::string fastest_sum_;
+  std::optional<ranks::Costs> costs_;  ///< of messages, where there are several ranks
+  std::string figures_;                ///< what is written of them
   DiskRate disk_;
 };
 
 }  // namespace
 
-void declare_doctor_options(CLI::App& app, TrainSettings& s) {
-  s.preset = "small";
-  declare_step_options(app, s);
-  add_option(app, "--out", s.out, "directory that a run would write into [checkpoints]")
+void declare_doctor_options(CLI::App& app, DoctorSettings& s) {
+  s.train.preset = "small";
+  declare_step_options(app, s.train);
+  add_option(app, "--out", s.train.out, "directory that a run would write into [checkpoints]")
       ->type_name("DIR");
+  add_option(app, "--figures", s.figures, "write what plan needs to know of these hosts")
+      ->type_name("FILE");
 }
 
-int doctor_command(const CLI::App& app, TrainSettings& settings, ProcessGroup& process_group) {
-  in_agreement(process_group, [&] { resolve_step(app, settings); });
+int doctor_command(const CLI::App& app, DoctorSettings& settings, ProcessGroup& process_group) {
+  in_agreement(process_group, [&] {
+    resolve_step(app, settings.train);
+    if (process_group.rank() == 0 && fs::exists(settings.figures)) {
+      fail("--figures {} exists already; remove it or give another name", settings.figures);
+    }
+  });
   return Examination(settings, process_group).run();
 }
 

@@ -5,16 +5,45 @@
 
 #include "cllm/base/random.h"
 #include "cllm/base/stopwatch.h"
+#include "cllm/cli/machine/probes.h"
 #include "cllm/cli/run/recompute.h"
 #include "cllm/kernels/products.h"
 #include "cllm/model/initialize.h"
 #include "cllm/ranks/agreement.h"
+#include "cllm/train/work_sharing.h"
 
 namespace cllm::cli {
 namespace {
 
 /// Text is as long as that many batches, so that steps don't all see the same.
 constexpr std::size_t kBatchesOfText = 8;
+
+/// How long is measured.
+constexpr double kStepsSeconds = 3;
+
+/// Steps of `trains`, timed by the slowest rank of `all`, who begin and end together.
+StepSeconds measure(const TrainSettings& settings, const Machine& machine,
+                    ranks::ProcessGroup& trains, ranks::ProcessGroup& all) {
+  std::optional<StepBench> bench;
+  ranks::in_agreement(all, [&] { bench.emplace(settings, machine, trains); });
+  bench->step();  // with what is done once
+  const double guess = slowest(bench->step().seconds(), all);
+  std::vector<double> seconds, compute, update, exposed, hidden;
+  const int steps = std::clamp(static_cast<int>(kStepsSeconds / guess), 3, 50);
+  for (int i = 0; i < steps; ++i) {
+    const train::StepReport report = bench->step();
+    seconds.push_back(report.seconds());
+    compute.push_back(report.compute_seconds);
+    update.push_back(report.update_seconds);
+    exposed.push_back(report.communication_seconds);
+    hidden.push_back(report.hidden_communication_seconds);
+  }
+  return {.all = slowest(median(seconds), all),
+          .compute = slowest(median(compute), all),
+          .update = slowest(median(update), all),
+          .exposed = slowest(median(exposed), all),
+          .hidden = slowest(median(hidden), all)};
+}
 
 }  // namespace
 
@@ -111,6 +140,22 @@ StepBench::StepBench(const TrainSettings& s, const Machine& machine,
                    machine.threads, trainer_->ownership());
     model::initialize(model_->layout(), 1, state_->parameters.span(), machine.threads);
   });
+}
+
+StepSeconds measure_step(const TrainSettings& settings, const Machine& machine,
+                         ranks::ProcessGroup& process_group) {
+  return measure(settings, machine, process_group, process_group);
+}
+
+StepSeconds measure_step_alone(const TrainSettings& settings, const Machine& machine,
+                               ranks::ProcessGroup& process_group) {
+  TrainSettings share = settings;
+  const auto ranks = static_cast<std::size_t>(process_group.size());
+  const std::size_t micro_batches =
+      (train::count_micro_batches(settings.batch, settings.micro_batch) + ranks - 1) / ranks;
+  share.batch = std::min(settings.batch, micro_batches * settings.micro_batch);
+  ranks::SingleProcess alone;
+  return measure(share, machine, alone, process_group);
 }
 
 }  // namespace cllm::cli

@@ -50,19 +50,6 @@ Format<Interval> interval_format() {
               }};
 }
 
-/// Seconds; infinitely many have no text.
-Format<double> time_format() {
-  return {
-      .values = "TIME",
-      .read =
-          [](const std::string& text) {
-            const auto seconds = read_duration(text);
-            if (!seconds) fail("give a time such as 3h50m or 45m");
-            return *seconds;
-          },
-      .write = [](double seconds) { return std::isinf(seconds) ? "" : write_duration(seconds); }};
-}
-
 Format<ranks::Patience> patience_format() {
   return {.values = "auto|off|TIME",
           .read = [](const std::string& text) -> ranks::Patience {
@@ -122,6 +109,18 @@ auto group(CLI::App& app, const char* name) {
 void make_absolute(std::string& path) { path = std::filesystem::absolute(path).string(); }
 
 }  // namespace
+
+Format<double> time_format() {
+  return {
+      .values = "TIME",
+      .read =
+          [](const std::string& text) {
+            const auto seconds = read_duration(text);
+            if (!seconds) fail("give a time such as 3h50m or 45m");
+            return *seconds;
+          },
+      .write = [](double seconds) { return std::isinf(seconds) ? "" : write_duration(seconds); }};
+}
 
 bool is_given(const CLI::App& app, const char* option) {
   const CLI::Option* declared = app.get_option_no_throw(option);

@@ -1,19 +1,25 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstddef>
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cllm/base/stop_signals.h"
 #include "cllm/base/thread_pool.h"
 #include "cllm/cli/arguments.h"
+#include "cllm/cli/run/figures.h"
 #include "cllm/cli/run/settings.h"
 #include "cllm/cli/run/time_left.h"
 #include "cllm/cli/shell_completion.h"
+#include "cllm/collectives/schedule.h"
 #include "cllm/io/formats/element_type.h"
 #include "cllm/lattice/weight_lattice.h"
 #include "cllm/model/generator.h"
+#include "cllm/plan/token_rows.h"
 #include "cllm/ranks/process_group.h"
 
 namespace cllm::cli {
@@ -126,6 +132,30 @@ struct BenchSettings {
   bool json = false;
 };
 
+struct DoctorSettings {
+  TrainSettings train;
+  std::string figures;  ///< where what plan needs is written; empty: nowhere
+};
+
+struct PlanSettings {
+  TrainSettings train;
+  FigureTable figures;
+  std::vector<std::string> figure_files;
+  std::map<std::string, double> given;  ///< figures, by name
+  double peak_gflops = 0;               ///< of a core; 0: not given
+  double share_of_peak = 0.65;          ///< that a step reaches of it
+  double sequence_seconds = 0;          ///< that a core takes for a sequence; 0: not given
+  plan::Frequencies frequencies = plan::Frequencies::kZipf;
+  std::optional<collectives::Pattern> sums;  ///< between hosts; nothing: as auto does
+  std::vector<std::size_t> hosts = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
+  std::size_t host_batch = 4;
+  int ranks_per_host = 0;  ///< 0: what takes least
+  double efficiency = 0.9;
+  double tokens = 0;               ///< of the whole run; 0: kTokensPerParameter for each parameter
+  double checkpoint_every = 1800;  ///< seconds
+  bool json = false;
+};
+
 /// How a token is drawn, its random numbers, and the threads that compute.
 void declare_sampling_options(CLI::App& app, model::SamplingOptions& options, std::uint64_t& seed,
                               int& threads);
@@ -147,7 +177,8 @@ void declare_completion_options(CLI::App& app, Shell& shell);
 void declare_report_options(CLI::App& app, ReportSettings& settings);
 void declare_watch_options(CLI::App& app, WatchSettings& settings);
 void declare_bench_options(CLI::App& app, BenchSettings& settings);
-void declare_doctor_options(CLI::App& app, TrainSettings& settings);
+void declare_doctor_options(CLI::App& app, DoctorSettings& settings);
+void declare_plan_options(CLI::App& app, PlanSettings& settings);
 
 /// Trains, for at most what is left of `job`. `arguments` are those of the command line, to be read
 /// again behind those of --config and of the checkpoint that --resume names. Returns the exit code:
@@ -195,7 +226,7 @@ void bench_command(const CLI::App& app, BenchSettings& settings,
 
 /// Looks at what a run finds here, measures what it depends on, and says what to mend. Returns the
 /// exit code: EXIT_FAILURE where a run would be refused.
-int doctor_command(const CLI::App& app, TrainSettings& settings,
+int doctor_command(const CLI::App& app, DoctorSettings& settings,
                    ranks::ProcessGroup& process_group);
 
 /// Prints a manual page of `program`, which has all commands and options, or writes all pages.
@@ -204,6 +235,9 @@ void manual_command(const CLI::App& program, const ManualSettings& settings,
 
 /// Prints what completes its command lines in `shell`.
 void completion_command(const CLI::App& program, Shell shell, ranks::ProcessGroup& process_group);
+/// Prints what steps of a model will take on clusters of many hosts, on rank 0. `arguments` are
+/// those of the command line, to be read again behind those of --config.
+void plan_command(const Arguments& arguments, ranks::ProcessGroup& process_group);
 
 /// Turns a corpus into token files.
 void tokenize_command(const TokenizeSettings& settings, ranks::ProcessGroup& process_group);

@@ -67,4 +67,18 @@ class StepBench {
   std::optional<train::Trainer> trainer_;
 };
 
+/// What a training step takes: medians, of the slowest rank.
+struct StepSeconds {
+  double all = 0, compute = 0, update = 0;
+  double exposed = 0, hidden = 0;  ///< communication that computation waited for, or didn't
+};
+
+/// Of some steps, over a few seconds. All ranks call it alike.
+StepSeconds measure_step(const TrainSettings& settings, const Machine& machine,
+                         ranks::ProcessGroup& process_group);
+
+/// The same while each rank computes its share of the batch for itself, as if it were alone.
+StepSeconds measure_step_alone(const TrainSettings& settings, const Machine& machine,
+                               ranks::ProcessGroup& process_group);
+
 }  // namespace cllm::cli

@@ -199,6 +199,9 @@ std::string config_toml(const CLI::App& app, bool fine_tunes = false);
 Format<bool> windows_format();
 Format<bool> loss_format();
 
+/// A time such as 3h50m, in seconds; infinitely many have no text.
+Format<double> time_format();
+
 /// "on" and "off".
 Format<bool> switch_format();
 

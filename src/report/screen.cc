@@ -204,13 +204,14 @@ std::vector<std::string> run_screen(const RunRecord& run, const JobState& job, s
   if (run.steps() > 0) steps += " of " + step_number(run.steps());
   std::vector<std::string> lines = {
       spread(run.directory().string(), state_text(run, job, now), size.columns)};
-  std::string progress = fmt::format(" {:.1f} %", 100 * part);
+  std::string progress = run.steps() > 0 ? fmt::format(" {:.1f} %", 100 * part) : "";
   if (run.status() == Status::kRunning && run.seconds_left()) {
     progress += "  " + duration_text(*run.seconds_left()) + " left";
   }
   const std::size_t bar =
       size.columns - std::min(size.columns / 2, columns_of(steps + progress) + 2);
-  lines.push_back(steps + " " + text_bar(part, bar, size.utf8) + progress);
+  if (run.steps() > 0) steps += fmt::format(" {}", text_bar(part, bar, size.utf8));
+  lines.push_back(steps + progress);
   lines.push_back("");
   for (std::string& line : plots(m, size)) lines.push_back(std::move(line));
   lines.push_back("");

@@ -162,7 +162,7 @@ HostsPlan Planner::best(std::size_t hosts, std::size_t host_batch) {
     best = std::move(plan);
   }
   Cluster& on = cluster(hosts, best->ranks_per_host);
-  if (!on.are_exact) {
+  if (!on.are_exact && !best->options.shard) {  // with shards there are no waves
     make_exact(on);
     best->step = step(*best);
   }

@@ -10,6 +10,8 @@
 #include "cllm/train/loss_sum.h"
 #include "cllm/train/matrix_deal.h"
 #include "cllm/train/muon.h"
+#include "cllm/train/ownership.h"
+#include "cllm/train/parameter_exchange.h"
 #include "cllm/train/work_sharing.h"
 
 namespace cllm::plan {
@@ -111,13 +113,25 @@ double flops_of(const std::vector<train::MatrixDeal::Share>& wave,
 /// The communication thread of a rank, and what is known of the step it sums for.
 class Communication {
  public:
-  Communication(const Figures& figures, const Ways& ways, SimulatedSums& sums)
-      : figures_(figures), ways_(ways), sums_(sums) {}
+  /// `sharded`: ranks get parts of sums.
+  Communication(const Figures& figures, const Ways& ways, SimulatedSums& sums, bool sharded)
+      : figures_(figures),
+        ways_(ways),
+        sums_(sums),
+        sum_(sharded ? Collective::kReduceScatter : Collective::kAllReduce) {}
+
+  /// Sends parameters of so many bytes, before all buckets. Returns when all have them.
+  double gather(double bytes) {
+    const SimulatedSums::Time time = run(Collective::kAllGather, bytes, ways_.pattern(bytes));
+    bytes_ += time.bytes;
+    busy_ += time.busy;
+    return gathered_ += time.seconds;
+  }
 
   /// Sums buckets of so many bytes and rows. `scans`: bounds are looked for in the sums themselves.
   void add(BucketTime bucket, double rows, bool scans) {
     bucket.pattern = ways_.bucket_pattern(bucket.bytes);
-    const SimulatedSums::Time sum = reduce(bucket.bytes, bucket.pattern);
+    const SimulatedSums::Time sum = run(sum_, bucket.bytes, bucket.pattern);
     SimulatedSums::Time bounds;
     if (ways_.reduce == train::Reduce::kExact) bounds = small(rows * sizeof(std::int32_t));
     const double scan = scans ? figures_.costs.per_added_byte * bucket.bytes : 0;
@@ -128,7 +142,9 @@ class Communication {
   }
 
   /// Of an array of integers that is summed while nothing is computed.
-  SimulatedSums::Time small(double bytes) { return reduce(bytes, ways_.pattern(bytes)); }
+  SimulatedSums::Time small(double bytes) {
+    return run(Collective::kAllReduce, bytes, ways_.pattern(bytes));
+  }
 
   /// Seconds of a processor that all buckets take away from computation.
   double stolen() const {
@@ -136,15 +152,15 @@ class Communication {
   }
   double bytes() const { return bytes_; }
   double seconds() const {
-    double all = 0;
+    double all = gathered_;
     for (const double each : seconds_) all += each;
     return all;
   }
 
   /// When each begins and ends, where bucket b is complete at ready(b).
   template <typename Ready>
-  std::vector<BucketTime> run(const Ready& ready) {
-    double now = 0;
+  std::vector<BucketTime> take_buckets(const Ready& ready) {
+    double now = gathered_;
     for (std::size_t b = 0; b < buckets_.size(); ++b) {
       BucketTime& bucket = buckets_[b];
       bucket.ready = ready(b);
@@ -155,17 +171,72 @@ class Communication {
   }
 
  private:
-  SimulatedSums::Time reduce(double bytes, Pattern pattern) {
-    return sums_.even(Collective::kAllReduce, static_cast<std::size_t>(bytes), pattern);
+  /// As if each rank had as much of it.
+  SimulatedSums::Time run(Collective what, double bytes, Pattern pattern) {
+    return sums_.even(what, static_cast<std::size_t>(bytes), pattern);
   }
 
   const Figures& figures_;
   const Ways& ways_;
   SimulatedSums& sums_;
+  Collective sum_;
+  double gathered_ = 0;  // when all parameters are there
   std::vector<BucketTime> buckets_;
   std::vector<double> seconds_;  // of each
   double bytes_ = 0, busy_ = 0;
 };
+
+/// Sends what each rank updated. Returns how much later forward ends for waiting for it, where it
+/// takes `forward` seconds for each layer.
+double delay_of_parameters(const model::Layout& layout, std::span<const train::Bucket> buckets,
+                           double forward, Communication& communication) {
+  const train::GatherOrder order(layout, buckets);
+  std::vector<double> arrivals = {0};
+  for (const std::optional<std::size_t>& bucket : order.pieces) {
+    const std::size_t size = bucket ? buckets[*bucket].size : layout.groups().front().offset;
+    arrivals.push_back(communication.gather(static_cast<double>(size * sizeof(float))));
+  }
+  double now = 0;
+  for (std::size_t group = order.needed.size(); group-- > 0;) {
+    now = std::max(now, arrivals[order.needed[group]]);
+    const bool is_layer = group > 0 && group + 1 < order.needed.size();
+    if (is_layer) now += forward;
+  }
+  return now - forward * static_cast<double>(layout.config().layers);
+}
+
+/// The same of shards: what the busiest rank does for its own.
+void update_shard(const model::Layout& layout, const train::TrainerOptions& options,
+                  const Figures& figures, std::span<const train::Bucket> buckets,
+                  const collectives::Hosts& hosts, StepTime& step) {
+  const auto all = static_cast<double>(layout.trained_size());
+  const auto ranks = static_cast<double>(hosts.all_ranks());
+  const double per_byte = static_cast<double>(hosts.most_ranks()) / figures.update_bytes;
+  if (!is_muon(options.optimizer)) {
+    step.update = (kNormBytes + kAdamWBytes) * all / ranks * per_byte;
+    return;
+  }
+  const train::Ownership ownership(layout, buckets, train::Muon::is_hidden,
+                                   static_cast<int>(hosts.all_ranks()), 0);
+  const std::vector<train::HiddenMatrix> matrices = train::hidden_matrices(layout);
+  for (std::size_t rank = 0; rank < hosts.all_ranks(); ++rank) {
+    double elements = 0, hidden = 0, flops = 0;
+    for (std::size_t tensor = 0; tensor < layout.tensors().size(); ++tensor) {
+      const auto size = static_cast<double>(ownership.of(rank, tensor).size);
+      elements += size;
+      if (train::Muon::is_hidden(layout[tensor].role)) hidden += size;
+    }
+    for (const train::HiddenMatrix& matrix : matrices) {
+      const ranks::Part part = ownership.of(rank, matrix.tensor);
+      if (matrix.begin < part.offset || matrix.begin >= part.offset + part.size) continue;
+      flops += train::Orthogonaliser::flops(matrix.rows, matrix.columns);
+    }
+    const double bytes = kNormBytes * elements + (kDirectionBytes + kApplyBytes) * hidden +
+                         kAdamWBytes * (elements - hidden);
+    step.update =
+        std::max(step.update, bytes * per_byte + flops / (figures.core_flops * options.threads));
+  }
+}
 
 /// Puts the update into the step.
 void update(const model::Layout& layout, const train::TrainerOptions& options,
@@ -265,7 +336,8 @@ StepTime step_time(const model::Layout& layout, const train::TrainerOptions& opt
   const double most = train::usual_bound(micro_batches_of(options), micro_batches);
   const bool scans = most * static_cast<double>(ranks) > 0x1p31;
 
-  Communication communication(figures, ways, sums);
+  const bool sharded = options.shard && ranks > 1;
+  Communication communication(figures, ways, sums, sharded);
   const std::vector<train::Bucket> buckets =
       train::buckets_of(layout, tiling, ways.worthwhile_bytes());
   for (const train::Bucket& bucket : buckets) {
@@ -281,16 +353,21 @@ StepTime step_time(const model::Layout& layout, const train::TrainerOptions& opt
 
   StepTime step;
   const TokenFlops flops = token_flops(layout, options.recompute);
-  step.compute = relative_compute(layout, options, ranks) * micro_batch_flops(layout, options) /
-                     figures.core_flops +
-                 communication.stolen() / options.threads;
-  const double last_round =
-      step.compute / static_cast<double>(Sharing(layout, options, ranks).rounds());
-  step.buckets = communication.run([&](std::size_t b) {
-    return step.compute - last_round * (1 - ready_share(flops, buckets[b].end_group - 1));
+  const double products = relative_compute(layout, options, ranks) *
+                          micro_batch_flops(layout, options) / figures.core_flops;
+  const auto rounds = static_cast<double>(Sharing(layout, options, ranks).rounds());
+  const double delay =
+      sharded
+          ? delay_of_parameters(layout, buckets, products / rounds * flops.layer / 3 / flops.all(),
+                                communication)
+          : 0;
+  step.compute = products + communication.stolen() / options.threads;
+  const double ends = delay + step.compute;
+  step.buckets = communication.take_buckets([&](std::size_t b) {
+    return ends - step.compute / rounds * (1 - ready_share(flops, buckets[b].end_group - 1));
   });
-  step.exposed = std::max(0.0, step.buckets.back().end - step.compute);
-  step.hidden = std::max(0.0, communication.seconds() - step.exposed);
+  step.exposed = std::max(0.0, step.buckets.back().end - ends);
+  step.hidden = std::max(0.0, communication.seconds() - step.exposed - delay);
   step.bytes = communication.bytes();
 
   const auto tokens = static_cast<double>(layout.config().vocabulary + 1);
@@ -301,7 +378,16 @@ StepTime step_time(const model::Layout& layout, const train::TrainerOptions& opt
     step.small += time.seconds;
     step.bytes += time.bytes;
   }
-  update(layout, options, figures, waves, sums.cluster().ranks, step);
+  if (!sharded) {
+    update(layout, options, figures, waves, sums.cluster().ranks, step);
+    return step;
+  }
+  update_shard(layout, options, figures, buckets, sums.hosts(), step);
+  step.gathering = delay;
+  const SimulatedSums::Time squares =
+      communication.small(static_cast<double>(tiling.rows() * sizeof(double)));
+  step.small += squares.seconds;
+  step.bytes += squares.bytes;
   return step;
 }
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cllm/base/quantities.h"
+
 namespace cllm::train {
 namespace {
 
@@ -40,13 +42,6 @@ std::string forecast(double left, std::uint64_t steps, double start_left, double
   const double more = std::ceil((left - std::max(0.0, start_left)) / std::max(1.0, start));
   return text + fmt::format("{:.0f} more start{} (--resume, or a job that is requeued)", more,
                             more == 1 ? "" : "s");
-}
-
-std::string duration_text(double seconds) {
-  const auto whole = static_cast<std::uint64_t>(std::max(0.0, std::round(seconds)));
-  if (whole >= 3600) return fmt::format("{}h{:02}m", whole / 3600, whole / 60 % 60);
-  if (whole >= 60) return fmt::format("{}m{:02}s", whole / 60, whole % 60);
-  return fmt::format("{}s", whole);
 }
 
 }  // namespace cllm::train

@@ -7,40 +7,36 @@
 
 namespace cllm::train {
 
+GatherOrder::GatherOrder(const model::Layout& layout, std::span<const Bucket> buckets)
+    : needed(layout.groups().size()) {
+  // The token embedding is what forward begins with: with the head's where they are tied, else
+  // where it is in no bucket.
+  const bool head_first = layout.trains_table() && layout.is_tied();
+  if (head_first) {
+    pieces.emplace_back(0);
+  } else if (layout.trains_table()) {
+    pieces.emplace_back();
+  }
+  needed.back() = pieces.size();
+  for (std::size_t b = buckets.size(); b-- > 0;) {
+    const bool is_first = b == 0 && head_first;
+    if (!is_first) pieces.emplace_back(b);
+    for (std::size_t group = buckets[b].first_group; group < buckets[b].end_group; ++group) {
+      needed[group] = std::max(needed[group], is_first ? 1 : pieces.size());
+    }
+  }
+}
+
 ParameterExchange::ParameterExchange(const model::Layout& layout, std::span<const Bucket> buckets,
                                      const Ownership& ownership, ranks::ProcessGroup& process_group)
     : ranks_(ownership.ranks()),
       process_group_(process_group),
-      needed_(layout.groups().size()),
+      order_(layout, buckets),
       arrived_(0) {
-  if (!ownership.is_sharded()) return;
-  // The token embedding is what forward begins with: with the head's where they are tied, else
-  // where it is in no bucket.
-  std::vector<bool> is_sent(buckets.size());
-  const auto send = [&](std::size_t bucket) {
-    if (!is_sent[bucket]) order_.push_back(ownership.bucket(bucket));
-    is_sent[bucket] = true;
-  };
-  if (layout.trains_table()) {
-    if (layout.is_tied()) {
-      send(0);
-    } else {
-      order_.push_back(ownership.table());
-    }
+  for (const std::optional<std::size_t>& bucket : order_.pieces) {
+    parts_.push_back(bucket ? ownership.bucket(*bucket) : ownership.table());
   }
-  const std::size_t table = order_.size();
-  std::vector<std::size_t> position(buckets.size());
-  for (std::size_t b = buckets.size(); b-- > 0;) {
-    position[b] = is_sent[b] ? table : order_.size() + 1;
-    send(b);
-  }
-  needed_.back() = table;
-  for (std::size_t b = 0; b < buckets.size(); ++b) {
-    for (std::size_t group = buckets[b].first_group; group < buckets[b].end_group; ++group) {
-      needed_[group] = std::max(needed_[group], position[b]);
-    }
-  }
-  arrived_ = order_.size();
+  arrived_ = parts_.size();
 }
 
 void ParameterExchange::begin(std::span<float> parameters) {
@@ -57,18 +53,18 @@ void ParameterExchange::run() {
     arrived_.notify_all();
   };
   try {
-    for (std::size_t i = 0; i < order_.size(); ++i) {
-      process_group_.all_gather(parameters, order_[i]);
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+      process_group_.all_gather(parameters, parts_[i]);
       let_through(i + 1);
     }
   } catch (...) {
-    let_through(order_.size());  // the step is over, and what it computes is of no use
+    let_through(parts_.size());  // the step is over, and what it computes is of no use
     throw;
   }
 }
 
 void ParameterExchange::wait_for(std::size_t group, Recorder& recorder) {
-  const std::size_t needed = needed_[group];
+  const std::size_t needed = order_.needed[group];
   std::size_t arrived = arrived_.load(std::memory_order_acquire);
   if (arrived >= needed) return;
   const Span span(recorder, Activity::kWait);

@@ -158,5 +158,30 @@ TEST_F(StepTimeTest, MuonsOwnersSendTheirUpdates) {
   EXPECT_GT(step(4).gathering, muon.gathering);
 }
 
+// Of a step that waits for nothing, what is divided by the ranks is the update.
+TEST_F(StepTimeTest, ShardsDivideTheUpdate) {
+  options_.shard = true;
+  const StepTime alone = step(1), four = step(4);
+  EXPECT_NEAR(four.update, alone.update / 4, 1e-12);
+  options_.optimizer.name = "muon";
+  EXPECT_LT(step(4).update, step(1).update / 2);
+  EXPECT_GE(step(4).update, step(1).update / 4);
+}
+
+// Half a sum of each bucket goes behind backward, the other half behind the next forward: both
+// together send about what a sum does, and what forward has to wait for is told.
+TEST_F(StepTimeTest, ShardsSendHalvesOfSums) {
+  const StepTime whole = step(4);
+  options_.shard = true;
+  const StepTime halves = step(4);
+  EXPECT_NEAR(halves.bytes, whole.bytes, 0.1 * whole.bytes);
+  EXPECT_LT(halves.buckets.back().end - halves.buckets.back().begin,
+            whole.buckets.back().end - whole.buckets.back().begin);
+  EXPECT_GT(halves.gathering, 0);  // the table, which forward begins with
+  figures_.costs.network = {.latency = 0, .per_byte = 0};
+  figures_.costs.per_message = figures_.costs.per_copied_byte = 0;
+  EXPECT_LT(step(4).gathering, halves.gathering);
+}
+
 }  // namespace
 }  // namespace cllm::plan

@@ -47,11 +47,5 @@ TEST(Pace, ForetellsTheEndAndHowManyStartsItTakes) {
             "it takes about 1 more start (--resume, or a job that is requeued)");
 }
 
-TEST(Pace, WritesTimesForPeople) {
-  EXPECT_EQ(duration_text(0.4), "0s");
-  EXPECT_EQ(duration_text(250), "4m10s");
-  EXPECT_EQ(duration_text(3 * 3600 + 5 * 60 + 2), "3h05m");
-}
-
 }  // namespace
 }  // namespace cllm::train

@@ -24,7 +24,9 @@ namespace cllm::plan {
 // code of the sums itself (SimulatedSums). Before backward ranks sum up which tokens the batch has,
 // and after it losses and sizes: these are exposed, too. Then comes the update, which reads and
 // writes memory; Muon's products are computed by their owners, and a wave of them travels while the
-// next is computed.
+// next is computed. With shards, sums of buckets are reduce-scatters, a rank updates its own part,
+// and parameters travel, in the order in which forward needs them (GatherOrder), before the next
+// step's buckets do.
 //
 // Left out are: that ranks are not equally fast, and wait for the slowest; that the memory of a
 // host's sockets is not equally near; what else uses the network, and what its switches lack.
@@ -43,7 +45,7 @@ struct StepTime {
   double exposed = 0;    ///< that buckets are being summed after them
   double small = 0;      ///< sums of tokens, losses and sizes
   double update = 0;     ///< the optimizer, while it doesn't wait
-  double gathering = 0;  ///< that it waits for other ranks' updates
+  double gathering = 0;  ///< that the optimizer, or forward, waits for other ranks' updates
   double hidden = 0;     ///< that buckets are being summed behind backward
   double bytes = 0;      ///< that a rank sends
   std::vector<BucketTime> buckets = {};

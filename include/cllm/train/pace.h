@@ -41,7 +41,4 @@ class Pace {
 /// seconds that this start still has, and has in all; both may be infinite.
 std::string forecast(double left, std::uint64_t steps, double start_left, double start);
 
-/// "3h05m", "4m10s", "12s".
-std::string duration_text(double seconds);
-
 }  // namespace cllm::train

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -12,6 +13,16 @@
 #include "cllm/train/ownership.h"
 
 namespace cllm::train {
+
+/// In which order buckets of parameters travel, and what forward waits for.
+struct GatherOrder {
+  GatherOrder(const model::Layout& layout, std::span<const Bucket> buckets);
+
+  /// Buckets one after the other; nothing stands for the token embedding, where that is in none.
+  std::vector<std::optional<std::size_t>> pieces;
+  /// How many of the first of them each group needs, by its number in Layout::groups.
+  std::vector<std::size_t> needed;
+};
 
 /// Gives all ranks what each has updated of the parameters: Note [Sharded state]. Bucket by bucket,
 /// in the order in which forward needs them, while forward goes on. Without shards nothing ever is
@@ -37,9 +48,9 @@ class ParameterExchange final : public model::Arrivals {
  private:
   const std::size_t ranks_;
   ranks::ProcessGroup& process_group_;
-  std::vector<std::span<const ranks::Part>> order_;  // parts by ranks of what is sent at a time
-  std::vector<std::size_t> needed_;  // per group: how many of the first of those it needs
-  std::span<float> parameters_;      // none while nothing is on its way
+  const GatherOrder order_;
+  std::vector<std::span<const ranks::Part>> parts_;  // by ranks, of each of its pieces
+  std::span<float> parameters_;                      // none while nothing is on its way
   std::atomic<std::size_t> arrived_;
   std::atomic<double> waited_{0};
 };

@@ -60,7 +60,4 @@ class Progress {
 /// of their own whatever it writes to itself.
 bool output_is_terminal();
 
-using cllm::count_text;
-using cllm::duration_text;
-
 }  // namespace cllm::train

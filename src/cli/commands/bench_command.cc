@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "cllm/base/error.h"
+#include "cllm/base/quantities.h"
 #include "cllm/cli/commands/commands.h"
 #include "cllm/cli/machine/machine.h"
 #include "cllm/cli/machine/step_bench.h"
@@ -20,7 +21,6 @@ namespace cllm::cli {
 namespace {
 
 using ranks::ProcessGroup;
-using train::count_text;
 
 /// The size of the matrix product that a training step is measured against.
 constexpr std::size_t kProduct = 2048;

@@ -16,6 +16,7 @@
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
 #include "cllm/base/parallel.h"
+#include "cllm/base/quantities.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/cli/commands/commands.h"
 #include "cllm/cli/machine/machine.h"
@@ -40,7 +41,6 @@ namespace {
 namespace fs = std::filesystem;
 using ranks::in_agreement;
 using ranks::ProcessGroup;
-using train::count_text;
 
 /// What a finding costs a run, as a share of its time, where it isn't measured.
 constexpr double kRefused = std::numeric_limits<double>::infinity();
@@ -64,7 +64,7 @@ constexpr std::size_t kMostHosts = 16;
 std::string time_text(double seconds) {
   if (seconds < 1e-3) return fmt::format("{:.0f} us", seconds * 1e6);
   if (seconds < 1) return fmt::format("{:.3g} ms", seconds * 1e3);
-  return seconds < 60 ? fmt::format("{:.2g} s", seconds) : train::duration_text(seconds);
+  return seconds < 60 ? fmt::format("{:.2g} s", seconds) : duration_text(seconds);
 }
 
 std::string size_text(std::size_t bytes) {

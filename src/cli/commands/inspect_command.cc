@@ -4,6 +4,7 @@
 
 #include "cllm/base/aligned_buffer.h"
 #include "cllm/base/error.h"
+#include "cllm/base/quantities.h"
 #include "cllm/cli/commands/commands.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/cli/run/starting_point.h"
@@ -98,9 +99,9 @@ void print_summary(const std::filesystem::path& path, const io::CheckpointSummar
   const model::Layout layout(run.model);
   fmt::print("checkpoint  {}\n", path.string());
   fmt::print("model       {}; {} parameters\n", model::shape_text(run.model),
-             train::count_text(static_cast<double>(layout.parameter_count())));
+             count_text(static_cast<double>(layout.parameter_count())));
   fmt::print("trained     {} steps, {} tokens, seed {}\n", run.step,
-             train::count_text(static_cast<double>(run.tokens_seen)), run.seed);
+             count_text(static_cast<double>(run.tokens_seen)), run.seed);
   fmt::print("tokenizer   {}, {} bytes\n", run.tokenizer_kind, run.tokenizer_blob.size());
   fmt::print("written by  cllm-dist {}\n", run.program_version);
   try {
@@ -125,7 +126,7 @@ void print_foreign(const std::filesystem::path& path, bool tensors) {
   const io::ModelHead head = io::read_model_head(path);
   const model::Layout layout(head.run.model);
   fmt::print("model       {}: {}; {} parameters\n", head.format, model::shape_text(head.run.model),
-             train::count_text(static_cast<double>(layout.parameter_count())));
+             count_text(static_cast<double>(layout.parameter_count())));
   if (head.tokenizer_note.empty()) {
     fmt::print("tokenizer   {}, {} bytes\n", head.run.tokenizer_kind,
                head.run.tokenizer_blob.size());

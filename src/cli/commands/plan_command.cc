@@ -154,7 +154,8 @@ std::string advice(const model::Layout& layout, const plan::Request& request, co
 CheckpointTimes checkpoint_times(const model::Layout& layout, const PlanSettings& s,
                                  const plan::Figures& figures) {
   const auto buffers = train::find_optimizer(s.train.optimizer.name).buffers;
-  const auto bytes = static_cast<double>(train::CheckpointWriter::checkpoint_bytes(layout, buffers));
+  const auto bytes =
+      static_cast<double>(train::CheckpointWriter::checkpoint_bytes(layout, buffers));
   return {.every = s.checkpoint_every,
           .bytes = bytes,
           .pause = 2 * bytes / figures.update_bytes,  // read and written
@@ -191,7 +192,6 @@ void print_plan(const Arguments& arguments) {
                         .ranks_per_host = s.ranks_per_host,
                         .forced = s.sums,
                         .efficiency = s.efficiency};
-  request.options.shard = false;  // the simulation knows whole sums alone
   request.options.micro_batch = micro_batch;
   request.options.token_block = token_block;
   request.statistics = [&](int ranks, int threads) {
@@ -243,6 +243,8 @@ void declare_plan_options(CLI::App& app, PlanSettings& s) {
   declare_optimizer_options(app, s.train);
   declare_freeze_options(app, s.train);
   add_option(app, "--reduce", s.train.reduce, reduce_format(), "how gradients are added up");
+  add_option(app, "--shard", s.train.shard, shard_format(),
+             "each rank keeps and updates its own part of the optimizer's state");
   add_option(app, "--recompute", s.train.recompute, recompute_format(),
              "layers whose activations are computed again in backward [0]");
   add_option(app, "--hosts", s.hosts, hosts_format(), "numbers of hosts");

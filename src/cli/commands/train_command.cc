@@ -17,6 +17,7 @@
 #include "cllm/base/file.h"
 #include "cllm/base/memory.h"
 #include "cllm/base/output.h"
+#include "cllm/base/quantities.h"
 #include "cllm/base/stopwatch.h"
 #include "cllm/cli/commands/commands.h"
 #include "cllm/cli/machine/machine.h"
@@ -55,7 +56,6 @@ namespace fs = std::filesystem;
 using ranks::in_agreement;
 using ranks::on_rank_0;
 using ranks::ProcessGroup;
-using train::count_text;
 
 /// Seconds that a Slurm job should have left for what its script does after the run.
 constexpr double kAfterwards = 20;
@@ -435,7 +435,7 @@ int train_command(const Arguments& command_line, ProcessGroup& process_group,
   if (!best.empty()) say("best    " + best);
   say(fmt::format(
       "done: {} steps in {}, {} tokens/s with evaluations; validation loss {:.4f}",
-      state->step - first_step, train::duration_text(seconds),
+      state->step - first_step, duration_text(seconds),
       count_text(static_cast<double>((state->step - first_step) * step_tokens) / seconds),
       state->validation ? state->validation->loss : std::nan("")));
   say(fmt::format("peak    {:.2f} GB of memory on this rank",

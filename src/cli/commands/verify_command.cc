@@ -28,7 +28,7 @@ Verdict verify_file(const std::filesystem::path& path) {
       const auto file = data::TokenFile::open(path, data::TokenFile::Check::digests);
       const char* unsure = file.info().token_digest.empty() ? ", which have no digest" : "";
       const auto count = static_cast<double>(file.tokens().size());
-      return {fmt::format("{} tokens{}", train::count_text(count), unsure), {}};
+      return {fmt::format("{} tokens{}", count_text(count), unsure), {}};
     }
     const io::CheckpointSummary summary = io::describe_checkpoint(path);
     return {fmt::format("{} tensors", summary.tensors.size()), io::problems_of(path, summary)};

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "cllm/base/error.h"
+#include "cllm/base/quantities.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/cli/run/training_data.h"
 #include "cllm/corpus/corpus_start.h"
@@ -176,7 +177,7 @@ EmbeddingHistory start_embedding(const EmbeddingSources& from, ranks::ProcessGro
         "{:.1f} % of the co-occurrences of {} pairs of tokens{}",
         share_text(from.study->sample()), vectors.seconds,
         vectors.from_cache ? " (from the cache)" : "", vectors.rank, 100 * vectors.energy_kept(),
-        train::count_text(static_cast<double>(vectors.nonzeros)), rare));
+        count_text(static_cast<double>(vectors.nonzeros)), rare));
     return bytes_of(bands);
   });
   fill(bytes, bands);

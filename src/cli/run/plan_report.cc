@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "cllm/base/quantities.h"
 #include "cllm/cli/option_values.h"
 #include "cllm/train/progress.h"
 
@@ -15,7 +16,6 @@ using nlohmann::ordered_json;
 using plan::BucketTime;
 using plan::HostsPlan;
 using plan::StepTime;
-using train::count_text;
 
 constexpr double kHour = 3600;
 

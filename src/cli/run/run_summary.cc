@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cllm/base/quantities.h"
 #include "cllm/cli/program.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/data/builtin/builtin_corpus.h"
@@ -13,8 +14,6 @@
 
 namespace cllm::cli {
 namespace {
-
-using train::count_text;
 
 /// Below this the mean of their losses, which differ by some 2 nats, is uncertain by a tenth.
 constexpr std::size_t kFewToValidate = 500;

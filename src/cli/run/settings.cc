@@ -164,6 +164,10 @@ Format<std::string> products_format() {
   return one_of(names);
 }
 
+Format<std::optional<bool>> shard_format() {
+  return one_of<std::optional<bool>>({{"auto", std::nullopt}, {"off", false}, {"on", true}});
+}
+
 void declare_machine_options(CLI::App& app, TrainSettings& s) {
   const auto machine = group(app, "Machine");
   machine("--threads", s.threads, "threads of each rank [its share of the host's processors]");
@@ -182,8 +186,7 @@ void declare_machine_options(CLI::App& app, TrainSettings& s) {
                                     {"flat", ranks::Allreduce::kFlat}}),
           "how ranks add up gradients: auto is ring or halving, by what messages cost here");
   machine(
-      "--shard", s.shard,
-      one_of<std::optional<bool>>({{"auto", std::nullopt}, {"off", false}, {"on", true}}),
+      "--shard", s.shard, shard_format(),
       "each rank keeps and updates its own part of the optimizer's state: auto does where there "
       "are several ranks and --reduce is exact");
   machine(

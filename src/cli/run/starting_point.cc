@@ -11,6 +11,7 @@
 #include "cllm/base/digest.h"
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
+#include "cllm/base/quantities.h"
 #include "cllm/cli/program.h"
 #include "cllm/cli/retired_options.h"
 #include "cllm/cli/run/checkpoints.h"
@@ -335,7 +336,7 @@ std::string thawed_note(const StartingPoint& start, const model::Layout& layout)
   return fmt::format(
       "note    {} parameters were frozen until now: what the optimizer keeps of them starts at "
       "zero",
-      train::count_text(static_cast<double>(thawed)));
+      count_text(static_cast<double>(thawed)));
 }
 
 std::vector<std::string> changes_since(const StartingPoint& start, const std::string& config,

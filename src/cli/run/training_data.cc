@@ -7,6 +7,7 @@
 #include "cllm/base/digest.h"
 #include "cllm/base/error.h"
 #include "cllm/base/file.h"
+#include "cllm/base/quantities.h"
 #include "cllm/cli/arguments.h"
 #include "cllm/cli/run/checkpoints.h"
 #include "cllm/corpus/token_counts.h"
@@ -32,7 +33,7 @@ void require_documents(const data::DataPart& part, const std::string& name, cons
 }
 
 std::string count_of(std::uint64_t count, const char* thing) {
-  return fmt::format("{} {}{}", train::count_text(static_cast<double>(count)), thing,
+  return fmt::format("{} {}{}", count_text(static_cast<double>(count)), thing,
                      count == 1 ? "" : "s");
 }
 

@@ -207,6 +207,8 @@ Format<bool> switch_format();
 
 /// The values of --reduce.
 Format<train::Reduce> reduce_format();
+/// Of --shard; nothing: auto.
+Format<std::optional<bool>> shard_format();
 
 /// How --special-tokens is read and written.
 Format<data::SpecialTokens> special_tokens_format();

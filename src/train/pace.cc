@@ -25,9 +25,9 @@ void Pace::step(double seconds) {
 
 double Pace::seconds_left(std::uint64_t step) const {
   if (step >= steps_) return 0;
-  // Those at multiples, and the one at the end where that is none.
-  const auto evaluations =
-      static_cast<double>((steps_ - 1) / evaluate_every_ - step / evaluate_every_ + 1);
+  // Those at multiples, if there are any, and the one at the end where that is none.
+  const std::uint64_t every = evaluate_every_ > 0 ? evaluate_every_ : steps_;
+  const auto evaluations = static_cast<double>((steps_ - 1) / every - step / every + 1);
   const double evaluation =
       evaluation_seconds_ > 0 ? evaluation_seconds_ : evaluation_steps_ * step_seconds_;
   return static_cast<double>(steps_ - step) * step_seconds_ + evaluations * evaluation;

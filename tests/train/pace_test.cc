@@ -33,6 +33,10 @@ TEST(Pace, EvaluationsAreAGuessUntilThereWasOne) {
   Pace odd(25, 10, 1);
   odd.step(1);
   EXPECT_DOUBLE_EQ(odd.seconds_left(10), 15 + 2);
+  // None but that.
+  Pace never(25, 0, 1);
+  never.step(1);
+  EXPECT_DOUBLE_EQ(never.seconds_left(10), 15 + 1);
 }
 
 TEST(Pace, ForetellsTheEndAndHowManyStartsItTakes) {

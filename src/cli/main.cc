@@ -66,10 +66,8 @@ const cllm::mpi::World* everyone = nullptr;
   cllm::mpi::abort(kFailure);
 }
 
-/// A command without MPI; of several processes that a launcher started, the first does it.
-int run_alone(const cllm::cli::Arguments& arguments, const cllm::cli::Launch& launch,
-              cllm::StopSignals& signals) {
-  if (launch.rank != 0) return EXIT_SUCCESS;
+/// A command without MPI.
+int run_alone(const cllm::cli::Arguments& arguments, cllm::StopSignals& signals) {
   cllm::ranks::SingleProcess alone;
   const int exit_code = cllm::cli::run_program(arguments, alone, signals, {});
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
@@ -94,7 +92,10 @@ int main(int argc, char** argv) {
     ::signal(SIGXFSZ, SIG_IGN);
     const cllm::cli::Arguments arguments(argv + 1, argv + argc);
     const cllm::cli::Launch launch = cllm::cli::read_launch();
-    if (!cllm::cli::needs_ranks(arguments)) return run_alone(arguments, launch, signals);
+    // Where a launcher started others too, these may have been given something else, and wait.
+    if (launch.ranks == 1 && !cllm::cli::needs_ranks(arguments)) {
+      return run_alone(arguments, signals);
+    }
     cllm::fail_point("mpi.starts");
     // Asked before MPI starts, by the one that will know, and for no command but training, which
     // has no name.

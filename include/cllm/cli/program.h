@@ -13,7 +13,8 @@ namespace cllm::cli {
 std::string_view version();
 
 /// Whether the command is for all ranks of a launch together. Those that only look at what runs
-/// have written, or say what the program is, need no MPI, and so run where that can't start.
+/// have written, or say what the program is, need no MPI, and so run where that can't start: one
+/// process alone.
 bool needs_ranks(const Arguments& arguments);
 
 /// Reads the command line and runs the command it names. All ranks call it, and with the same

@@ -23,7 +23,7 @@ std::size_t count_hosts(const Machine& machine) {
   std::vector<std::string> hosts;
   for (const ranks::Site& site : machine.sites) hosts.push_back(site.host);
   std::ranges::sort(hosts);
-  return static_cast<std::size_t>(std::ranges::unique(hosts).begin() - hosts.begin());
+  return static_cast<std::size_t>(std::unique(hosts.begin(), hosts.end()) - hosts.begin());
 }
 
 /// Seconds of a processor that sums took away from computation for each byte that a rank sent.

@@ -21,7 +21,8 @@ struct Values {
 /// "auto|N" has a word, "DIR" is a path, and what any other name stands for nobody can guess.
 Values values_of(const CLI::Option& option) {
   Values values;
-  std::string_view names = option.get_type_name();
+  const std::string all = option.get_type_name();
+  std::string_view names = all;
   while (!names.empty()) {
     const std::string_view name = names.substr(0, names.find('|'));
     names.remove_prefix(std::min(name.size() + 1, names.size()));

@@ -99,7 +99,8 @@ std::uint64_t resident_memory() { return bytes_in("/proc/self/status", "VmRSS:",
 std::uint64_t peak_resident_memory() { return bytes_in("/proc/self/status", "VmHWM:", 0); }
 
 void return_free_memory() {
-#ifdef __GLIBC__
+// A sanitizer brings an allocator of its own, and the C library's is then not made for use.
+#if defined(__GLIBC__) && !defined(CLLM_SANITIZED)
   ::malloc_trim(0);
 #endif
 }

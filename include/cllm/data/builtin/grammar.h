@@ -49,9 +49,9 @@ class Grammar {
   /// unambiguous, and more otherwise. For a choice, sum of p (-ln p + entropy of the alternative);
   /// for a sequence, the sum over its parts, which are drawn independently (Grenander: "Syntax
   /// controlled probabilities", 1967).
-  double entropy(Symbol symbol) const { return node(symbol).entropy; }
+  double entropy(Symbol symbol) const { return expectation(symbol).entropy; }
   /// Expected length of the text of `symbol`, in bytes.
-  double expected_bytes(Symbol symbol) const { return node(symbol).expected_bytes; }
+  double expected_bytes(Symbol symbol) const { return expectation(symbol).bytes; }
 
   /// Draws a derivation of `symbol`, appends its text to `text`, and returns the natural logarithm
   /// of its probability.
@@ -62,15 +62,22 @@ class Grammar {
     Kind kind;
     std::uint32_t first;  // into texts_ (literal) or children_
     std::uint32_t count;  // bytes or children
+  };
+
+  /// What is known of a symbol's derivations; beside its node, because text is made of nodes alone,
+  /// which so stay in the cache.
+  struct Expectation {
     double entropy;
-    double expected_bytes;
+    double bytes;
   };
 
   /// Throws `Error` for a symbol of another grammar that this one does not have.
   const Node& node(Symbol symbol) const;
-  Symbol add(const Node& node);
+  const Expectation& expectation(Symbol symbol) const;
+  Symbol add(const Node& node, const Expectation& expectation);
 
   std::vector<Node> nodes_;
+  std::vector<Expectation> expectations_;  // beside nodes_
   std::string texts_;                      // of all literals
   std::vector<Symbol> children_;           // of all sequences and choices
   std::vector<std::uint32_t> cumulative_;  // beside children_: sum of the weights up to here

@@ -20,7 +20,7 @@ namespace {
 
 /// Rows that a thread counts and multiplies at a time; few, because those of frequent tokens are
 /// long.
-constexpr std::size_t kBlockRows = 4;
+constexpr std::size_t kRowsAtATime = 4;
 
 /// One row in so many is surveyed, where there are enough.
 constexpr std::size_t kSurveyed = 16;
@@ -164,13 +164,13 @@ PpmiMatrix make_matrix(ranks::ProcessGroup& process_group, ThreadPool& pool,
     std::iota(tokens.begin(), tokens.end(), std::uint32_t{0});
     RowMaker maker(pool, sample, survey.token_counts, options, share_of(process_group, tokens),
                    survey.least_class);
-    blocks.resize((maker.rows() + kBlockRows - 1) / kBlockRows);
+    blocks.resize((maker.rows() + kRowsAtATime - 1) / kRowsAtATime);
     std::vector<SparseBlock> rooms(static_cast<std::size_t>(pool.size()));
     deal(pool, blocks.size(), [&](std::size_t block, std::size_t thread) {
       SparseBlock& room = rooms[thread];
       room.clear();
-      const std::size_t end = std::min(maker.rows(), (block + 1) * kBlockRows);
-      for (std::size_t row = block * kBlockRows; row < end; ++row) {
+      const std::size_t end = std::min(maker.rows(), (block + 1) * kRowsAtATime);
+      for (std::size_t row = block * kRowsAtATime; row < end; ++row) {
         maker.count(row, thread,
                     [&](std::size_t other, float value, float transposed, std::size_t) {
                       room.add(other, value, transposed);
@@ -197,7 +197,7 @@ std::uint64_t counting_bytes(std::uint64_t tokens, std::uint64_t vocabulary, int
                              int threads) {
   const auto shares = static_cast<std::uint64_t>(ranks);
   const std::uint64_t of_a_thread = sizeof(std::uint64_t) * vocabulary +  // counts of a row
-                                    2 * SparseBlock::kBytes * kBlockRows * vocabulary / 4;
+                                    2 * SparseBlock::kBytes * kRowsAtATime * vocabulary / 4;
   return TokenPositions::bytes_for(tokens / shares, vocabulary / shares, vocabulary, threads) +
          of_a_thread * static_cast<std::uint64_t>(threads);
 }

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::string_view kRest = "rest";
 
-std::optional<std::size_t> number_in(std::string_view text) {
+std::optional<std::size_t> positive_number(std::string_view text) {
   std::size_t number = 0;
   const char* const end = text.data() + text.size();
   const auto [stop, code] = std::from_chars(text.data(), end, number);
@@ -41,8 +41,8 @@ EmbeddingBands bands_of(std::string_view text) {
     text.remove_prefix(is_last ? comma : comma + 1);
     const std::size_t colon = std::min(part.find(':'), part.size());
     const bool is_rest = is_last && part.substr(0, colon) == kRest;
-    const auto rows = number_in(part.substr(0, colon));
-    const auto rank = number_in(part.substr(std::min(colon + 1, part.size())));
+    const auto rows = positive_number(part.substr(0, colon));
+    const auto rank = positive_number(part.substr(std::min(colon + 1, part.size())));
     if ((!rows && !is_rest) || !rank) {
       fail("give rows and rank of each band, such as 2048:192,rest:96");
     }

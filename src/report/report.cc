@@ -23,9 +23,9 @@ constexpr std::size_t kMostDrawn = 64;
 constexpr std::size_t kMostOpen = 2;
 
 /// Options in the table of differences.
-constexpr std::size_t kMostOptions = 16;
+constexpr std::size_t kMostDifferences = 16;
 
-constexpr std::size_t kLongestValue = 60;
+constexpr std::size_t kWidestValue = 60;
 
 /// By validation loss, those without any at the end.
 std::vector<const RunRecord*> best_first(const std::vector<RunRecord>& runs) {
@@ -56,11 +56,9 @@ std::string key_html(const DrawnRun& run) {
   return run.key.empty() ? "" : element("span", "key " + run.colour, run.key);
 }
 
-std::string step_number(std::uint64_t count) { return decimal_text(static_cast<double>(count), 0); }
-
 std::string step_text(const RunRecord& run) {
-  const std::string step = step_number(run.metrics().at.step);
-  return run.steps() == 0 ? step : fmt::format("{} of {}", step, step_number(run.steps()));
+  const std::string step = whole_text(run.metrics().at.step);
+  return run.steps() == 0 ? step : fmt::format("{} of {}", step, whole_text(run.steps()));
 }
 
 /// What is known of a state beside the word.
@@ -73,7 +71,7 @@ std::string state_note(const RunRecord& run) {
 
 std::string step_note(const RunRecord& run) {
   if (run.steps() == 0) return {};
-  std::string note = "of " + step_number(run.steps());
+  std::string note = "of " + whole_text(run.steps());
   if (run.status() != Status::kRunning || !run.seconds_left()) return note;
   return note + ", " + duration_text(*run.seconds_left()) + " left";
 }
@@ -91,10 +89,10 @@ std::string node_hours_text(const Metrics& m) {
 std::string tiles(const RunRecord& run) {
   const Metrics& m = run.metrics();
   std::string html = tile("State", status_html(run), state_note(run));
-  html += tile("Step", step_number(m.at.step), step_note(run));
+  html += tile("Step", whole_text(m.at.step), step_note(run));
   if (const auto& best = m.validation.least()) {
     html += tile("Best validation loss", exact_loss(best->value),
-                 fmt::format("at step {}", step_number(best->at.step)));
+                 fmt::format("at step {}", whole_text(best->at.step)));
   }
   if (m.loss.last()) {
     html += tile("Training loss", exact_loss(m.loss.last()->value),
@@ -117,7 +115,7 @@ std::string run_table(const std::vector<const RunRecord*>& order,
     rows.push_back({{(i < runs.size() ? key_html(runs[i]) : "") + html_text(run.name())},
                     {status_html(run)},
                     {best ? exact_loss(best->value) : "", true},
-                    {best ? step_number(best->at.step) : "", true},
+                    {best ? whole_text(best->at.step) : "", true},
                     {m.loss.last() ? exact_loss(m.loss.last()->value) : "", true},
                     {step_text(run), true},
                     {number_text(mean_speed(m)), true},
@@ -177,11 +175,11 @@ std::string differences(const std::vector<const RunRecord*>& order,
   std::vector<std::string> names = different_options(order);
   std::string html = element("h2", "", "What differs");
   if (names.empty()) return html + element("p", "soft", "No option but where the runs are.");
-  if (names.size() > kMostOptions) {
-    html +=
-        element("p", "note",
-                fmt::format("The first {} of {} options that differ.", kMostOptions, names.size()));
-    names.resize(kMostOptions);
+  if (names.size() > kMostDifferences) {
+    html += element(
+        "p", "note",
+        fmt::format("The first {} of {} options that differ.", kMostDifferences, names.size()));
+    names.resize(kMostDifferences);
   }
   std::vector<Cell> head = {{"run"}, {"best validation", true}};
   for (const std::string& name : names) head.push_back({element("code", "", html_text(name))});
@@ -192,7 +190,7 @@ std::string differences(const std::vector<const RunRecord*>& order,
         {(i < runs.size() ? key_html(runs[i]) : "") + html_text(order[i]->name())},
         {best ? exact_loss(best->value) : "", true}};
     for (const std::string& name : names) {
-      row.push_back({html_text(clipped(order[i]->option(name), kLongestValue))});
+      row.push_back({html_text(clipped(order[i]->option(name), kWidestValue))});
     }
     rows.push_back(std::move(row));
   }

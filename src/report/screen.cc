@@ -20,8 +20,6 @@ constexpr std::size_t kWords = 12, kBetween = 2;
 /// Points that a plot of characters has use for.
 constexpr std::size_t kPlotPoints = 400;
 
-std::string step_number(std::uint64_t step) { return decimal_text(static_cast<double>(step), 0); }
-
 std::string ago(std::int64_t time, std::int64_t now) {
   return duration_text(static_cast<double>(std::max<std::int64_t>(0, now - time))) + " ago";
 }
@@ -70,7 +68,7 @@ std::string trend_text(const Metrics& m) {
   const std::size_t last = means.size() - part;
   const double change = mean(last) - mean(last - part);
   return fmt::format("{:+.4f} over the last {} steps", change,
-                     step_number(means.back().at.step - means[last - 1].at.step));
+                     whole_text(means.back().at.step - means[last - 1].at.step));
 }
 
 std::string loss_line(const Metrics& m) {
@@ -84,9 +82,9 @@ std::string validation_line(const Metrics& m) {
   if (!m.validation.last()) return "not yet";
   const Point& last = *m.validation.last();
   const Point& best = *m.validation.least();
-  std::string text = fmt::format("{:.4f} at step {}", last.value, step_number(last.at.step));
+  std::string text = fmt::format("{:.4f} at step {}", last.value, whole_text(last.at.step));
   if (best.at.step == last.at.step) return text + ", the best";
-  return text + fmt::format("; best {:.4f} at {}", best.value, step_number(best.at.step));
+  return text + fmt::format("; best {:.4f} at {}", best.value, whole_text(best.at.step));
 }
 
 std::string speed_line(const Metrics& m) {
@@ -200,8 +198,8 @@ std::vector<std::string> run_screen(const RunRecord& run, const JobState& job, s
                                     const ScreenSize& size) {
   const Metrics& m = run.metrics();
   const double part = part_done(run);
-  std::string steps = "step " + step_number(m.at.step);
-  if (run.steps() > 0) steps += " of " + step_number(run.steps());
+  std::string steps = "step " + whole_text(m.at.step);
+  if (run.steps() > 0) steps += " of " + whole_text(run.steps());
   std::vector<std::string> lines = {
       spread(run.directory().string(), state_text(run, job, now), size.columns)};
   std::string progress = run.steps() > 0 ? fmt::format(" {:.1f} %", 100 * part) : "";
@@ -229,7 +227,7 @@ std::vector<std::string> run_screen(const RunRecord& run, const JobState& job, s
   if (!m.events.empty()) {
     const Event& last = m.events.all().back();
     lines.push_back(line_of(
-        "warning", fmt::format("step {}: {}: {}", step_number(last.step), last.kind, last.text)));
+        "warning", fmt::format("step {}: {}: {}", whole_text(last.step), last.kind, last.text)));
   }
   if (run.last_sign() > 0) lines.push_back(line_of("last line", ago(run.last_sign(), now)));
   return fitted(lines, size);

@@ -101,6 +101,8 @@ std::string decimal_text(double value, int decimals) {
   return value < 0 ? fmt::format("-{}", digits) : digits;
 }
 
+std::string whole_text(std::uint64_t count) { return decimal_text(static_cast<double>(count), 0); }
+
 std::string number_text(double value) {
   if (!std::isfinite(value)) return "not finite";
   const double size = std::abs(value);

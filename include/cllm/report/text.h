@@ -27,6 +27,9 @@ std::string clipped(std::string_view text, std::size_t columns);
 /// A number with its digits in threes, as many of them as `decimals`: "12,345", "0.250".
 std::string decimal_text(double value, int decimals);
 
+/// A count with its digits in threes: "12,345".
+std::string whole_text(std::uint64_t count);
+
 /// A number of any size: "2.34 M", "12,345", "0.25", "3.2e-05".
 std::string number_text(double value);
 

@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 /// A module of transformers, and those of our adapters that are for its rows.
 struct Module {
@@ -104,15 +104,15 @@ std::vector<OutgoingTensor> tensors_of(const std::shared_ptr<const std::vector<M
 }
 
 /// Whole numbers without a fraction, as PEFT's are mostly.
-Json number(double value) {
+OrderedJson number(double value) {
   if (value == std::floor(value) && std::abs(value) < 1e15) return static_cast<std::int64_t>(value);
   return value;
 }
 
-Json config_of(const std::vector<Module>& modules, const model::Lora& lora, const std::string& base,
-               bool is_transposed) {
+OrderedJson config_of(const std::vector<Module>& modules, const model::Lora& lora,
+                      const std::string& base, bool is_transposed) {
   std::set<std::string> targets;
-  Json ranks = Json::object(), alphas = Json::object();
+  OrderedJson ranks = OrderedJson::object(), alphas = OrderedJson::object();
   for (const Module& module : modules) {
     const std::string target = target_of(module.name);
     targets.insert(target);
@@ -123,7 +123,7 @@ Json config_of(const std::vector<Module>& modules, const model::Lora& lora, cons
   }
   return {{"peft_type", "LORA"},
           {"task_type", "CAUSAL_LM"},
-          {"base_model_name_or_path", base.empty() ? Json() : Json(base)},
+          {"base_model_name_or_path", base.empty() ? OrderedJson() : OrderedJson(base)},
           {"r", lora.rank},
           {"lora_alpha", number(lora.alpha)},
           {"target_modules", targets},

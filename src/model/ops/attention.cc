@@ -3,7 +3,7 @@
 namespace cllm::model {
 namespace {
 
-kernels::ConstRows read_only(const View& view) { return {view.data, view.stride}; }
+kernels::ConstRows const_rows(const View& view) { return {view.data, view.stride}; }
 kernels::MutableRows rows_of(const View& view) { return {view.data, view.stride}; }
 
 /// Calls work(sequence, head) for each of `heads` of each sequence that is this member's.
@@ -34,9 +34,9 @@ kernels::AttentionHead Attention::head_of(const Context& context, std::size_t se
   return {.size = heads_.size,
           .positions = batch.positions - batch.past,
           .past = batch.past,
-          .q = read_only(queries(qk, head).from(batch.past)),
-          .k = read_only(keys(qk, key_head(head))),
-          .v = read_only(values(qkv, key_head(head))),
+          .q = const_rows(queries(qk, head).from(batch.past)),
+          .k = const_rows(keys(qk, key_head(head))),
+          .v = const_rows(values(qkv, key_head(head))),
           .begins = batch.begins == nullptr ? nullptr : batch.begins + first + batch.past,
           .workspace = context.scratch.attention};
 }
@@ -62,8 +62,8 @@ void Attention::backward(const Context& context, const Rows&) const {
     for (std::size_t head = key * shared; head < (key + 1) * shared; ++head) {
       context.kernels.attention_backward(
           head_of(context, sequence, head),
-          {.out = read_only(queries(y, head)),
-           .dout = read_only(queries(dy, head)),
+          {.out = const_rows(queries(y, head)),
+           .dout = const_rows(queries(dy, head)),
            .log_sum_exp = context.workspace.column(b_.log_sum_exp, head) + first,
            .dq = rows_of(queries(dqkv, head)),
            .dk = rows_of(keys(dqkv, key)),

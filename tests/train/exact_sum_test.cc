@@ -146,7 +146,7 @@ TEST(ExactSum, LearnsAsTheFloatSumDoesFromThousandsOfContributions) {
   const model::ModelConfig config{
       .layers = 1, .heads = 1, .channels = 8, .context = 2, .vocabulary = 1000};
   const auto loss = [&](Reduce reduce) {
-    TrainerOptions options = trainer_options(4096, 1, 2);
+    TrainerOptions options = trainer_options(2048, 1, 2);
     options.schedule.learning_rate = 0.03;
     options.reduce = reduce;
     ranks::SingleProcess alone;

@@ -21,8 +21,8 @@ class DeterminismTest : public ProgramTest {
     return digests(out);
   }
 
-  /// 13 sequences, which none of the splits divides. Three ranks, which no sum finds easy, add up in
-  /// every way; others in the first.
+  /// 13 sequences, which none of the splits divides. Three ranks, which no sum finds easy, add up
+  /// in every way; others in the first.
   void expect_same_bits_on_every_split(const Arguments& data, const Arguments& allreduces) {
     const std::vector<std::string> alone = trained(1, data);
     for (const auto& [ranks, threads] :
